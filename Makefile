@@ -1,0 +1,34 @@
+# Each recipe is one script that also works on its own; what it does and why is written there.
+# On a fresh machine `make demo` and `make test` need Python 3.11 or newer, git and make, and set up the rest.
+
+.PHONY: help setup check test demo bench docs clean
+.NOTPARALLEL:
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+
+setup: ## Make .venv with all that development needs
+	@scripts/setup dev
+
+check: setup ## Lint, format, types, walls between the rooms, house rules
+	@scripts/check
+
+test: setup ## Install what the tests run against, check, run every test, hold the coverage
+	@scripts/debian-packages
+	@scripts/check
+	@scripts/test
+
+demo: ## Local APIs, the gateway, its dashboard and a workload, until Ctrl-C; DEMO_SECONDS=20 ends it with a table
+	@scripts/setup gateway
+	@.venv/bin/egressor demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+bench: ## Measure against the peers, side by side
+	@scripts/setup bench
+	@.venv/bin/python -m bench
+
+docs: setup ## Build the pages into docs/_build/html; a broken reference fails
+	@.venv/bin/python -m sphinx -W -n --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+clean: ## Remove .venv, caches and built things
+	@scripts/clean

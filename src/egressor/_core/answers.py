@@ -1,0 +1,283 @@
+"""
+Read an HTTP answer: mitigation headers, then the status, then codes in the body, then words; each narrows the last.
+
+The order is measured: structure and codes are exact and cost nanoseconds, words are guesses and cost microseconds, and
+a list of substrings over whole bodies is right half of the time. So a body is looked at only where its status is
+ambiguous (a 429 may be a spent quota), codes are read from the places where APIs put them, words only from the message
+beside them or from the first 4 KiB of a body that has no structure. No regular expression ever sees what a server sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeGuard
+
+from egressor._core.evidence import document, media_type
+from egressor._core.grade import failure
+from egressor._core.model import ErrorCategory as Kind
+from egressor._core.model import Verdict
+from egressor._core.retry_after import retry_after
+from egressor._core.statuses import STATUSES, status_rule
+
+if TYPE_CHECKING:
+    from egressor._core.evidence import Evidence, Headers
+    from egressor._core.statuses import StatusRule
+
+__all__ = ["SUCCESS", "read_answer"]
+
+SUCCESS: Final = Verdict(fingerprint="ok", why="no failure in it")
+_WORDS: Final = 4096
+_CODE: Final = 96
+_CODES: Final = 24
+
+
+class _Hint(NamedTuple):
+    """
+    What a code in a body turns an answer into, for which statuses.
+    """
+
+    word: str
+    kind: Kind
+    retry: bool
+    statuses: frozenset[int]
+
+
+_PAYING: Final = frozenset({400, 402, 403, 429})
+_BUSY: Final = frozenset({429, 498, 500, 503})
+_DOOR: Final = frozenset({400, 403})
+
+# Fragments of codes, in lower case with `_` for all that is no letter or digit. The first that is found decides, and
+# becomes part of the fingerprint: hence our own words, never the server's.
+_HINTS: Final = (
+    # OpenAI, Anthropic, OpenRouter, X: money or a monthly allowance is spent, and waiting doesn't bring it back.
+    # A bare "quota" stays out: Google says RESOURCE_EXHAUSTED and "quota" for a spent minute, too.
+    *(
+        _Hint(word, Kind.QUOTA_EXHAUSTED, retry=False, statuses=_PAYING)
+        for word in (
+            "insufficient_quota",
+            "insufficient_credit",
+            "credit_balance",
+            "credits_depleted",
+            "creditsdepleted",
+            "billing",
+            "payment_required",
+            "spend_limit",
+            "organization_usage_limit",
+            "usage_capped",
+        )
+    ),
+    # AWS answers 400 with ThrottlingException, Google 403 with rateLimitExceeded, Deribit 400 with too_many_requests.
+    *(
+        _Hint(word, Kind.RATE_LIMIT, retry=True, statuses=_DOOR)
+        for word in ("rate_limit", "ratelimit", "too_many_requests", "toomanyrequests", "throttl")
+    ),
+    *(
+        _Hint(word, Kind.OVERLOADED, retry=True, statuses=_BUSY - {429})
+        for word in ("overload", "capacity_exceeded", "slow_down", "slowdown")
+    ),
+    _Hint("maintenance", Kind.MAINTENANCE, retry=True, statuses=frozenset({503})),
+)
+
+# Words of prose, for bodies without codes; as few as are unmistakable. Google's "exceeded your current quota ...
+# billing details" is a spent minute as often as a spent account, so that it isn't here.
+_PHRASES: Final = (
+    ("insufficient_quota", "insufficient_quota"),
+    ("credit balance is too low", "credit_balance"),
+    ("insufficient credits", "insufficient_credit"),
+    ("api usage limits", "spend_limit"),
+    ("maintenance", "maintenance"),
+)
+_BY_STATUS: Final = {
+    status: tuple(hint for hint in _HINTS if status in hint.statuses)
+    for status in sorted(frozenset().union(*(hint.statuses for hint in _HINTS)))
+}
+
+# Headers that assert an action against this very request. That a CDN's header is merely there says nothing.
+_MITIGATIONS: Final = (
+    ("cf-mitigated", ("challenge",), Kind.CHALLENGE),
+    ("x-amzn-waf-action", ("challenge", "captcha"), Kind.CHALLENGE),
+    ("x-vercel-mitigated", ("challenge",), Kind.CHALLENGE),
+    ("x-sucuri-block", ("",), Kind.BAN),
+)
+
+
+def read_answer(evidence: Evidence) -> Verdict:
+    """
+    Read an answer that has a status.
+    """
+    status = evidence.status
+    if status is None or status < 0:
+        return failure(Kind.UNKNOWN, fingerprint="http.invalid", why="the status is no HTTP status (RFC 9110 15)")
+    if evidence.headers:
+        found = _mitigated(evidence, status)
+        if found is not None:
+            return found
+    if status < 400:
+        return _broken(evidence, status) or SUCCESS
+    if status in _PLAIN and not evidence.headers and (evidence.body is None or status not in _BY_STATUS):
+        return _PLAIN[status]
+    return _failed(evidence, status)
+
+
+def _mitigated(evidence: Evidence, status: int) -> Verdict | None:
+    for name, actions, kind in _MITIGATIONS:
+        for value in evidence.headers.get(name, ()):
+            if any(action in value.lower() for action in actions):
+                return failure(
+                    kind,
+                    fingerprint=f"http.{_shown(status)}.{name}",
+                    why=f"header {name} asserts a {kind.value} (status {_shown(status)})",
+                    retry_after=_wait(evidence),
+                )
+    return None
+
+
+def _broken(evidence: Evidence, status: int) -> Verdict | None:
+    """
+    Catch a success that declares JSON and carries something else: an edge's page, a captive portal, a crash.
+    """
+    if status >= 300 or not evidence.headers or evidence.body is None or not _is_json(media_type(evidence.headers)):
+        return None
+    if _looks_like_json(evidence.body):
+        return None
+    why = f"status {status} declares JSON and carries something else (RFC 9110 8.3)"
+    return failure(Kind.BAD_RESPONSE, fingerprint=f"http.{status}.not_json", why=why, retryable=True, may_have_run=True)
+
+
+def _is_json(kind: str) -> bool:
+    return kind in {"application/json", "text/json"} or kind.endswith("+json")
+
+
+def _looks_like_json(body: object) -> bool:
+    """
+    Whether the first character begins a JSON text (RFC 8259 2); an empty body, as a HEAD has, is nothing to judge.
+    """
+    head = body[:256] if isinstance(body, str | bytes | bytearray) else "{"
+    text = (head if isinstance(head, str) else head.decode("utf-8", "replace")).lstrip("\ufeff \t\r\n")
+    return not text or text[0] in '{["-0123456789' or text.startswith(("true", "false", "null"))
+
+
+def _failed(evidence: Evidence, status: int) -> Verdict:
+    """
+    Read a status of 400 and above with all that came with it.
+    """
+    rule = status_rule(status)
+    wait = _wait(evidence)
+    kind, retry = rule.kind, rule.retry or (rule.told and wait is not None)
+    word, source = "", rule.source
+    hint = _hint(evidence.body, status) if status in _BY_STATUS else None
+    if hint is not None:
+        kind, retry, word, source = hint.kind, hint.retry, hint.word, f"{source}; its body says {hint.word}"
+    elif status == 403 and wait:
+        # GitHub, and others: a refusal with a date is a limit, not a lack of rights.
+        kind, retry, source = Kind.RATE_LIMIT, True, f"{source}; with Retry-After it is a limit"
+    elif status == 418 and wait:
+        # Binance, and those that copy it: the IP is banned until then.
+        kind, source = Kind.BAN, f"{source}; with Retry-After a ban of this IP"
+    told = _told(evidence.headers)
+    if told is not None:
+        retry, source = told, f"{source}; x-should-retry"
+    return failure(
+        kind,
+        fingerprint=f"http.{_shown(status)}" + (f".{word}" if word else ""),
+        why=f"status {_shown(status)} ({source})",
+        retryable=retry,
+        may_have_run=_ran(rule, kind, status, wait),
+        retry_after=wait,
+    )
+
+
+def _ran(rule: StatusRule, kind: Kind, status: int, wait: float | None) -> bool:
+    # A server that says "not now", with a reason or a time, has turned the request away at the door.
+    turned_away = kind in {Kind.OVERLOADED, Kind.MAINTENANCE} or (status == 503 and wait is not None)
+    return rule.ran and not turned_away
+
+
+def _wait(evidence: Evidence) -> float | None:
+    return retry_after(evidence.headers, status=evidence.status, now=evidence.now)
+
+
+def _told(headers: Headers) -> bool | None:
+    """
+    Read ``x-should-retry``, by which a server overrules what its status would mean (OpenAI, Anthropic).
+    """
+    value = (headers.get("x-should-retry") or [""])[0].strip().lower()
+    return {"true": True, "false": False}.get(value)
+
+
+def _shown(status: int) -> str:
+    return str(status) if status <= 999 else "invalid"
+
+
+def _hint(body: object, status: int) -> _Hint | None:
+    if body is None:
+        return None
+    parsed, text = document(body)
+    if parsed is not None:
+        codes, text = _codes(parsed)
+        found = _by_code(codes, status)
+        if found is not None:
+            return found
+    prose = text[:_WORDS].lower()
+    for phrase, word in _PHRASES:
+        if phrase in prose:
+            found = _by_code([word], status)
+            if found is not None:
+                return found
+    return None
+
+
+def _by_code(codes: list[str], status: int) -> _Hint | None:
+    said = " ".join(codes)
+    return next((hint for hint in _BY_STATUS[status] if hint.word in said), None)
+
+
+# Where APIs put their codes, nearest first: OpenAI and Mistral `error.code/.type`, Anthropic `error.type` and
+# `error.details.error_code`, Google `error.status` and `error.errors[].reason`, AWS `__type` or `Error.Code`, X `type`
+# and `title` (RFC 9457), Coinbase `errors[].id`, Stack Exchange `error_name`.
+_PLACES: Final = (
+    *("code", "type", "status", "error_code", "error_name", "reason", "title", "id", "__type", "Code"),
+    *("message", "msg", "detail", "description", "error", "Message"),
+)
+_NESTS: Final = ("error", "Error", "details", "errors", "metadata")
+_MESSAGES: Final = _PLACES[-6:]
+
+
+def _codes(parsed: object) -> tuple[list[str], str]:
+    """
+    Collect the codes of a parsed body, and its first message in words.
+    """
+    codes: list[str] = []
+    prose = ""
+    level: list[object] = [parsed]
+    for _ in range(3):
+        nodes = [node for item in level[:8] for node in (item[:4] if isinstance(item, list) else [item])]
+        level = []
+        for table in nodes:
+            if isinstance(table, dict):
+                codes += [_code(value) for value in map(table.get, _PLACES) if _is_code(value)]
+                prose = prose or next((value for value in map(table.get, _MESSAGES) if isinstance(value, str)), "")
+                level += [table[name] for name in _NESTS if name in table]
+    return codes[:_CODES], prose
+
+
+def _is_code(value: object) -> TypeGuard[str]:
+    # Some put the code where others put a sentence (Deribit's message is "too_many_requests"); a sentence has spaces.
+    return isinstance(value, str) and " " not in value[-_CODE:]
+
+
+def _code(value: str) -> str:
+    # The end of a code is its telling part where it is a URI (RFC 9457 3.1.1).
+    short = value[-_CODE:].rsplit("/", 1)[-1].lower()
+    return short if short.isidentifier() else "".join(letter if letter.isalnum() else "_" for letter in short)
+
+
+_PLAIN: Final[dict[int, Verdict]] = {
+    status: failure(
+        rule.kind,
+        fingerprint=f"http.{status}",
+        why=f"status {status} ({rule.source})",
+        retryable=rule.retry,
+        may_have_run=rule.ran,
+    )
+    for status, rule in STATUSES.items()
+}

@@ -1,0 +1,330 @@
+"""
+What one outcome was: any exception, response or bare status in, a verdict out.
+
+Rules of this file. It never raises, whatever it is given; the same input gives the same verdict; it needs no client
+library, no clock and no network. A verdict names the rule that decided and never repeats what a server or a user wrote,
+so that it may be logged.
+
+The order of evidence, nearest to the fact first:
+
+1. what the caller says (``status=``, ``headers=``, ``body=``);
+2. Egressor's own refusal anywhere inside the exception: it was never sent, and says why;
+3. the response that an exception carries;
+4. the name of the exception's type (``exceptions.py``), and where that is vague, the same questions for what it wraps;
+5. its message.
+
+The parts: ``evidence.py`` finds status, headers and body on strangers' objects, ``answers.py`` reads HTTP answers with
+the table in ``statuses.py`` and the waits of ``retry_after.py``, ``unwrap.py`` walks through wrappers, ``grade.py``
+says what each category weighs. A provider's dialect replaces ``answers.read_answer`` for its service; ``_READERS`` is
+the place where it enters.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from egressor._core.answers import SUCCESS, read_answer
+from egressor._core.evidence import NOTHING, Evidence, attribute, gather, headers_of, is_a, is_plain, loaded, status_of
+from egressor._core.exceptions import CANCELLED, UNPLACED, TypeRule, by_text, by_type, status_in_text, type_name
+from egressor._core.grade import failure
+from egressor._core.model import ErrorCategory as Kind
+from egressor._core.model import Verdict
+from egressor._core.retry_after import LONGEST, retry_after
+from egressor._core.unwrap import DEPTH, members, unwrap, walk
+from egressor.errors import ConfigError, EgressorError, PartialResponse, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["classify", "unwrap"]
+
+_READERS: Final[dict[str, Callable[[Evidence], Verdict]]] = {"generic": read_answer}
+
+_REFUSALS: Final[dict[str, Kind]] = {
+    "wait_too_long": Kind.RATE_LIMIT,
+    "queue_full": Kind.RATE_LIMIT,
+    "never_fits": Kind.CONFIGURATION,
+    "circuit_open": Kind.OVERLOADED,
+    "banned": Kind.BAN,
+    "budget": Kind.QUOTA_EXHAUSTED,
+    "paused": Kind.MAINTENANCE,
+    "store": Kind.UNKNOWN,
+}
+_UNREADABLE: Final = failure(Kind.UNKNOWN, fingerprint="unreadable", why="reading it failed", counts=False)
+_REDIRECT: Final = TypeRule(Kind.BAD_RESPONSE, "a redirect that was not followed")
+# What says most comes first when several exceptions are vague: a time-out, then no connection, then a failing wire.
+_VAGUE: Final = ((Kind.TIMEOUT, True), (Kind.NETWORK, False), (Kind.NETWORK, True))
+
+
+class _Clue(NamedTuple):
+    """
+    One exception on the way inwards, and what was read of it.
+
+    Attributes:
+        outer: What was raised.
+        inner: What is looked at, inside of it.
+        rule: What its type says.
+        evidence: The answer that it carries, below what the caller said.
+    """
+
+    outer: BaseException
+    inner: BaseException
+    rule: TypeRule
+    evidence: Evidence
+
+
+def classify(
+    exception_or_response: object = None,
+    *,
+    status: int | None = None,
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+    body: bytes | str | None = None,
+    dialect: str = "generic",
+    now: float | None = None,
+) -> Verdict:
+    """
+    Say what an outcome was.
+
+    Args:
+        exception_or_response: What was raised, or the client's response object. Any other value is a success.
+        status: HTTP status; overrules the one found on *exception_or_response*.
+        headers: Response headers, as a mapping or as pairs; overrule those found.
+        body: Response body, or the beginning of it; overrules the one found. At most 8 KiB of it are read.
+        dialect: Name of the provider's dialect; an unknown one reads as ``generic``, and the verdict's ``why`` says so.
+        now: Seconds since 1970, for a ``Retry-After`` date in a response without a ``Date`` header. Default: without
+            either such a date is ignored.
+
+    Returns:
+        The verdict; ``category`` is None for a success, which is also what no argument at all means. Never raises.
+    """
+    # Nearly all calls end here.
+    if (
+        exception_or_response is None
+        and body is None
+        and headers is None
+        and dialect == "generic"
+        and (status is None or (type(status) is int and 200 <= status <= 299))
+    ):
+        return SUCCESS
+    try:
+        silent = status is None and headers is None and body is None and now is None
+        said = NOTHING if silent else Evidence(status_of(status), headers_of(headers), loaded(body), now)
+        reader = _READERS.get(dialect) if isinstance(dialect, str) else None
+        verdict = _classify(exception_or_response, said, reader or read_answer)
+        if reader is None:
+            return replace(verdict, why=f"{verdict.why}; no dialect {_word(dialect)}, read as generic")
+        return verdict
+    except Exception:  # noqa: BLE001 - a classifier that raises would hide the error that it was asked about
+        return _last_resort(exception_or_response, status)
+
+
+def _last_resort(thing: object, status: object) -> Verdict:
+    """
+    Read the status or the type alone, after something in *thing* has broken the full reading.
+    """
+    try:
+        if type(status) is int:
+            return read_answer(Evidence(status_of(status)))
+        if is_a(thing, BaseException):
+            rule, name = by_type(thing), type_name(thing)
+            return failure(
+                rule.kind,
+                fingerprint=f"exc.{name}",
+                why=f"{name}: {rule.what}; the rest of it can't be read",
+                retryable=rule.retry,
+                may_have_run=rule.ran,
+                counts=rule.counts,
+            )
+    except Exception:  # noqa: BLE001 - even its type can't be read
+        return _UNREADABLE
+    return _UNREADABLE
+
+
+def _classify(thing: object, said: Evidence, reader: Callable[[Evidence], Verdict]) -> Verdict:
+    if is_a(thing, BaseException):
+        return _raised(thing, said, reader)
+    if thing is None:
+        # Headers or a body without a status: a success, unless they say otherwise.
+        return reader(said if said.status is not None else said._replace(status=200))
+    evidence = _merged(said, gather(thing, strict=True))
+    return SUCCESS if evidence.status is None else reader(evidence)
+
+
+def _merged(said: Evidence, found: Evidence) -> Evidence:
+    """
+    Put what the caller said above what was found.
+    """
+    if said is NOTHING:
+        return found
+    known = said.status is not None and said.status >= 0
+    return Evidence(
+        said.status if known else found.status,
+        said.headers or found.headers,
+        found.body if said.body is None else said.body,
+        said.now,
+    )
+
+
+def _raised(exc: BaseException, said: Evidence, reader: Callable[[Evidence], Verdict]) -> Verdict:
+    leaves = _leaves(exc)
+    if len(leaves) == 1:
+        return _one(leaves[0], said, reader)
+    verdicts = [_one(leaf, said, reader) for leaf in leaves]
+    worst = max(
+        verdicts, key=lambda verdict: (verdict.category is not Kind.CANCELLED, verdict.severity, verdict.counts)
+    )
+    waits = [verdict.retry_after for verdict in verdicts if verdict.retry_after is not None]
+    # Sending a group again sends all of its members again: each of them must allow it.
+    return replace(
+        worst,
+        retryable=all(verdict.retryable for verdict in verdicts),
+        retry_after=max(waits, default=None),
+        may_have_run=any(verdict.may_have_run for verdict in verdicts),
+        counts=any(verdict.counts for verdict in verdicts),
+        why=f"the worst of {len(verdicts)}: {worst.why}",
+    )
+
+
+def _leaves(exc: BaseException) -> list[BaseException]:
+    """
+    List the members of a group and of the groups in it, at most 64; of any other exception, itself.
+    """
+    leaves: list[BaseException] = []
+    waiting = [exc]
+    seen = {id(exc)}
+    while waiting and len(leaves) < DEPTH:
+        current = waiting.pop()
+        inside = [member for member in members(current) if id(member) not in seen and len(seen) < DEPTH]
+        seen.update(map(id, inside))
+        waiting.extend(reversed(inside))
+        if not inside:
+            leaves.append(current)
+    return leaves
+
+
+def _one(exc: BaseException, said: Evidence, reader: Callable[[Evidence], Verdict]) -> Verdict:
+    """
+    Read one exception that is no group.
+    """
+    rule = by_type(exc)
+    if rule is CANCELLED:
+        return _placed(_Clue(exc, exc, rule, NOTHING))
+    inside = list(walk(exc))
+    own = next((verdict for verdict in map(_own, inside) if verdict is not None), None)
+    if own is not None:
+        return own
+    vague: list[_Clue] = []
+    for each in inside:
+        rule = by_type(each)
+        if rule is not CANCELLED:
+            clue = _Clue(exc, each, rule, _merged(said, gather(each, strict=False)))
+            verdict = _answered(clue, reader)
+            if verdict is not None:
+                return verdict
+            if not rule.vague:
+                return _placed(clue)
+            vague.append(clue)
+    return _vaguest(vague)
+
+
+def _answered(clue: _Clue, reader: Callable[[Evidence], Verdict]) -> Verdict | None:
+    """
+    Read the answer that an exception carries; None if it carries none, or one that is no failure by itself.
+    """
+    evidence = clue.evidence
+    if evidence.status is None:
+        spoken = status_in_text(clue.inner)
+        if spoken is None:
+            return None
+        evidence = evidence._replace(status=spoken)
+    verdict = reader(evidence)
+    if verdict.ok:
+        return None
+    wait = _own_wait(clue.inner) if verdict.retry_after is None else None
+    return verdict if wait is None else replace(verdict, retry_after=wait)
+
+
+def _vaguest(clues: list[_Clue]) -> Verdict:
+    """
+    Decide among vague *clues*: an unfollowed redirect, the wire's trouble inside, the message, else the outermost one.
+    """
+    first = clues[0]
+    status = first.evidence.status
+    if status is not None and 300 <= status <= 399:
+        return _placed(first._replace(rule=_REDIRECT))
+    for wish in _VAGUE:
+        clue = next((clue for clue in clues if (clue.rule.kind, clue.rule.ran) == wish), None)
+        if clue is not None:
+            return _placed(clue._replace(rule=by_text(clue.inner) or clue.rule))
+    spoken = by_text(first.inner) if first.rule is UNPLACED else None
+    return _placed(first._replace(rule=spoken or first.rule))
+
+
+def _placed(clue: _Clue) -> Verdict:
+    """
+    Build the verdict of the rule by which a clue was read.
+    """
+    rule, name = clue.rule, type_name(clue.inner)
+    wait = retry_after(clue.evidence.headers, now=clue.evidence.now)
+    alone = clue.inner is clue.outer
+    return failure(
+        rule.kind,
+        fingerprint=f"exc.{name}",
+        why=f"{name}: {rule.what}" if alone else f"{type_name(clue.outer)} around {name}: {rule.what}",
+        retryable=rule.retry,
+        may_have_run=rule.ran,
+        retry_after=_own_wait(clue.outer) if wait is None else wait,
+        counts=rule.counts,
+    )
+
+
+def _own(exc: BaseException) -> Verdict | None:
+    """
+    Read Egressor's own exceptions; None for all others.
+    """
+    if not is_a(exc, EgressorError):
+        return None
+    if is_a(exc, Rejected):
+        return _refused(exc)
+    if is_a(exc, ConfigError):
+        return failure(Kind.CONFIGURATION, fingerprint="egressor.config", why="a setting or an argument is wrong")
+    if is_a(exc, PartialResponse):
+        why = "the stream broke after its first byte: what came is lost if it is sent again"
+        return failure(Kind.NETWORK, fingerprint="egressor.partial", why=why, may_have_run=True)
+    return None
+
+
+def _refused(exc: Rejected) -> Verdict:
+    reason = _word(attribute(exc, "reason"))
+    return failure(
+        _REFUSALS.get(reason, Kind.UNKNOWN),
+        fingerprint=f"rejected.{reason}",
+        why=f"refused by Egressor itself ({reason}), never sent",
+        retry_after=_own_wait(exc),
+        counts=False,
+    )
+
+
+def _own_wait(exc: BaseException) -> float | None:
+    """
+    Read the ``retry_after`` that some exceptions carry, in seconds or as a timedelta; 0 to 30 days, else None.
+    """
+    if is_plain(exc):
+        return None
+    value = attribute(exc, "retry_after")
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
+        return None
+    return min(value, LONGEST) if value != math.inf else None
+
+
+def _word(value: object) -> str:
+    """
+    Make a word fit for a log line: at most 32 letters, digits, ``_``, ``-``; ``?`` for anything else.
+    """
+    fits = isinstance(value, str) and len(value) <= 32 and value.isascii() and value.replace("-", "_").isidentifier()
+    return str(value) if fits else "?"

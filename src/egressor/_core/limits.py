@@ -1,0 +1,359 @@
+"""
+How much of a unit may be taken, and when: four algorithms over one integer.
+
+A *cell* is one non-negative integer; 0 is the cell that nobody has touched. Every algorithm answers one question::
+
+    ask(cell, now, cost, skew) -> the new cell, or minus the microseconds to wait
+
+so an answer below zero is a refusal, the cell stays as it was, and waiting exactly that long is enough as long as
+nobody else takes. *now* is monotonic, *skew* is wall time minus *now*; both are integer microseconds, and only
+`Fixed` looks at *skew*. Time that steps back never mints anything: it only lengthens waits.
+
+`Gcra` (``20/minute burst 5``)
+    The generic cell rate algorithm: the cell is the theoretical arrival time, at which the bucket is full again
+    (ITU-T I.371; github.com/throttled/throttled ``rate.go``). A unit moves it by one gap, and it may lie at most
+    *burst* gaps ahead. The gap rounds up, so the rate errs towards fewer. In any period at most amount + burst.
+
+`Sliding` (``20/minute``)
+    Never more than the amount in any period. The period is cut in 64; the cell packs the newest sub-bucket's
+    number, the total and 65 counts into one integer, newest lowest, so that a key that was used once stays small.
+    A unit is given back when its whole sub-bucket has left the window: at the earliest after one period, at the
+    latest 1/64 of a period after that.
+
+`Fixed` (``20/minute fixed``)
+    Windows aligned to the wall clock, as exchanges and daily quotas count. The cell packs the window's end, in
+    monotonic time, and the count: a wall clock that jumps moves no open window, and the window after a jump is
+    lengthened, never cut short.
+
+`Concurrency` (``max_concurrency = 8``)
+    The cell is the number held. There is no time to wait for: `FOREVER` says "until somebody settles".
+
+All of them answer the same five questions, so whatever holds cells needs no case distinction: `ask`; `wait` (how
+long until so many units could have been taken: a lower bound, used to refuse waits that can't fit); `charge` (take
+after the fact, even beyond the limit, when the truth cost more than the estimate); `refund`; `left`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, tzinfo
+
+__all__ = ["FOREVER", "Algorithm", "Concurrency", "Fixed", "Gcra", "Sliding"]
+
+FOREVER = 1 << 62
+"""
+A wait that no clock ends, in microseconds.
+"""
+
+_SLICES = 64
+_BUCKET_BITS = 40
+_BUCKET = (1 << _BUCKET_BITS) - 1
+_COUNT_BITS = 48
+_COUNT = (1 << _COUNT_BITS) - 1
+_HOUR = 3_600_000_000
+_DAY = 24 * _HOUR
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MONTHS = 12
+
+
+class Gcra:
+    """
+    Token bucket as one timestamp.
+
+    Args:
+        amount: Units per period, 1 or more.
+        period: Microseconds.
+        burst: Units that may be taken at once, 1 or more.
+    """
+
+    __slots__ = ("amount", "gap", "horizon", "most", "period", "span")
+
+    def __init__(self, *, amount: int, period: int, burst: int) -> None:
+        self.amount = amount
+        self.period = period
+        self.most = burst
+        self.gap = -(-period // amount)
+        self.span = burst * self.gap
+        self.horizon = max(self.span, period)
+
+    def ask(self, cell: int, now: int, cost: int, skew: int = 0) -> int:  # noqa: ARG002 - one signature for all
+        """
+        Take *cost* units: the new cell, or minus the wait.
+        """
+        after = (cell if cell > now else now) + cost * self.gap
+        wait = after - now - self.span
+        return -wait if wait > 0 else after
+
+    def wait(self, cell: int, now: int, units: int, skew: int = 0) -> int:  # noqa: ARG002
+        """
+        Return the microseconds until *units* more could have been taken, one after the other.
+        """
+        after = max(cell, now) + units * self.gap
+        return max(0, after - now - self.span)
+
+    def charge(self, cell: int, now: int, units: int, skew: int = 0) -> int:  # noqa: ARG002
+        """
+        Take *units* whether or not they fit; a debt beyond the horizon is forgotten.
+        """
+        return min(max(cell, now) + units * self.gap, now + self.horizon)
+
+    def refund(self, cell: int, now: int, units: int, at: int) -> int:  # noqa: ARG002
+        """
+        Give back *units* that were taken at *at* and never used.
+        """
+        return max(0, cell - units * self.gap)
+
+    def left(self, cell: int, now: int, skew: int = 0) -> int:  # noqa: ARG002
+        """
+        Return how many units could be taken at once.
+        """
+        return max(0, (self.span - max(0, cell - now)) // self.gap)
+
+
+class Sliding:
+    """
+    Sliding window of 64 sub-buckets, and one for the edge.
+
+    Args:
+        amount: Units per period, 1 or more.
+        period: Microseconds.
+    """
+
+    __slots__ = ("_all", "_bits", "_first", "_mask", "_unit", "amount", "horizon", "most", "period", "width")
+
+    def __init__(self, *, amount: int, period: int) -> None:
+        self.amount = amount
+        self.period = period
+        self.most = amount
+        self.width = -(-period // _SLICES)
+        self.horizon = self.width * (_SLICES + 1)
+        self._bits = (2 * amount).bit_length()
+        self._mask = (1 << self._bits) - 1
+        self._first = _BUCKET_BITS + self._bits
+        self._unit = (1 << _BUCKET_BITS) | (1 << self._first)
+        self._all = (1 << (self._bits * (_SLICES + 1))) - 1
+
+    def ask(self, cell: int, now: int, cost: int, skew: int = 0) -> int:  # noqa: ARG002
+        """
+        Take *cost* units: the new cell, or minus the wait.
+        """
+        bucket = now // self.width
+        if cell & _BUCKET < bucket:
+            cell = self._advance(cell, bucket)
+        if ((cell >> _BUCKET_BITS) & self._mask) + cost <= self.amount:
+            return cell + cost * self._unit
+        return -self._until(cell, now, cost)
+
+    def wait(self, cell: int, now: int, units: int, skew: int = 0) -> int:  # noqa: ARG002
+        """
+        Return the microseconds until *units* more could have been taken, one after the other.
+        """
+        rounds = max(0, units - 1) // self.amount
+        rest = units - rounds * self.amount
+        cell = self._advance(cell, max(now // self.width, cell & _BUCKET))
+        return rounds * self.period + self._until(cell, now, rest)
+
+    def charge(self, cell: int, now: int, units: int, skew: int = 0) -> int:  # noqa: ARG002
+        """
+        Take *units* whether or not they fit; more than twice the amount in one window is forgotten.
+        """
+        cell = self._advance(cell, max(now // self.width, cell & _BUCKET))
+        return cell + min(units, self._mask - self._total(cell)) * self._unit
+
+    def refund(self, cell: int, now: int, units: int, at: int) -> int:
+        """
+        Give back *units* that were taken at *at* and never used; nothing if they have left the window already.
+        """
+        cell = self._advance(cell, max(now // self.width, cell & _BUCKET))
+        age = (cell & _BUCKET) - at // self.width
+        if not 0 <= age <= _SLICES:
+            return cell
+        shift = self._first + self._bits * age
+        back = min(units, (cell >> shift) & self._mask)
+        return cell - (back << shift) - (back << _BUCKET_BITS)
+
+    def left(self, cell: int, now: int, skew: int = 0) -> int:  # noqa: ARG002
+        """
+        Return how many units could be taken at once.
+        """
+        cell = self._advance(cell, max(now // self.width, cell & _BUCKET))
+        return max(0, self.amount - self._total(cell))
+
+    def _total(self, cell: int) -> int:
+        return (cell >> _BUCKET_BITS) & self._mask
+
+    def _advance(self, cell: int, bucket: int) -> int:
+        steps = bucket - (cell & _BUCKET)
+        total = self._total(cell)
+        if not total or steps > _SLICES:
+            return bucket
+        counts = cell >> self._first
+        gone = counts >> (self._bits * (_SLICES + 1 - steps))
+        while gone:
+            total -= gone & self._mask
+            gone >>= self._bits
+        counts = (counts << (self._bits * steps)) & self._all
+        return (counts << self._first) | (total << _BUCKET_BITS) | bucket
+
+    def _until(self, cell: int, now: int, cost: int) -> int:
+        missing = self._total(cell) + cost - self.amount
+        counts = cell >> self._first
+        for age in range(_SLICES, -1, -1):
+            if missing <= 0:
+                return 0
+            missing -= (counts >> (self._bits * age)) & self._mask
+            if missing <= 0:
+                return ((cell & _BUCKET) - age + _SLICES + 1) * self.width - now
+        return 0 if missing <= 0 else FOREVER
+
+
+class Fixed:
+    """
+    Clock-aligned windows.
+
+    Args:
+        amount: Units per window, 1 or more.
+        period: Microseconds; ignored where *month* is set.
+        month: Whether windows are *count* calendar months.
+        count: How many months make one window, from 1 to 12.
+        zone: Time zone of days, weeks and months; None is UTC.
+    """
+
+    __slots__ = ("_shortest", "amount", "count", "horizon", "month", "most", "period", "zone")
+
+    def __init__(
+        self, *, amount: int, period: int, month: bool = False, count: int = 1, zone: tzinfo | None = None
+    ) -> None:
+        self.amount = amount
+        self.most = amount
+        self.period = 28 * count * _DAY if month else period
+        self.month = month
+        self.count = count
+        self.zone = zone
+        self.horizon = 2 * (31 * count * _DAY if month else period)
+        # Clocks are slewed a little all the time, and a day may lose two hours to daylight saving.
+        calendar = month or (zone is not None and self.period % _DAY == 0)
+        self._shortest = self.period - (2 * _HOUR if calendar else period // _SLICES)
+
+    def ask(self, cell: int, now: int, cost: int, skew: int = 0) -> int:
+        """
+        Take *cost* units: the new cell, or minus the wait.
+        """
+        cell = self._current(cell, now, skew)
+        if (cell & _COUNT) + cost <= self.amount:
+            return cell + cost
+        return now - (cell >> _COUNT_BITS)
+
+    def wait(self, cell: int, now: int, units: int, skew: int = 0) -> int:
+        """
+        Return the microseconds until *units* more could have been taken, one after the other.
+        """
+        cell = self._current(cell, now, skew)
+        later = units - max(0, self.amount - (cell & _COUNT))
+        if later <= 0:
+            return 0
+        # Months differ in length: 28 days each keep this a lower bound.
+        return (cell >> _COUNT_BITS) - now + (later - 1) // self.amount * self.period
+
+    def charge(self, cell: int, now: int, units: int, skew: int = 0) -> int:
+        """
+        Take *units* whether or not they fit.
+        """
+        cell = self._current(cell, now, skew)
+        return cell + min(units, _COUNT - (cell & _COUNT))
+
+    def refund(self, cell: int, now: int, units: int, at: int) -> int:
+        """
+        Give back *units* that were taken at *at* and never used; nothing if that window is over.
+        """
+        end = cell >> _COUNT_BITS
+        if now >= end or at < end - self.horizon:
+            return cell
+        return cell - min(units, cell & _COUNT)
+
+    def left(self, cell: int, now: int, skew: int = 0) -> int:
+        """
+        Return how many units could be taken at once.
+        """
+        return max(0, self.amount - (self._current(cell, now, skew) & _COUNT))
+
+    def _current(self, cell: int, now: int, skew: int) -> int:
+        end = cell >> _COUNT_BITS
+        if now < end:
+            return cell
+        following = self._boundary(now + skew) - skew
+        # The wall clock was moved: a window that began too early would lend this one's allowance twice.
+        if end and following - end < self._shortest:
+            following += self.period
+        return following << _COUNT_BITS
+
+    def _boundary(self, wall: int) -> int:
+        if not self.month and (self.period % _DAY or self.zone is None):
+            # Weeks begin on Mondays; the epoch was a Thursday.
+            origin = 4 * _DAY if self.period % (7 * _DAY) == 0 else 0
+            return wall - (wall - origin) % self.period + self.period
+        return self._calendar(wall)
+
+    def _calendar(self, wall: int) -> int:
+        local = (_EPOCH + timedelta(microseconds=wall)).astimezone(self.zone or UTC)
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+        if self.month:
+            months = midnight.year * _MONTHS + midnight.month - 1
+            months += self.count - months % self.count
+            after = midnight.replace(year=months // _MONTHS, month=months % _MONTHS + 1, day=1)
+        else:
+            days = self.period // _DAY
+            origin = 1 if days % 7 == 0 else 0
+            after = midnight + timedelta(days=days - (midnight.toordinal() - origin) % days)
+        return (after.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+
+
+class Concurrency:
+    """
+    So many at once.
+
+    Args:
+        amount: How many may be held, 1 or more.
+    """
+
+    __slots__ = ("amount", "horizon", "most")
+
+    def __init__(self, *, amount: int) -> None:
+        self.amount = amount
+        self.most = amount
+        self.horizon = FOREVER
+
+    def ask(self, cell: int, now: int, cost: int, skew: int = 0) -> int:  # noqa: ARG002
+        """
+        Take *cost* places: the new cell, or minus `FOREVER`.
+        """
+        return cell + cost if cell + cost <= self.amount else -FOREVER
+
+    def wait(self, cell: int, now: int, units: int, skew: int = 0) -> int:  # noqa: ARG002
+        """
+        Return 0: nobody knows when a place comes free.
+        """
+        return 0
+
+    def charge(self, cell: int, now: int, units: int, skew: int = 0) -> int:  # noqa: ARG002
+        """
+        Take *units* places whether or not they fit.
+        """
+        return cell + units
+
+    def refund(self, cell: int, now: int, units: int, at: int) -> int:  # noqa: ARG002
+        """
+        Give back *units* places.
+        """
+        return max(0, cell - units)
+
+    def left(self, cell: int, now: int, skew: int = 0) -> int:  # noqa: ARG002
+        """
+        Return how many places are free.
+        """
+        return max(0, self.amount - cell)
+
+
+Algorithm = Gcra | Sliding | Fixed | Concurrency
+"""
+What a limit compiles to.
+"""

@@ -1,0 +1,183 @@
+"""
+The life of one call, as a story that never acts.
+
+`plan` is a generator. It yields steps and is sent ``(reply, now)``; a driver performs the steps, blocking or
+awaiting, and this file does not know which. The order is fixed, and every policy's place in it is written here once:
+
+1. ``Recall``: a cached answer ends the call before anything is touched.
+2. ``Hold``: money for the whole call is reserved before the first attempt, and charged after the last.
+3. ``Admit``: each attempt, a retry too, passes the gate anew: breaker, ban, pause, limits, all or nothing.
+4. ``Park``: a refusal that waiting may cure waits, if the wait can fit.
+5. ``Send``, the verdict, ``Settle``: whatever happened, the lease goes back exactly once.
+6. A retry needs all of: a retryable verdict, an attempt left in this call *and* in the calls around it, idempotence
+   if the request may have run, a delay that fits the deadline, and the retry budget's leave.
+7. ``Fall``: a refusal or a failure may end in the fallback.
+
+What a driver must keep: it never drops a plan. An interruption (a cancelled task, Ctrl-C) during ``Send`` is an
+outcome; during any other step it is thrown in at that step, and the plan runs on to its end, so that the money of
+``Hold`` is settled. ``Settle`` and ``Charge`` are performed even while the task is being cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from .admission import Ask, Denied, Lease, Why
+from .model import Outcome, Verdict
+from .retry import Frame, RetrySpec, backoff
+from .steps import MISS, Admit, Charge, Discard, Done, Fall, Hold, Park, Recall, Send, Settle, Sleep, Step, Stream
+
+__all__ = ["Call", "Plan", "plan"]
+
+Plan = Generator[Step, tuple[Any, int], Done]
+"""
+A story under way.
+"""
+
+_MICRO = 1_000_000
+
+
+class Call:
+    """
+    One wish of the user's program.
+
+    Attributes:
+        ask: What each attempt wants from the cells.
+        wait_until: When its wait for a turn must be over, in monotonic microseconds.
+        until: When all of it must be over; None for no deadline.
+        retry: The retry policy.
+        frame: Its place among the calls around it, which share the attempts.
+        judge: Reads an outcome.
+        dice: Draws from 0 up to, not including, 1.
+        is_idempotent: Whether a request that may have run may be sent again.
+        cache_key: Where its answer is kept; None where nothing is cached.
+        micro_usd: What it may cost; 0 where no budget applies.
+        has_fallback: Whether there is a fallback to take.
+    """
+
+    __slots__ = (
+        "ask",
+        "cache_key",
+        "dice",
+        "frame",
+        "has_fallback",
+        "is_idempotent",
+        "judge",
+        "micro_usd",
+        "retry",
+        "until",
+        "wait_until",
+    )
+
+    def __init__(
+        self,
+        ask: Ask,
+        *,
+        wait_until: int,
+        retry: RetrySpec,
+        frame: Frame,
+        judge: Callable[[Outcome], Verdict],
+        dice: Callable[[], float],
+        until: int | None = None,
+        is_idempotent: bool = True,
+        cache_key: str | None = None,
+        micro_usd: int = 0,
+        has_fallback: bool = False,
+    ) -> None:
+        self.ask = ask
+        self.wait_until = wait_until if until is None else min(until, wait_until)
+        self.until = until
+        self.retry = retry
+        self.frame = frame
+        self.judge = judge
+        self.dice = dice
+        self.is_idempotent = is_idempotent
+        self.cache_key = cache_key
+        self.micro_usd = micro_usd
+        self.has_fallback = has_fallback
+
+
+def plan(call: Call, *, first: tuple[Lease, Outcome, int] | None = None) -> Plan:
+    """
+    Tell the life of *call*.
+
+    Args:
+        call: The call.
+        first: The lease, the outcome and the time of a first attempt that the straight path has made already.
+    """
+    if call.cache_key is not None:
+        value, _ = yield Recall(call.cache_key)
+        if value is not MISS:
+            return Done(outcome=Outcome(value), is_hit=True)
+    hold = None
+    if call.micro_usd:
+        hold, _ = yield Hold(call.micro_usd)
+        if type(hold) is Denied:
+            return (yield from _fall(call, Done(denied=hold)))
+    done: Done | None = None
+    try:
+        done = yield from _attempts(call, first)
+    finally:
+        if hold is not None:
+            yield Charge(hold, done)
+    return (yield from _fall(call, done))
+
+
+def _attempts(call: Call, first: tuple[Lease, Outcome, int] | None) -> Plan:
+    done = Done()
+    lease: Lease
+    while True:
+        attempt = done.attempts + 1
+        if first is not None:
+            (lease, outcome, now), first = first, None
+        else:
+            granted = yield from _admission(call)
+            if isinstance(granted, Denied):
+                return Done(outcome=done.outcome, denied=granted, verdict=done.verdict, attempts=done.attempts)
+            lease = granted
+            if done.outcome is not None:
+                yield Discard(done.outcome)
+            outcome, now = yield Send(attempt, lease, call.until)
+        is_open = outcome.open
+        if is_open:
+            outcome, now = yield Stream(outcome, lease)
+        verdict = call.judge(outcome)
+        delay = None if is_open else _delay(call, verdict, attempt, now)
+        settled, now = yield Settle(lease, verdict, attempt=attempt, wants_retry=delay is not None)
+        done = Done(outcome=outcome, verdict=verdict, attempts=attempt)
+        if delay is None or not settled.may_retry or not call.frame.retry():
+            return done
+        yield Sleep(now + delay)
+
+
+def _admission(call: Call) -> Generator[Step, tuple[Any, int], Lease | Denied]:
+    granted, now = yield Admit(call.ask, call.wait_until)
+    if type(granted) is not Denied or not granted.may_park:
+        return granted  # type: ignore[no-any-return]
+    # A wait of unknown length may always fit; a known one is refused at once if it can't.
+    if now + (granted.wait or 0) > call.wait_until or now >= call.wait_until:
+        return granted._replace(why=Why.WAIT_TOO_LONG)
+    granted, _ = yield Park(call.ask, call.wait_until)
+    return granted  # type: ignore[no-any-return]
+
+
+def _delay(call: Call, verdict: Verdict, attempt: int, now: int) -> int | None:
+    if not verdict.retryable or attempt >= call.retry.attempts or not call.frame.may_retry():
+        return None
+    if verdict.may_have_run and call.retry.idempotent_only and not call.is_idempotent:
+        return None
+    told = None if verdict.retry_after is None else -int(-verdict.retry_after * _MICRO // 1)
+    delay = backoff(call.retry, attempt, dice=call.dice(), retry_after=told)
+    return None if call.until is not None and now + delay >= call.until else delay
+
+
+def _fall(call: Call, done: Done) -> Plan:
+    if not call.has_fallback or (done.denied is None and (done.verdict is None or done.verdict.ok)):
+        return done
+    if done.outcome is not None and done.outcome.error is not None and not isinstance(done.outcome.error, Exception):
+        return done  # Ctrl-C, an exit or a cancellation is nobody's failure to make good.
+    outcome, _ = yield Fall(done)
+    return Done(
+        outcome=outcome, denied=done.denied, verdict=done.verdict, attempts=done.attempts, is_fallback=True
+    )

@@ -1,0 +1,243 @@
+"""
+The real clock, and the homes of those that wait.
+
+A `Home` keeps timers for stores and wakes waiters. Each event loop is one home, with one timer for each gate; all
+threads together are another, with one daemon thread that starts at the first wait. Both round up, so nobody is woken
+before the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from heapq import heappop, heappush
+from itertools import count
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread, get_ident
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from egressor.stores import Parked
+
+if TYPE_CHECKING:
+    from egressor._core.admission import Ask, Denied, Lease
+    from egressor.stores import Home, Keeper, Ticking
+    from egressor.stores.gate import Gate
+
+__all__ = ["Clock", "LoopHome", "ThreadsHome"]
+
+_MICRO = 1_000_000
+_GRACE = 0.25
+
+
+class Clock:
+    """
+    Time, in microseconds.
+    """
+
+    def __init__(self) -> None:
+        self.threads: Keeper = ThreadsHome(self)
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopHome] = WeakKeyDictionary()
+        self._lock = Lock()
+
+    @staticmethod
+    def now() -> int:
+        """
+        Monotonic time: it never steps, whatever happens to the wall clock.
+        """
+        return time.monotonic_ns() // 1000
+
+    @staticmethod
+    def wall() -> int:
+        """
+        Time since 1970 UTC.
+        """
+        return time.time_ns() // 1000
+
+    def loop(self) -> Home:
+        """
+        Return the home of the event loop that runs here.
+        """
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            home = self._loops.get(loop)
+            if home is None:
+                home = self._loops[loop] = LoopHome(loop, self)
+            return home
+
+    def sleep(self, until: int) -> None:
+        """
+        Block until *until*.
+        """
+        while (left := until - self.now()) > 0:
+            time.sleep(left / _MICRO)
+
+    async def asleep(self, until: int) -> None:
+        """
+        Wait until *until*.
+        """
+        while (left := until - self.now()) > 0:
+            await asyncio.sleep(left / _MICRO)
+
+    def wait(self, gate: Gate, ask: Ask, until: int) -> Lease | Denied:
+        """
+        Block in the queue of *gate*, at most until *until*.
+        """
+        signal = Lock()
+        signal.acquire()
+        parked = Parked(self.threads, signal)
+        reply = gate.park(ask, until, parked)
+        if reply is not None:
+            return reply
+        try:
+            while parked.reply is None:
+                # The alarm thread does the waking; should it be gone (a fork), whoever waits looks for itself.
+                if not signal.acquire(timeout=max(0, until - self.now()) / _MICRO + _GRACE):
+                    gate.tick()
+        except BaseException:
+            gate.abandon(parked)
+            raise
+        return parked.reply
+
+    async def await_turn(self, gate: Gate, ask: Ask, until: int) -> Lease | Denied:
+        """
+        Wait in the queue of *gate*, at most until *until*.
+        """
+        signal = asyncio.get_running_loop().create_future()
+        parked = Parked(self.loop(), signal)
+        reply = gate.park(ask, until, parked)
+        if reply is not None:
+            return reply
+        try:
+            await signal
+        except BaseException:
+            gate.abandon(parked)
+            raise
+        assert parked.reply is not None  # noqa: S101 - nobody is woken without one
+        return parked.reply
+
+
+class LoopHome:
+    """
+    An event loop, as a home.
+    """
+
+    __slots__ = ("__weakref__", "_armed", "_clock", "_loop", "_thread")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._thread = get_ident()
+        self._armed: dict[Ticking, tuple[int, asyncio.TimerHandle]] = {}
+
+    def is_gone(self) -> bool:
+        """
+        Whether nobody who lived here can be woken any more.
+        """
+        return self._loop.is_closed()
+
+    def arm(self, ticking: Ticking, when: int) -> None:
+        """
+        Look at *ticking* at *when*.
+        """
+        armed = self._armed.get(ticking)
+        if armed is not None and armed[0] <= when:
+            return
+        self._run_here(self._arm, ticking, when)
+
+    def wake(self, parked: Parked) -> None:
+        """
+        Let *parked* go on.
+        """
+        self._run_here(_set, parked.signal)
+
+    def _run_here(self, function: Any, *args: object) -> None:
+        if get_ident() == self._thread:
+            function(*args)
+            return
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            return  # The loop was closed: nobody is left to be woken.
+
+    def _arm(self, ticking: Ticking, when: int) -> None:
+        armed = self._armed.get(ticking)
+        if armed is not None:
+            if armed[0] <= when:
+                return
+            armed[1].cancel()
+        delay = max(0, when - self._clock.now()) / _MICRO
+        if not self._loop.is_closed():
+            self._armed[ticking] = (when, self._loop.call_later(delay, self._tick, ticking))
+
+    def _tick(self, ticking: Ticking) -> None:
+        self._armed.pop(ticking, None)
+        ticking.tick()
+
+
+def _set(signal: asyncio.Future[None]) -> None:
+    if not signal.done():
+        signal.set_result(None)
+
+
+class ThreadsHome:
+    """
+    All threads together, as one home, with one daemon thread for the alarms.
+
+    Alarms reach it through a queue whose ``put`` may be called from anywhere, a finaliser included.
+    """
+
+    __slots__ = ("_armed", "_clock", "_inbox", "_pid")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._pid = 0
+        self._inbox: SimpleQueue[tuple[int, Ticking]] = SimpleQueue()
+        self._armed: dict[Ticking, int] = {}
+
+    def is_gone(self) -> bool:
+        """
+        Whether nobody who lived here can be woken any more: never.
+        """
+        return False
+
+    def arm(self, ticking: Ticking, when: int) -> None:
+        """
+        Look at *ticking* at *when*.
+        """
+        # A fork takes the memory along, but not the thread.
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._inbox, self._armed = SimpleQueue(), {}
+            Thread(target=self._run, args=(self._inbox, self._armed), name="egressor-alarms", daemon=True).start()
+        elif self._armed.get(ticking, when + 1) <= when:
+            return
+        self._armed[ticking] = when
+        self._inbox.put((when, ticking))
+
+    def nudge(self, ticking: Ticking) -> None:
+        """
+        Look at *ticking* soon, if the thread runs; safe in a finaliser.
+        """
+        self._inbox.put((0, ticking))
+
+    def wake(self, parked: Parked) -> None:
+        """
+        Let *parked* go on.
+        """
+        parked.signal.release()  # type: ignore[attr-defined]
+
+    def _run(self, inbox: SimpleQueue[tuple[int, Ticking]], armed: dict[Ticking, int]) -> None:
+        alarms: list[tuple[int, int, Ticking]] = []
+        for seq in count():
+            left = None if not alarms else max(0, alarms[0][0] - self._clock.now()) / _MICRO
+            try:
+                when, ticking = inbox.get(timeout=left)
+            except Empty:
+                when, _, ticking = heappop(alarms)
+                if armed.get(ticking) == when:
+                    del armed[ticking]
+                ticking.tick()
+            else:
+                heappush(alarms, (when, seq, ticking))

@@ -1,0 +1,324 @@
+"""
+One call, from the caller's side: the straight path, the plan, and the edge where values become exceptions again.
+
+`call` and `acall` are the two colours of the same few lines: admit, call, settle. Whatever is not a plain success
+(denied, nested, deadline, a failure, a response with a status) goes to `_surprised`, which runs the plan from there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from egressor._core.admission import Denied, Why
+from egressor._core.model import Outcome
+from egressor._core.plan import Call, plan
+from egressor._core.steps import Done, Stream
+from egressor._drivers import aio, sync
+from egressor._drivers.job import Job
+from egressor.errors import (
+    Banned,
+    BudgetExceeded,
+    CircuitOpen,
+    NeverFits,
+    Paused,
+    QueueFull,
+    Rejected,
+    StoreUnavailable,
+    WaitTooLong,
+)
+from egressor.telemetry import Event
+
+from .nesting import CURRENT, Nest
+from .route import UNSET, carries_status, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from egressor._core.admission import Lease
+    from egressor._core.steps import Step
+    from egressor._drivers.clock import Clock
+    from egressor._drivers.job import Wish
+    from egressor.telemetry import Taps
+
+    from .route import Route
+
+__all__ = ["Context", "Flight", "acall", "call", "conclude", "rejection"]
+
+_SECOND = 1_000_000
+_NOTE = "egressor: "
+_KINDS: dict[Why, type[Rejected]] = {
+    Why.LIMIT: WaitTooLong,
+    Why.STAY_AWAY: WaitTooLong,
+    Why.WAIT_TOO_LONG: WaitTooLong,
+    Why.QUEUE_FULL: QueueFull,
+    Why.NEVER_FITS: NeverFits,
+    Why.CIRCUIT_OPEN: CircuitOpen,
+    Why.BANNED: Banned,
+    Why.PAUSED: Paused,
+    Why.BUDGET: BudgetExceeded,
+    Why.STORE: StoreUnavailable,
+}
+
+
+class Context:
+    """
+    What all calls of one governor share.
+
+    Attributes:
+        clock: The time.
+        dice: Draws from 0 up to, not including, 1.
+        taps: The observers.
+    """
+
+    __slots__ = ("clock", "dice", "taps")
+
+    def __init__(self, *, clock: Clock, dice: Callable[[], float], taps: Taps) -> None:
+        self.clock = clock
+        self.dice = dice
+        self.taps = taps
+
+
+class _Function:
+    """
+    A user's function with its arguments, as a wish.
+    """
+
+    __slots__ = ("_args", "_function", "_kwargs", "_nest")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._function = function
+        self._args = args
+        self._kwargs = kwargs
+
+    def send(self, lease: Lease, timeout: float | None) -> Any:  # noqa: ARG002 - a function bounds its own time
+        return self._function(*self._args, **self._kwargs)
+
+    def discard(self, outcome: Outcome) -> None:
+        """
+        Leave a value that nobody gets to the garbage collector.
+        """
+
+
+class _Coroutine(_Function):
+    __slots__ = ()
+
+    async def discard(self, outcome: Outcome) -> None:  # type: ignore[override]
+        """
+        Leave a value that nobody gets to the garbage collector.
+        """
+
+
+class Flight:
+    """
+    A call on the plan's way: its nest, its plan and its driver's job.
+
+    Args:
+        context: What the governor's calls share.
+        route: Where it goes.
+        wish: What it sends.
+        args: The call's arguments, for a scope or a cost that depends on them.
+        kwargs: Likewise.
+        nest: Its place among the calls around it, if the straight path has made one.
+        first: The lease, outcome and time of an attempt that the straight path has made.
+        idempotent: Whether a request that may have run may be sent again; None leaves it to the route.
+    """
+
+    __slots__ = ("job", "lenders", "nest", "plan", "route")
+
+    def __init__(
+        self,
+        context: Context,
+        route: Route,
+        wish: Wish,
+        *,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        nest: Nest | None = None,
+        first: tuple[Lease, Outcome, int] | None = None,
+        idempotent: bool | None = None,
+    ) -> None:
+        gate = route.gate
+        options = route.options
+        compiled = gate.compiled
+        ask = first[0].ask if first is not None else route.ask(args, kwargs or {})
+        self.route = route
+        self.nest = nest or Nest(gate, ask, compiled.retry.attempts, CURRENT.get())
+        started = context.clock.now() if first is None else first[0].at
+        taps = context.taps
+
+        def tap(step: Step, reply: object, now: int) -> None:
+            taps.put(Event(route.service, step, reply, now))
+
+        self.job = Job(
+            clock=context.clock,
+            gate=gate,
+            wish=wish,
+            timeout=compiled.timeout,
+            fallback=options.fallback,
+            tap=tap if taps else None,
+        )
+        self.plan = plan(
+            Call(
+                ask,
+                wait_until=started + compiled.max_wait,
+                until=None if options.deadline is None else started + options.deadline,
+                retry=compiled.retry,
+                frame=self.nest.enter(),
+                judge=judge,
+                dice=context.dice,
+                is_idempotent=options.idempotent if idempotent is None else idempotent,
+                has_fallback=options.fallback is not UNSET,
+            ),
+            first=first,
+        )
+        self.lenders = self.nest.borrow() if self.nest.parent is not None else []
+
+    def land(self, step: Done | Stream | None) -> None:
+        """
+        End the call, which came to *step*; None if it was interrupted.
+        """
+        done = step if isinstance(step, Done) else None
+        self.nest.leave(ok=done is not None and _is_good(done))
+        if self.lenders:
+            self.nest.give_back(self.lenders)
+        if done is not None and done.denied is not None:
+            self.job.gate.count_denied(done.denied.why)
+
+    def run(self) -> Done | Stream:
+        """
+        Perform the plan, blocking.
+        """
+        token = CURRENT.set(self.nest)
+        step: Done | Stream | None = None
+        try:
+            step = sync.Run(self.plan, self.job).start()
+        finally:
+            CURRENT.reset(token)
+            self.land(step)
+        return step
+
+    async def arun(self) -> Done | Stream:
+        """
+        Perform the plan, awaiting.
+        """
+        token = CURRENT.set(self.nest)
+        step: Done | Stream | None = None
+        try:
+            step = await aio.Run(self.plan, self.job).start()
+        finally:
+            CURRENT.reset(token)
+            self.land(step)
+        return step
+
+
+def call(
+    context: Context, route: Route, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
+    """
+    Call *function* through the gate, blocking.
+    """
+    nest = first = None
+    if route.is_straight and not context.taps and CURRENT.get() is None:
+        gate = route.gate
+        ask = route.ask(args, kwargs)
+        entered = gate.enter(ask)
+        if entered is not None:
+            nest = Nest(gate, ask, gate.compiled.retry.attempts)
+            token = CURRENT.set(nest)
+            outcome = value = None
+            try:
+                value = function(*args, **kwargs)
+                if carries_status(value):
+                    outcome = Outcome(value)
+            except BaseException as error:  # noqa: BLE001 - an outcome is a value; the plan's end raises it
+                outcome = Outcome(error=error)
+            CURRENT.reset(token)
+            if outcome is None:
+                gate.leave(ask, *entered)
+                return value
+            first = (gate.lease(ask, *entered), outcome, context.clock.now())
+    flight = Flight(
+        context, route, _Function(function, args, kwargs), args=args, kwargs=kwargs, nest=nest, first=first
+    )
+    return conclude(route, flight.run())
+
+
+async def acall(
+    context: Context,
+    route: Route,
+    function: Callable[..., Awaitable[Any]],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """
+    Call *function* through the gate, awaiting.
+    """
+    nest = first = None
+    if route.is_straight and not context.taps and CURRENT.get() is None:
+        gate = route.gate
+        ask = route.ask(args, kwargs)
+        entered = gate.enter(ask)
+        if entered is not None:
+            nest = Nest(gate, ask, gate.compiled.retry.attempts)
+            token = CURRENT.set(nest)
+            outcome = value = None
+            try:
+                value = await function(*args, **kwargs)
+                if carries_status(value):
+                    outcome = Outcome(value)
+            except BaseException as error:  # noqa: BLE001 - an outcome is a value; the plan's end raises it
+                outcome = Outcome(error=error)
+            CURRENT.reset(token)
+            if outcome is None:
+                gate.leave(ask, *entered)
+                return value
+            first = (gate.lease(ask, *entered), outcome, context.clock.now())
+    flight = Flight(
+        context, route, _Coroutine(function, args, kwargs), args=args, kwargs=kwargs, nest=nest, first=first
+    )
+    return conclude(route, await flight.arun())
+
+
+def conclude(route: Route, done: Done | Stream) -> Any:
+    """
+    Return what a call came to, or raise it: the user's own exception as it was raised, or our refusal.
+    """
+    outcome = done.outcome
+    denied = None if isinstance(done, Stream) or done.is_fallback else done.denied
+    if denied is not None and outcome is None:
+        raise rejection(route, denied)
+    if outcome is None:
+        msg = "a plan ended with nothing"
+        raise AssertionError(msg)
+    if outcome.error is None:
+        return outcome.value
+    if isinstance(done, Done) and done.attempts > 1:
+        _note(outcome.error, f"{_NOTE}{route.service}: gave up after {done.attempts} attempts")
+    elif denied is not None:
+        _note(outcome.error, f"{_NOTE}{route.service}: not tried again: {denied.text}")
+    raise outcome.error
+
+
+def rejection(route: Route, denied: Denied) -> Rejected:
+    """
+    Return *denied* as an exception.
+    """
+    retry_after = None if denied.wait is None else denied.wait / _SECOND
+    message = f"{route.service}: {denied.text}"
+    if denied.why is Why.WAIT_TOO_LONG and denied.wait is not None:
+        message += f"; the wait of {retry_after:.3f} s does not fit"
+    return _KINDS[denied.why](message, service=route.service, key=denied.key, retry_after=retry_after)
+
+
+def _note(error: BaseException, text: str) -> None:
+    # The same exception object may be raised again and again: it carries one note of ours, the latest.
+    notes = getattr(error, "__notes__", None)
+    if isinstance(notes, list):
+        notes[:] = [note for note in notes if not str(note).startswith(_NOTE)]
+    error.add_note(text)
+
+
+def _is_good(done: Done) -> bool:
+    return done.is_fallback or (done.denied is None and (done.verdict is None or done.verdict.ok))
+
+

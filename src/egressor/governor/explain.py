@@ -1,0 +1,65 @@
+"""
+A policy in words: the order of the steps that a call goes through.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from egressor.stores.compiled import Compiled
+
+__all__ = ["explain"]
+
+
+def explain(service: str, compiled: Compiled) -> str:
+    """
+    Return the steps of a call to *service*, in order, with what each one may do.
+    """
+    policy = compiled.policy
+    breaker, retry = policy.breaker, policy.retry
+    limits = ", ".join(str(limit) for limit in policy.limits) or "none"
+    lines = [
+        f"A call to {service}:",
+        "1. pause: refused with Paused while an operator has paused the service",
+        f"2. ban: refused with Banned for {policy.ban.suspend_for:g} s after a ban that names no time, then one probe",
+        f"3. breaker: {_breaker(breaker) if breaker.enabled else 'none'}",
+        "4. Retry-After: nobody goes before the time that the server has named",
+        f"5. limits, all or nothing: {limits}"
+        + (f"; at most {policy.max_concurrency} at once" if policy.max_concurrency else ""),
+    ]
+    lines += [
+        f"   rule {rule.name}: {', '.join(str(limit) for limit in rule.limits) or 'no limit'}" for rule in policy.rules
+    ]
+    lines += [
+        f"6. queue: by priority, deadline, arrival; at most {policy.queue_size} calls, {policy.max_wait:g} s each; a call"
+        f" rises one priority for each {policy.age_after:g} s; a wait that can't fit is refused with WaitTooLong at once",
+        f"7. send: at most {policy.timeout:g} s an attempt",
+        "8. verdict: one reading of the outcome feeds limits, breaker, ban and retry; the lease is settled",
+        f"9. retry: {_retry(retry.attempts, retry.base, retry.factor, retry.cap, retry.budget)}; each one from 1 again",
+        "10. fallback, if the call has one; else the value, or the exception as it was raised",
+    ]
+    return "\n".join(lines)
+
+
+def _breaker(policy: object) -> str:
+    parts = []
+    consecutive = getattr(policy, "consecutive", 0)
+    if consecutive:
+        parts.append(f"{consecutive} failures in a row")
+    for name in ("failure_rate", "slow_rate"):
+        rate = getattr(policy, name)
+        if rate:
+            parts.append(f"{name} {rate:g} over {getattr(policy, 'window'):g} s")  # noqa: B009
+    shadow = " (shadow: counts only)" if getattr(policy, "shadow", False) else ""
+    return (
+        f"opens after {' or '.join(parts)}, for {getattr(policy, 'open_for'):g} s at first,"  # noqa: B009
+        f" then {getattr(policy, 'probes')} probe(s){shadow}"  # noqa: B009
+    )
+
+
+def _retry(attempts: int, base: float, factor: float, cap: float, budget: float | None) -> str:
+    if attempts == 1:
+        return "none"
+    share = "" if budget is None else f", retries at most {budget:.0%} of all calls"
+    return f"at most {attempts} attempts in all, {base:g} s × {factor:g}^n up to {cap:g} s with full jitter{share}"

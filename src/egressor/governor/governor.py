@@ -1,0 +1,460 @@
+"""
+The governor.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Self
+
+from egressor._core.admission import shown
+from egressor._core.breaker import BreakerState
+from egressor._core.model import Priority, ServiceType
+from egressor._drivers.clock import Clock
+from egressor.errors import ConfigError
+from egressor.policies import Config, Policy, from_services, load
+from egressor.stores.compiled import Compiled
+from egressor.stores.gate import Gate
+from egressor.telemetry import Event, Taps
+
+from .calls import Context, acall, call
+from .decorate import decorate, is_async
+from .explain import explain
+from .permit import Permit
+from .route import UNSET, Costs, Options, Route, Scope
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Governor"]
+
+_PRESETS = tuple(kind.value for kind in ServiceType)
+_ROUTES = 4096
+
+
+class Governor:
+    """
+    One policy for all calls that a program makes.
+
+    It may be used from any number of threads and event loops at once.
+
+    Args:
+        services: Tables of the same shape as the file's, or `Policy` objects, by the service's name. None: each
+            `ServiceType` is a service with its preset.
+        config: A whole `Config` instead of *services*.
+        clock: The time; tests hand in `egressor.testing.FakeClock`.
+        dice: Draws from 0 up to, not including, 1; for jitter.
+        **settings: The ``[egressor]`` settings: *store*, *ledger*, *on_store_loss*, *unknown_hosts*.
+
+    Raises:
+        ConfigError: A setting is wrong; the message says which, and names the nearest valid one.
+    """
+
+    def __init__(
+        self,
+        services: Mapping[str, Mapping[str, Any] | Policy] | None = None,
+        *,
+        config: Config | None = None,
+        clock: Clock | None = None,
+        dice: Callable[[], float] | None = None,
+        **settings: Any,
+    ) -> None:
+        if config is None:
+            config = from_services(_presets() if services is None else services, **settings)
+        elif services is not None or settings:
+            msg = "a governor takes services and settings, or a config, not both"
+            raise ConfigError(msg, key="config")
+        self.config = config
+        self.clock = clock or Clock()
+        self.taps = Taps()
+        self._file: Path | None = None
+        self._context = Context(clock=self.clock, dice=dice or random.random, taps=self.taps)
+        self._lock = Lock()
+        self._gates: dict[str, Gate] = {}
+        self._routes: dict[tuple[object, ...], Route] = {}
+        self._is_closed = False
+        for name, policy in config.services.items():
+            self._gates[name] = self._gate_of(name, policy)
+
+    @classmethod
+    def from_file(cls, path: str | Path, **options: Any) -> Self:
+        """
+        Return a governor with the policies of the file at *path*.
+
+        Raises:
+            ConfigError: The file can't be read or holds a mistake: with file, line, key and nearest valid name.
+        """
+        governor = cls(config=load(path), **options)
+        governor._file = Path(path)
+        return governor
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    def throttled(
+        self,
+        service: str | ServiceType,
+        *,
+        endpoint: str | None = None,
+        priority: Priority | str | None = None,
+        scope: Scope | None = None,
+        cost: Costs | None = None,
+        deadline: float | None = None,
+        fallback: object = UNSET,
+        idempotent: bool = True,
+    ) -> Callable[[Any], Any]:
+        """
+        Decorate a function so that each of its calls passes the gate.
+
+        Args:
+            service: The service's name, or a `ServiceType` for its preset.
+            endpoint: A name for what is called; rules match on it.
+            priority: `Priority` or its lower-case name. Default: the policy's.
+            scope: Who and what for, ``{"user": "u1"}``; or a function of the call's arguments that returns it.
+            cost: Amounts by unit, ``{"tokens": 800}``; or a function of the call's arguments. One request is added.
+            deadline: Seconds in which all of a call must be over, its waits and retries too. Default: none.
+            fallback: A value, or a function of no arguments, for a call that is refused or fails.
+            idempotent: Whether a call that may have been executed may be made again. Default: true, as whoever
+                decorates a function with a retrying policy wants it repeated.
+
+        Raises:
+            ConfigError: An argument is not valid, or what is decorated can't be throttled.
+        """
+        options = Options(
+            endpoint=endpoint,
+            priority=priority,
+            scope=scope,
+            cost=cost,
+            deadline=deadline,
+            fallback=fallback,
+            idempotent=idempotent,
+        )
+        return self._decorator(service, options)
+
+    def handled(
+        self,
+        service: str | ServiceType,
+        *,
+        endpoint: str | None = None,
+        fallback: object = UNSET,
+        idempotent: bool = True,
+    ) -> Callable[[Any], Any]:
+        """
+        Decorate a function with everything but limits: classification, retries, the breaker, counts.
+
+        Args:
+            service: The service's name, or a `ServiceType` for its preset.
+            endpoint: A name for what is called.
+            fallback: A value, or a function of no arguments, for a call that fails.
+            idempotent: Whether a call that may have been executed may be made again. Default: true.
+        """
+        return self._decorator(
+            service, Options(endpoint=endpoint, fallback=fallback, idempotent=idempotent, limited=False)
+        )
+
+    def call(
+        self,
+        service: str | ServiceType,
+        function: Callable[..., Any],
+        *args: Any,
+        endpoint: str | None = None,
+        priority: Priority | str | None = None,
+        scope: Mapping[str, str] | None = None,
+        cost: Mapping[str, float] | None = None,
+        deadline: float | None = None,
+        fallback: object = UNSET,
+        idempotent: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """
+        Call *function* with the other arguments through the gate, blocking. The options are those of `throttled`.
+
+        Returns:
+            What *function* returned, or the fallback.
+
+        Raises:
+            Rejected: The call was not sent.
+            Exception: Whatever *function* raised last, as it was raised.
+        """
+        if is_async(function):
+            msg = f"{shown(function)} is a coroutine function: use await gov.acall(…)"
+            raise ConfigError(msg, key="call")
+        route = self.route(
+            service,
+            Options(
+                endpoint=endpoint,
+                priority=priority,
+                scope=scope,
+                cost=cost,
+                deadline=deadline,
+                fallback=fallback,
+                idempotent=idempotent,
+            ),
+        )
+        return call(self._context, route, function, args, kwargs)
+
+    async def acall(
+        self,
+        service: str | ServiceType,
+        function: Callable[..., Awaitable[Any]],
+        *args: Any,
+        endpoint: str | None = None,
+        priority: Priority | str | None = None,
+        scope: Mapping[str, str] | None = None,
+        cost: Mapping[str, float] | None = None,
+        deadline: float | None = None,
+        fallback: object = UNSET,
+        idempotent: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """
+        Call *function* with the other arguments through the gate, awaiting. As `call` otherwise.
+        """
+        route = self.route(
+            service,
+            Options(
+                endpoint=endpoint,
+                priority=priority,
+                scope=scope,
+                cost=cost,
+                deadline=deadline,
+                fallback=fallback,
+                idempotent=idempotent,
+            ),
+        )
+        return await acall(self._context, route, function, args, kwargs)
+
+    def permit(
+        self,
+        service: str | ServiceType,
+        *,
+        endpoint: str | None = None,
+        priority: Priority | str | None = None,
+        scope: Mapping[str, str] | None = None,
+        cost: Mapping[str, float] | None = None,
+        deadline: float | None = None,
+    ) -> Permit:
+        """
+        Return leave for one attempt, to be taken by ``with`` or ``async with``. The options are those of `throttled`.
+        """
+        if scope is None and cost is None and deadline is None:
+            route = self._routes.get((service, endpoint, priority))
+            if route is not None:
+                return Permit(self._context, route)
+        options = Options(endpoint=endpoint, priority=priority, scope=scope, cost=cost, deadline=deadline)
+        route = self.route(service, options)
+        if scope is None and cost is None and deadline is None and len(self._routes) < _ROUTES:
+            self._routes[service, endpoint, priority] = route
+        return Permit(self._context, route)
+
+    def route(self, service: str | ServiceType, options: Options) -> Route:
+        """
+        Return where calls to *service* with *options* go.
+
+        Raises:
+            ConfigError: There is no such service, or an option is not valid.
+        """
+        gate = self.gate(service)
+        if options.endpoint is not None:
+            _check_endpoint(str(service), gate.compiled.policy, options.endpoint)
+        return Route(str(service), gate, options)
+
+    def gate(self, service: str | ServiceType) -> Gate:
+        """
+        Return the gate of *service*; that of a service type's preset is made at its first use.
+
+        Raises:
+            ConfigError: There is no such service.
+        """
+        gate = self._gates.get(service) if isinstance(service, str) else None
+        if gate is not None and not self._is_closed:
+            return gate
+        if self._is_closed:
+            msg = "the governor is closed"
+            raise ConfigError(msg, key="service")
+        return self._new_gate(service)
+
+    # --- looking, and stepping in ------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """
+        Return the state of every service, by its name, as plain values made at this moment.
+
+        Each has: ``state`` (``closed``, ``open``, ``half_open``, ``forced_open``, ``disabled``, ``paused``,
+        ``banned``), ``breaker``, ``limits`` (with what is ``left``), ``waiting`` (how many, by priority), ``in_flight``,
+        ``admitted``, ``succeeded``, ``failed`` (with ``categories``), ``denied`` (by reason), ``retried``, ``ban``,
+        ``retry_after_s``, ``latency_s``.
+        """
+        names = [each.name.lower() for each in Priority]
+        result: dict[str, dict[str, Any]] = {}
+        for name, gate in sorted(self._gates.items()):
+            state: dict[str, Any] = gate.snapshot()
+            state["waiting"] = dict(zip(names, state["waiting"], strict=True))
+            state["waits"] = {
+                level: {"count": count, "mean_s": total / count / 1e6 if count else 0.0, "max_s": longest / 1e6}
+                for level, (count, total, longest) in zip(names, state["waits"], strict=True)
+            }
+            state["type"] = None if gate.compiled.policy.type is None else gate.compiled.policy.type.value
+            result[name] = state
+        return result
+
+    def explain(self, service: str | ServiceType) -> str:
+        """
+        Return, in words, the order of the steps that a call to *service* goes through.
+        """
+        return explain(str(service), self.gate(service).compiled)
+
+    def pause(self, service: str | ServiceType, reason: str = "") -> None:
+        """
+        Refuse every call to *service* with `Paused` until `resume`; calls that wait are refused, too.
+        """
+        self.gate(service).pause(reason or "an operator paused it")
+
+    def resume(self, service: str | ServiceType) -> None:
+        """
+        End a pause; nothing happens if there is none.
+        """
+        self.gate(service).resume()
+
+    def reset_breaker(self, service: str | ServiceType) -> None:
+        """
+        Close the breaker of *service* and forget what it has counted.
+        """
+        self.gate(service).set_breaker(BreakerState.CLOSED)
+
+    def force_open(self, service: str | ServiceType) -> None:
+        """
+        Open the breaker of *service* until `reset_breaker`.
+        """
+        self.gate(service).set_breaker(BreakerState.FORCED_OPEN)
+
+    def lift_ban(self, service: str | ServiceType) -> None:
+        """
+        End a suspension, or a Retry-After, of *service* now.
+        """
+        self.gate(service).lift_ban()
+
+    def tap(self, observer: Callable[[Event], object]) -> None:
+        """
+        Call *observer* with each step of each call, on a thread of its own; it can't change, break or delay a call.
+        """
+        self.taps.add(observer)
+
+    def reload(self, source: str | Path | Config | Mapping[str, Any] | None = None) -> None:
+        """
+        Take another policy, all or nothing: what is in flight or waits goes on, and cells keep what they counted.
+
+        Args:
+            source: A file, a `Config`, or tables by service; None reads the governor's own file again.
+
+        Raises:
+            ConfigError: The new policy is wrong; the old one stays.
+        """
+        source = self._file if source is None else source
+        if source is None:
+            msg = "this governor has no file to read again"
+            raise ConfigError(msg, key="reload")
+        if isinstance(source, (str, Path)):
+            config = load(source)
+        elif isinstance(source, Config):
+            config = source
+        else:
+            config = from_services(source)
+        compiled = {name: Compiled(name, policy) for name, policy in config.services.items()}
+        with self._lock:
+            for name, each in compiled.items():
+                if name in self._gates:
+                    self._gates[name].replace(each)
+                else:
+                    self._gates[name] = self._gate(each)
+            for name in set(self._gates) - set(compiled):
+                self._gates.pop(name).pause("the service was removed from the configuration")
+            self.config = config
+            self._routes.clear()
+
+    def close(self) -> None:
+        """
+        Refuse every further call; those that wait are refused now.
+        """
+        self._is_closed = True
+        for gate in self._gates.values():
+            gate.pause("the governor is closed")
+
+    async def aclose(self) -> None:
+        """
+        As `close`.
+        """
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    @property
+    def context(self) -> Context:
+        """
+        What all calls of this governor share, for transports.
+        """
+        return self._context
+
+    def _decorator(self, service: str | ServiceType, options: Options) -> Callable[[Any], Any]:
+        route = self.route(service, options)
+
+        def decorator(target: Any) -> Any:
+            return decorate(self._context, lambda: route, target)
+
+        return decorator
+
+    def _gate_of(self, name: str, policy: Policy) -> Gate:
+        return self._gate(Compiled(name, policy))
+
+    def _gate(self, compiled: Compiled) -> Gate:
+        return Gate(compiled, clock=self.clock, dice=self._context.dice, keeper=self.clock.threads)
+
+    def _new_gate(self, service: object) -> Gate:
+        name = service.value if isinstance(service, ServiceType) else service
+        with self._lock:
+            if name in self._gates:
+                return self._gates[name]  # type: ignore[index]
+            if isinstance(name, str) and name in _PRESETS:
+                gate = self._gates[name] = self._gate_of(name, Policy(type=ServiceType(name)))
+                return gate
+        nearest = _nearest(name, [*self._gates, *_PRESETS])
+        msg = f"unknown service {shown(name)}: {', '.join(sorted(self._gates)) or 'none is configured'}"
+        raise ConfigError(msg, key="service", nearest=nearest)
+
+
+def _presets() -> dict[str, Mapping[str, Any]]:
+    return {name: {"type": name} for name in _PRESETS}
+
+
+def _nearest(name: object, names: list[str]) -> str | None:
+    from difflib import get_close_matches  # noqa: PLC0415 - only on the way to an error
+
+    return next(iter(get_close_matches(str(name)[:80], names, n=1)), None) if isinstance(name, str) else None
+
+
+def _check_endpoint(service: str, policy: Policy, endpoint: object) -> None:
+    if not isinstance(endpoint, str) or not endpoint or len(endpoint) > 200 or not endpoint.isprintable():  # noqa: PLR2004
+        msg = f"an endpoint is a text of 1 to 200 printable characters, not {shown(endpoint)}"
+        raise ConfigError(msg, key="endpoint")
+    known = policy.endpoints
+    if known and endpoint not in known and (nearest := _nearest(endpoint, sorted(known))) is not None:
+        msg = f"{service} has no endpoint {shown(endpoint)}: {', '.join(sorted(known))}"
+        raise ConfigError(msg, key="endpoint", nearest=nearest)

@@ -1,0 +1,204 @@
+"""
+Where a call goes: one service, with what the caller said about the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from egressor._core.admission import Ask, check_cost, shown
+from egressor._core.classify import classify
+from egressor._core.model import Outcome, Priority, Verdict
+from egressor.errors import ConfigError
+
+if TYPE_CHECKING:
+    from egressor.stores.gate import Gate
+
+__all__ = ["UNSET", "Costs", "Options", "Route", "Scope", "carries_status", "judge", "to_priority"]
+
+Scope = Mapping[str, str] | Callable[..., Mapping[str, str]]
+Costs = Mapping[str, float] | Callable[..., Mapping[str, float]]
+
+_MICRO = 1_000_000
+_LONGEST = 400 * 86_400
+_LONGEST_VALUE = 1024
+_SUCCESS = Verdict(why="the call returned")
+_STATUSES = range(100, 600)
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Any = _Unset()
+"""
+The default of options whose None means something.
+"""
+
+
+class Options:
+    """
+    What a caller says about its calls.
+
+    Args:
+        endpoint: A name for what is called, for rules and statistics.
+        priority: Who goes first among those that wait; None takes the policy's.
+        scope: Who and what for, by key; or a function of the call's arguments that returns it.
+        cost: What an attempt takes of limits, by unit; or a function of the call's arguments that returns it.
+        deadline: Seconds from the call's start in which all of it must be over; None for no bound.
+        fallback: A value, or a function of no arguments, for when the call is refused or fails.
+        idempotent: Whether a request that may have run may be sent again.
+        limited: Whether limits apply; without, only breaker, ban, pause and retry do.
+    """
+
+    __slots__ = ("cost", "deadline", "endpoint", "fallback", "idempotent", "limited", "priority", "scope")
+
+    def __init__(
+        self,
+        *,
+        endpoint: str | None = None,
+        priority: Priority | str | None = None,
+        scope: Scope | None = None,
+        cost: Costs | None = None,
+        deadline: float | None = None,
+        fallback: object = UNSET,
+        idempotent: bool = True,
+        limited: bool = True,
+    ) -> None:
+        self.endpoint = endpoint
+        self.priority = None if priority is None else to_priority(priority)
+        self.scope = scope
+        self.cost = cost
+        self.deadline = None if deadline is None else _deadline(deadline)
+        self.fallback = fallback
+        self.idempotent = idempotent
+        self.limited = limited
+
+
+class Route:
+    """
+    One service, with one set of options.
+
+    Args:
+        service: The service's name.
+        gate: Its gate.
+        options: What the caller said.
+
+    Raises:
+        ConfigError: The endpoint, the scope or the cost is not valid.
+    """
+
+    __slots__ = ("_ask", "gate", "options", "service")
+
+    def __init__(self, service: str, gate: Gate, options: Options) -> None:
+        self.service = service
+        self.gate = gate
+        self.options = options
+        self._ask: Ask | None = None
+        if not callable(options.scope) and not callable(options.cost):
+            self._ask = self.ask((), {})
+
+    @property
+    def is_straight(self) -> bool:
+        """
+        Whether a success may take the straight path: nothing to bound but the timeout.
+        """
+        return self.options.deadline is None
+
+    def ask(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ask:
+        """
+        Return what one attempt of a call with these arguments asks for.
+        """
+        ask = self._ask
+        compiled = self.gate.compiled
+        if ask is not None and ask.compiled is compiled:
+            return ask
+        options = self.options
+        scope = options.scope(*args, **kwargs) if callable(options.scope) else options.scope
+        cost = options.cost(*args, **kwargs) if callable(options.cost) else options.cost
+        checked = self._scope(scope or {})
+        units = check_cost(cost or {})
+        level = compiled.policy.priority_for(checked) if options.priority is None else options.priority
+        fresh = compiled.ask(scope=checked, cost=units, level=level, limited=options.limited)
+        if ask is not None:
+            self._ask = fresh
+        return fresh
+
+    def _scope(self, scope: Mapping[str, str]) -> dict[str, str]:
+        if not isinstance(scope, Mapping):
+            msg = f"a scope must be a mapping of names to texts, not {shown(scope)}"
+            raise ConfigError(msg, key="scope")
+        checked: dict[str, str] = {} if self.options.endpoint is None else {"endpoint": self.options.endpoint}
+        for key, value in scope.items():
+            if not isinstance(key, str) or not isinstance(value, str):
+                msg = f"a scope holds texts by name, not {shown(key)}: {shown(value)}"
+                raise ConfigError(msg, key="scope")
+            if len(value) > _LONGEST_VALUE:
+                msg = f"a scope's value has at most {_LONGEST_VALUE} characters, not {len(value)}"
+                raise ConfigError(msg, key=f"scope.{key[:40]}")
+            checked[key] = value
+        return checked
+
+
+def to_priority(value: object) -> Priority:
+    """
+    Return the `Priority` that *value*, the enum's member or its lower-case name, means.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if isinstance(value, Priority):
+        return value
+    if isinstance(value, str) and value.upper() in Priority.__members__:
+        return Priority[value.upper()]
+    from difflib import get_close_matches  # noqa: PLC0415 - only on the way to an error
+
+    names = [each.name.lower() for each in Priority]
+    nearest = next(iter(get_close_matches(str(value)[:40].lower(), names, n=1)), None)
+    msg = f"unknown priority {shown(value)}: {', '.join(names)}"
+    raise ConfigError(msg, key="priority", nearest=nearest)
+
+
+def _deadline(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        msg = f"a deadline must be a number of seconds, not {shown(value)}"
+        raise ConfigError(msg, key="deadline")
+    # The comparison first: an integer may be too long for isfinite.
+    if not -_LONGEST <= value <= _LONGEST or not isfinite(value):
+        msg = f"a deadline must be a finite number of seconds, at most {_LONGEST}, not {shown(value)}"
+        raise ConfigError(msg, key="deadline")
+    return int(value * _MICRO)
+
+
+_CARRIES: dict[type, bool] = {}
+
+
+def carries_status(value: object) -> bool:
+    """
+    Whether *value* looks like an HTTP response: it has headers, and a whole-numbered status.
+    """
+    kind = type(value)
+    known = _CARRIES.get(kind)
+    if known is None:
+        try:
+            status = getattr(value, "status_code", getattr(value, "status", None))
+            known = isinstance(status, int) and status in _STATUSES and hasattr(value, "headers")
+        except Exception:  # noqa: BLE001 - a user's object may raise anything here
+            known = False
+        if len(_CARRIES) < 10_000:  # noqa: PLR2004 - types made in a loop must not pile up
+            _CARRIES[kind] = known
+    return known
+
+
+def judge(outcome: Outcome) -> Verdict:
+    """
+    Read *outcome*.
+    """
+    if outcome.verdict is not None and outcome.error is None:
+        return outcome.verdict
+    if outcome.error is None and not carries_status(outcome.value):
+        return _SUCCESS
+    return classify(outcome.error if outcome.error is not None else outcome.value)

@@ -1,0 +1,285 @@
+"""
+The policy of one service, and the whole configuration.
+
+A `Policy` is complete once it is built: what was given, then its type's preset, then the defaults. `Config` holds one
+per service and refuses what this version would not enforce, so that no setting is ever accepted and then ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from egressor._core.model import Priority, ServiceType
+from egressor.policies.checks import (
+    SettingError,
+    many,
+    nearest,
+    one_of,
+    optional,
+    seconds,
+    show,
+    text,
+    whole,
+)
+from egressor.policies.parts import (
+    BanPolicy,
+    BreakerPolicy,
+    BudgetPolicy,
+    CachePolicy,
+    RetryPolicy,
+    Rule,
+    Secret,
+    to_priority,
+)
+from egressor.policies.presets import PRESETS
+from egressor.policies.settings import UNSET, Settings, setting, with_preset
+from egressor.policies.values import limit, url, zone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
+    from egressor.policies.checks import Check
+    from egressor.policies.grammar import Limit
+
+__all__ = ["Config", "Gateway", "Policy", "check_service_name", "to_secret", "unsupported"]
+
+_SERVICE = r"[a-z0-9][a-z0-9_.-]{0,63}"
+_STORES = ("sqlite", "redis", "rediss", "redis+cluster")
+_LEDGERS = ("sqlite", "postgresql")
+_PARTS = ("breaker", "retry", "ban")
+_LEASES = 2
+_SHORTEST_LEASE = 120.0
+_AGES = 4
+_SHORTEST_AGE = 1.0
+
+
+def _a(kind: type[Settings]) -> Check:
+    def check(value: object) -> Any:  # noqa: ANN401 - a *kind*
+        if isinstance(value, kind):
+            return value
+        message = f"expected a {kind.__name__}, got {show(value)}"
+        raise SettingError(message)
+
+    return check
+
+
+def _kind_of(value: object) -> ServiceType | None:
+    try:
+        return ServiceType(value)  # type: ignore[arg-type]
+    except ValueError:
+        return None
+
+
+def to_secret(value: object) -> Secret:
+    """
+    Check where a key is found; what else was given is not shown.
+    """
+    if isinstance(value, Secret):
+        return value
+    # The value is not shown: it may be the key.
+    message = 'a key never stands in the configuration: write { env = "NAME" } or { file = "/path" }'
+    raise SettingError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Policy(Settings):
+    """
+    The frozen, validated configuration of one service.
+
+    Attributes:
+        type: The kind of service, whose preset fills what is left out. Default: none, and so no limit.
+        dialect: Whose headers and bodies the service speaks. Default: ``generic``, plain HTTP.
+        base_url: Where the service is: the gateway forwards there, and a transport finds the service by it.
+            Default: none, which is enough for decorators.
+        api_key: Where the gateway finds the key that it adds upstream. Default: none.
+        limits: What all calls together may take. Default: the preset's; given limits replace the preset's as a whole.
+        max_concurrency: Attempts in flight at once, 1 to 1,000,000; ``false`` for no bound. Default: the preset's, or
+            no bound.
+        max_wait: Seconds that a call may wait for its turn; 0 means never. Default: 60.
+        queue_size: Calls that may wait at once, 0 to 10,000,000. Default: 10,000.
+        timeout: Seconds that one attempt may take. Default: 60.
+        lease_for: Seconds after which the lease of a holder that has vanished is taken back; at least *timeout*.
+            Default: twice *timeout*, at least 120.
+        age_after: Seconds of waiting that raise a waiting call's priority by one level. Default: a quarter of
+            *max_wait*, at least 1, so that a low call is critical before its wait ends.
+        learn: What is learned from answers: ``off``, ``headers`` or ``adaptive``. Default: ``headers``.
+        timezone: Where the windows of *fixed* limits begin. Default: UTC.
+        priority: Priority of calls that state none. Default: medium.
+        breaker: When the service counts as down.
+        retry: How failed attempts are tried again.
+        ban: How long the service is left alone after a ban.
+        cache: Which answers are kept. Default: none.
+        budget: What the service may cost. Default: no bound.
+        rules: Further settings by user, feature, endpoint, model, or any other key of a scope.
+    """
+
+    type: ServiceType | None = setting(None, optional(one_of(*ServiceType, kind=ServiceType)))
+    dialect: str = setting("generic", text(r"[a-z][a-z0-9_]{0,31}", what="a dialect's name: lower-case letters"))
+    base_url: str | None = setting(None, optional(url))
+    api_key: Secret | None = setting(None, optional(to_secret))
+    limits: tuple[Limit, ...] = setting((), many(limit))
+    max_concurrency: int | None = setting(None, optional(whole(at_least=1, at_most=1_000_000)))
+    max_wait: float = setting(60.0, seconds(at_least=0))
+    queue_size: int = setting(10_000, whole(at_least=0, at_most=10_000_000))
+    timeout: float = setting(60.0, seconds())
+    lease_for: float = setting(UNSET, seconds())
+    age_after: float = setting(UNSET, seconds())
+    learn: str = setting("headers", one_of("off", "headers", "adaptive"))
+    timezone: str = setting("UTC", zone)
+    priority: Priority = setting(Priority.MEDIUM, to_priority)
+    breaker: BreakerPolicy = setting(BreakerPolicy, _a(BreakerPolicy))
+    retry: RetryPolicy = setting(RetryPolicy, _a(RetryPolicy))
+    ban: BanPolicy = setting(BanPolicy, _a(BanPolicy))
+    cache: CachePolicy | None = setting(None, optional(_a(CachePolicy)))
+    budget: BudgetPolicy | None = setting(None, optional(_a(BudgetPolicy)))
+    rules: tuple[Rule, ...] = setting((), many(_a(Rule)))
+
+    def _complete(self) -> None:
+        kind = _kind_of(self.type)
+        preset, label = PRESETS[kind], f"preset {kind}"
+        self._settle({name: value for name, value in preset.items() if name not in _PARTS}, label)
+        for name in _PARTS:
+            object.__setattr__(self, name, with_preset(getattr(self, name), preset.get(name, {}), label, name))
+        self._derive("lease_for", max(_LEASES * self.timeout, _SHORTEST_LEASE))
+        self._derive("age_after", max(self.max_wait / _AGES, _SHORTEST_AGE))
+        self._agree(self.sources.keys())
+
+    @property
+    def endpoints(self) -> frozenset[str]:
+        """
+        The endpoints that rules name.
+        """
+        return frozenset(rule.match["endpoint"] for rule in self.rules if "endpoint" in rule.match) - {"*"}
+
+    def rules_for(self, scope: Mapping[str, str]) -> tuple[Rule, ...]:
+        """
+        Return the rules that a call of *scope* falls under, in the order of the policy; all of them apply.
+        """
+        return tuple([rule for rule in self.rules if rule.matches(scope)]) if self.rules and scope else ()
+
+    def priority_for(self, scope: Mapping[str, str]) -> Priority:
+        """
+        Return the priority of a call of *scope* that states none: the last matching rule's that sets one.
+        """
+        found = self.priority
+        for rule in self.rules_for(scope):
+            if rule.priority is not None:
+                found = rule.priority
+        return found
+
+    def _derive(self, name: str, value: float) -> None:
+        if getattr(self, name) is UNSET:
+            object.__setattr__(self, name, value)
+
+    def _agree(self, given: AbstractSet[str]) -> None:  # noqa: ARG002
+        if self.lease_for < self.timeout:
+            message = f"{self.lease_for:g} s is below timeout ({self.timeout:g} s): a slow attempt would lose its lease"
+            raise SettingError(message, at=("lease_for",))
+        seen: dict[str, int] = {}
+        for position, rule in enumerate(self.rules):
+            first = seen.setdefault(rule.name, position)
+            if first != position:
+                message = f"{show(rule.name)} is matched by rules[{first}] already: put both into one rule"
+                raise SettingError(message, at=("rules", position))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Gateway(Settings):
+    """
+    Where ``egressor serve`` listens.
+
+    Attributes:
+        host: Address to listen on. Default: 127.0.0.1, this machine only.
+        port: Port to listen on, 1 to 65,535; 0 takes a free one. Default: 8787.
+    """
+
+    host: str = setting("127.0.0.1", text(r"[A-Za-z0-9.:_%-]{1,253}", what="a host name or an IP address"))
+    port: int = setting(8787, whole(at_least=0, at_most=65_535))
+
+
+def _address(*schemes: str) -> Check:
+    """
+    Return the check of a store's or ledger's address; nothing of it but the scheme is ever shown.
+    """
+
+    def check(value: object) -> str:
+        if value == "memory:":
+            return "memory:"
+        scheme = value.partition(":")[0] if isinstance(value, str) else ""
+        if scheme in schemes:
+            message = f'{show(scheme + ":")} is not supported by this version, only "memory:"'
+            raise SettingError(message)
+        message = f'{show(scheme) if scheme else "it"} is no address: this version knows "memory:"'
+        raise SettingError(message, nearest=nearest(value, ("memory:",)))
+
+    return check
+
+
+def check_service_name(name: object) -> str:
+    """
+    Check the name of a service: it is a part of URLs, metrics, keys and commands.
+    """
+    if not isinstance(name, str) or not re.fullmatch(_SERVICE, name):
+        low = re.sub(r"[^a-z0-9_.-]+", "_", str(name).lower())[:64].lstrip("_.-")
+        message = f"service name {show(name)}: 1 to 64 of a-z, 0-9, _, . and -, beginning with a letter or a digit"
+        raise SettingError(message, nearest=low or None)
+    return name
+
+
+def _services(value: object) -> dict[str, Policy]:
+    if not hasattr(value, "items"):
+        message = f"expected services by name, got {show(value)}"
+        raise SettingError(message)
+    return {check_service_name(name): _a(Policy)(policy) for name, policy in value.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Config(Settings):
+    """
+    The whole configuration.
+
+    Attributes:
+        store: Where cells live. Default: ``memory:``, this process.
+        ledger: Where facts live. Default: ``memory:``.
+        on_store_loss: What holds while the store is away: this process's ``share`` of each limit, ``open`` (no limit)
+            or ``closed`` (no call). Default: ``share``.
+        unknown_hosts: Whether a transport lets calls to hosts that no service names ``pass``, or has to ``refuse``
+            them. Default: ``pass``.
+        services: Policies by the service's name.
+        gateway: Where the gateway listens.
+    """
+
+    store: str = setting("memory:", _address(*_STORES))
+    ledger: str = setting("memory:", _address(*_LEDGERS))
+    on_store_loss: str = setting("share", one_of("share", "open", "closed"))
+    unknown_hosts: str = setting("pass", one_of("pass", "refuse"))
+    services: Mapping[str, Policy] = field(default=UNSET, metadata={"default": dict, "check": _services})
+    gateway: Gateway = setting(Gateway, _a(Gateway))
+
+    def _agree(self, given: AbstractSet[str]) -> None:  # noqa: ARG002
+        for name, policy in self.services.items():
+            for error in unsupported(policy):
+                raise SettingError(error.message, at=("services", name, *error.at))
+
+
+def unsupported(policy: Policy) -> list[SettingError]:
+    """
+    Return what *policy* asks for and this version would not do.
+
+    An accepted setting that nothing enforces is a promise broken in silence, so each is an error.
+    """
+    found: list[tuple[str, tuple[str | int, ...]]] = [
+        (show(name), (name,)) for name in ("cache", "budget") if getattr(policy, name) is not None
+    ]
+    if policy.learn == "adaptive":
+        found.append(('learn = "adaptive"', ("learn",)))
+    for position, rule in enumerate(policy.rules):
+        if rule.budget is not None:
+            found.append(('"budget"', ("rules", position, "budget")))
+    return [
+        SettingError(f"{what} is not supported by this version: it would not be enforced", at=path)
+        for what, path in found
+    ]

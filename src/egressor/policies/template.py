@@ -1,0 +1,119 @@
+"""
+The commented file that ``egressor init`` writes.
+
+It teaches: every section, every setting, its default. A line that begins with ``# `` is prose; one that begins with
+``#`` and no space is a setting that may be taken as it stands, and a test takes all of them.
+"""
+
+from __future__ import annotations
+
+__all__ = ["TEMPLATE"]
+
+TEMPLATE = """\
+# Egressor: what each outside service allows, and what to do when it doesn't answer.
+#
+# Check it:    egressor check          (every error with its line; every value with where it came from)
+# Understand:  egressor explain openai (the steps that a call takes)
+# Times are seconds. Whatever a service leaves out comes from its type's preset, then from the defaults.
+
+[egressor]
+# Where the counters live. This version keeps them in the process.
+#store = "memory:"
+# Where history lives.
+#ledger = "memory:"
+# While the store is away: share (this process keeps its share of each limit), open (no limit), closed (no call).
+#on_store_loss = "share"
+# What a transport does with a host that no service names: pass or refuse.
+#unknown_hosts = "pass"
+
+# Where `egressor serve` listens.
+[gateway]
+#host = "127.0.0.1"
+#port = 8787
+
+# One table per service. The name is yours: a-z, 0-9, _, . and -; it is the first part of the gateway's paths.
+[services.openai]
+# llm_api | social_media | exchange_api | web_scraper | internal_api; without a type there is no limit by default.
+type = "llm_api"
+base_url = "https://api.openai.com/v1"
+# Whose headers and bodies it speaks.
+#dialect = "generic"
+# The gateway adds the key upstream. It never stands here: name an environment variable, or { file = "/path" }.
+#api_key = { env = "OPENAI_API_KEY" }
+
+# AMOUNT [UNIT] / [N] PERIOD [burst B | fixed]. All limits hold at once, and replace the preset's as a whole.
+#   "20/minute"                 never more than 20 in any minute
+#   "20/minute burst 5"         20 a minute sustained, at most 5 at once
+#   "10000/day fixed"           windows that follow the clock, as daily quotas do
+#   "200_000 tokens/minute"     any unit that your calls' costs name; without one, requests
+# The preset of llm_api:
+#limits = ["0.5/second burst 2", "20/minute"]
+# Attempts in flight at once; false for no bound.
+#max_concurrency = 32
+# How long a call may wait for its turn, and how many may wait.
+#max_wait = 60.0
+#queue_size = 10_000
+# One attempt's time. A lease outlives it, and is taken back if its holder has vanished.
+#timeout = 60.0
+#lease_for = 120.0
+# Priority of calls that state none: low, medium, high, critical. Waiting raises it by one level each so many seconds.
+#priority = "medium"
+#age_after = 15.0
+# What answers teach: off or headers.
+#learn = "headers"
+# Where the windows of "fixed" limits begin.
+#timezone = "UTC"
+
+# When the service counts as down.
+[services.openai.breaker]
+#enabled = true
+# Failures in a row that open it (preset of llm_api: 3; default: 5); 0 turns this off.
+#consecutive = 3
+# Shares of failed and slow calls in the window that open it; false turns them off, which is the default.
+#failure_rate = 0.5
+#slow_rate = 0.8
+#slow_call = 10.0
+#window = 60.0
+#min_calls = 10
+# How long it stays open: first, at most, and how much longer each time that it opens again.
+#open_for = 60.0
+#max_open_for = 600.0
+#growth = 2.0
+# Calls that try whether the service is back.
+#probes = 1
+# Only count and report, refuse nothing.
+#shadow = false
+
+# How failed attempts are tried again.
+[services.openai.retry]
+# In all, the first one included (preset of llm_api: 3; default: 4).
+#attempts = 3
+#base = 1.0
+#factor = 2.0
+#cap = 120.0
+#jitter = true
+# Retries over all callers, as a share of calls; false for no bound.
+#budget = 0.1
+# Whatever may have been executed is sent again only if it is idempotent.
+#idempotent_only = true
+
+# How long the service is left alone after it banned us: first, at most, and how much longer each time.
+[services.openai.ban]
+#suspend_for = 14_400.0
+#max_suspend_for = 604_800.0
+#growth = 2.0
+
+# An endpoint with settings of its own; they add to the service's.
+#[services.openai.endpoints.embeddings]
+#limits = ["1000/minute"]
+
+# The same by user, feature, endpoint, model; "*" gives each value a count of its own.
+#[[services.openai.rules]]
+#match = { user = "*", feature = "chat" }
+#limits = ["5/minute"]
+#max_concurrency = 2
+#priority = "low"
+"""
+"""
+The text of the file.
+"""

@@ -1,0 +1,97 @@
+"""
+Where cells live.
+
+A store runs the core's decisions on its cells, each in one step that nobody can come between, and keeps those that
+wait in order. It knows policies and the core; it does not know who waits (a thread, a task): it wakes through the
+`Home` that the waiter named. Cells are coordination and may be lost; facts belong to a ledger.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from egressor._core.admission import Denied, Lease
+
+__all__ = ["Clock", "Home", "Keeper", "Parked", "Ticking"]
+
+
+class Clock(Protocol):
+    """
+    Where a store gets the time from, in microseconds.
+    """
+
+    def now(self) -> int:
+        """
+        Monotonic time.
+        """
+
+    def wall(self) -> int:
+        """
+        Time since 1970 UTC.
+        """
+
+
+class Ticking(Protocol):
+    """
+    What wants to be looked at when its time comes.
+    """
+
+    def tick(self) -> None:
+        """
+        Serve whoever's turn it is.
+        """
+
+
+class Home(Protocol):
+    """
+    Where a waiter lives: an event loop, or the threads together.
+
+    All methods are called with the store's lock held, and return at once.
+    """
+
+    def is_gone(self) -> bool:
+        """
+        Whether nobody who lived here can be woken any more: a closed loop.
+        """
+
+    def arm(self, ticking: Ticking, when: int) -> None:
+        """
+        See to it that *ticking* is looked at, at *when* (monotonic microseconds) or soon after.
+        """
+
+    def wake(self, parked: Parked) -> None:
+        """
+        Let whoever waits for *parked* go on; its reply is set.
+        """
+
+
+class Keeper(Home, Protocol):
+    """
+    The home that outlives every loop: it looks after idle keys and dropped leases.
+    """
+
+    def nudge(self, ticking: Ticking) -> None:
+        """
+        See to it that *ticking* is looked at soon; safe in a finaliser.
+        """
+
+
+class Parked:
+    """
+    One wait in the queue, as the waiter holds it.
+
+    Attributes:
+        home: Where the waiter lives.
+        reply: What came of the wait; None while it lasts.
+        signal: Whatever *home* needs to wake the waiter.
+        waiter: Its place in the queue; the store's business.
+    """
+
+    __slots__ = ("home", "reply", "signal", "waiter")
+
+    def __init__(self, home: Home, signal: object) -> None:
+        self.home = home
+        self.signal = signal
+        self.reply: Lease | Denied | None = None
+        self.waiter: Any = None

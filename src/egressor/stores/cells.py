@@ -1,0 +1,95 @@
+"""
+Cells in memory: a dictionary of integers for each limit.
+
+A limit for everybody has one cell. A limit for each value of a scope (each user, say) has one cell for each value that
+was seen lately: `Bank` keeps two generations, moves what is touched into the young one, and forgets the old one as a
+whole when the horizon has passed, without looking at its keys. A cell that nobody touched for a horizon says the same
+as no cell, so nothing is lost.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Bank", "Places"]
+
+
+class Bank:
+    """
+    Cells by key, in two generations.
+
+    Args:
+        horizon: Microseconds after which an untouched cell says the same as none.
+    """
+
+    __slots__ = ("_old", "_young", "horizon", "turn_at")
+
+    def __init__(self, *, horizon: int) -> None:
+        self.horizon = horizon
+        self.turn_at = 0
+        self._young: dict[str, int] = {}
+        self._old: dict[str, int] = {}
+
+    def __getitem__(self, key: str) -> int:
+        cell = self._young.get(key)
+        if cell is None:
+            cell = self._old.pop(key, 0)
+            if cell:
+                self._young[key] = cell
+        return cell
+
+    def __setitem__(self, key: str, cell: int) -> None:
+        self._young[key] = cell
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def items(self) -> list[tuple[str, int]]:
+        """
+        Return every key with its cell.
+        """
+        return [*self._old.items(), *self._young.items()]
+
+    def turn(self, now: int) -> tuple[dict[str, int], ...]:
+        """
+        Make the young generation the old one if it is time, and return what is forgotten by that.
+
+        The caller lets go of it outside of its lock: freeing a million keys takes a while.
+        """
+        if now < self.turn_at:
+            return ()
+        gone = self._old
+        # After a long silence both generations are too old.
+        if now >= self.turn_at + self.horizon and self.turn_at:
+            young = self._young
+            self._old, self._young, self.turn_at = {}, {}, now + self.horizon
+            return gone, young
+        self._old, self._young, self.turn_at = self._young, {}, now + self.horizon
+        return (gone,)
+
+
+class Places:
+    """
+    How many are held, by key; a key that holds nothing takes no room.
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: dict[str, int] = {}
+
+    def __getitem__(self, key: str) -> int:
+        return self._held.get(key, 0)
+
+    def __setitem__(self, key: str, cell: int) -> None:
+        if cell:
+            self._held[key] = cell
+        else:
+            self._held.pop(key, None)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def items(self) -> list[tuple[str, int]]:
+        """
+        Return every key with what it holds.
+        """
+        return list(self._held.items())

@@ -1,0 +1,205 @@
+"""
+A policy, compiled: seconds to microseconds, limits to algorithms with their cells, rules to banks.
+
+`Compiled.ask` turns a call's scope and cost into the entries that admission decides on. Whatever does not depend on
+the call is made once; the governor keeps asks that have no scope, so the usual call makes none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from zoneinfo import ZoneInfo
+
+from egressor._core.admission import REQUESTS, Ask, Entry
+from egressor._core.ban import BanSpec
+from egressor._core.breaker import BreakerCell, BreakerSpec, disable
+from egressor._core.limits import Algorithm, Concurrency, Fixed, Gcra, Sliding
+
+from .cells import Bank, Places
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from egressor.policies import Limit, Policy
+
+__all__ = ["Compiled", "algorithm"]
+
+_MICRO = 1_000_000
+
+
+class _Cells(NamedTuple):
+    limit: Algorithm
+    cells: Bank | Places | dict[str, int]
+    name: str
+    unit: str
+
+
+class _Ruled(NamedTuple):
+    name: str
+    match: Mapping[str, str]
+    parts: list[_Cells]
+    wild: tuple[str, ...]
+
+
+class Compiled:
+    """
+    One service's policy, ready to decide with.
+
+    Args:
+        name: The service.
+        policy: Its policy.
+    """
+
+    def __init__(self, name: str, policy: Policy) -> None:
+        self.name = name
+        self.policy = policy
+        self.queue_size = policy.queue_size
+        self.age = round(policy.age_after * _MICRO)
+        self.max_wait = round(policy.max_wait * _MICRO)
+        self.timeout = round(policy.timeout * _MICRO)
+        self.retry = policy.retry.spec()
+        self.retry_budget = policy.retry.budget_spec()
+        self.breaker = policy.breaker.spec(lease_for=policy.timeout) or _NO_BREAKER
+        self.ban = BanSpec(
+            suspend_for=round(policy.ban.suspend_for * _MICRO),
+            max_suspend_for=round(policy.ban.max_suspend_for * _MICRO),
+            growth=policy.ban.growth,
+            probe_lease=self.timeout,
+        )
+        zone = None if policy.timezone == "UTC" else ZoneInfo(policy.timezone)
+        self.service_cells = _parts(policy.limits, policy.max_concurrency, zone, prefix="", is_wild=False)
+        self._rules = tuple(
+            _Ruled(
+                rule.name,
+                rule.match,
+                _parts(rule.limits, rule.max_concurrency, zone, prefix=f"{rule.name} ", is_wild="*" in rule.match.values()),
+                tuple(key for key, value in rule.match.items() if value == "*"),
+            )
+            for rule in policy.rules
+        )
+        every = [*self.service_cells, *(part for rule in self._rules for part in rule.parts)]
+        self.has_fixed = any(type(part.limit) is Fixed for part in every)
+
+    @property
+    def banks(self) -> list[Bank]:
+        """
+        The cells that are kept by key, and forgotten when idle.
+        """
+        return [part.cells for rule in self._rules for part in rule.parts if isinstance(part.cells, Bank)]
+
+    def breaker_cell(self) -> BreakerCell:
+        """
+        Return a fresh breaker.
+        """
+        cell = BreakerCell()
+        if self.breaker is _NO_BREAKER:
+            disable(cell)
+        return cell
+
+    def ask(
+        self, *, scope: Mapping[str, str], cost: Mapping[str, int], level: int, limited: bool = True
+    ) -> Ask:
+        """
+        Return what a call of *scope* and *cost* asks for; nothing if it is not *limited*.
+
+        Entries of no units are left out, except those that count requests: a call of no requests peeks.
+        """
+        entries: list[Entry] = []
+        if limited:
+            entries += [_entry(part, "", cost) for part in self.service_cells]
+            for rule in self._rules:
+                if all(key in scope and wanted in ("*", scope[key]) for key, wanted in rule.match.items()):
+                    key = _key([scope[name] for name in rule.wild])
+                    entries += [_entry(part, key, cost) for part in rule.parts]
+        wanted_entries = tuple(entry for entry in entries if entry.units or entry.unit == REQUESTS)
+        return Ask(wanted_entries, level=level, compiled=self, scope=scope, cost=cost, limited=limited)
+
+
+    def remake(self, ask: Ask) -> Ask:
+        """
+        Return *ask*, which was made from another policy, as this one has it.
+        """
+        return self.ask(scope=ask.scope, cost=ask.cost, level=ask.level, limited=ask.limited)
+
+    def adopt(self, old: Compiled, now: int, skew: int) -> None:
+        """
+        Take over the cells of *old*: by name, then by place for limits of the same unit.
+
+        Places held are carried over as they are. Of a limit that has changed, as much counts as taken as was.
+        """
+        _adopt(self.service_cells, old.service_cells, now, skew)
+        before = {rule.name: rule for rule in old._rules}  # noqa: SLF001 - the same class
+        for rule in self._rules:
+            if rule.name in before:
+                _adopt(rule.parts, before[rule.name].parts, now, skew)
+
+
+_NO_BREAKER = BreakerSpec(
+    consecutive=0,
+    failure_rate=None,
+    slow_rate=None,
+    slow_call=1 << 62,
+    window=10 * _MICRO,
+    min_calls=1,
+    open_for=_MICRO,
+    max_open_for=_MICRO,
+    growth=1.0,
+    probes=1,
+    probe_lease=_MICRO,
+    shadow=False,
+)
+
+
+def algorithm(limit: Limit, zone: ZoneInfo | None) -> Algorithm:
+    """
+    Return the algorithm that *limit* reads as.
+    """
+    if limit.fixed:
+        is_month = limit.period_name == "month"
+        return Fixed(amount=limit.amount, period=limit.period_us, month=is_month, count=limit.count, zone=zone)
+    if limit.burst is not None:
+        return Gcra(amount=limit.amount, period=limit.period_us, burst=limit.burst)
+    return Sliding(amount=limit.amount, period=limit.period_us)
+
+
+def _parts(
+    limits: tuple[Limit, ...], max_concurrency: int | None, zone: ZoneInfo | None, *, prefix: str, is_wild: bool
+) -> list[_Cells]:
+    parts = []
+    for limit in limits:
+        rate = algorithm(limit, zone)
+        cells: Bank | dict[str, int] = Bank(horizon=rate.horizon) if is_wild else {"": 0}
+        parts.append(_Cells(rate, cells, f"{prefix}{limit}", limit.unit))
+    if max_concurrency is not None:
+        places = Places() if is_wild else {"": 0}
+        parts.append(
+            _Cells(Concurrency(amount=max_concurrency), places, f"{prefix}max_concurrency {max_concurrency}", "places")
+        )
+    return parts
+
+
+def _key(values: list[str]) -> str:
+    # One value is its own key, so that a million users' names are not copied; several are told apart by their lengths.
+    return values[0] if len(values) == 1 else "".join([f"{len(value)}:{value}" for value in values])
+
+
+def _entry(part: _Cells, key: str, cost: Mapping[str, int]) -> Entry:
+    units = 1 if type(part.limit) is Concurrency else cost.get(part.unit, 0)
+    return Entry(part.cells, key, units, part.limit, part.name, part.unit)  # type: ignore[arg-type]
+
+
+def _adopt(parts: list[_Cells], old: list[_Cells], now: int, skew: int) -> None:
+    left = list(old)
+    for index, part in enumerate(parts):
+        same = next((each for each in left if each.name == part.name), None)
+        found = same or next((each for each in left if each.unit == part.unit), None)
+        if found is None:
+            continue
+        left.remove(found)
+        if same is not None or type(part.limit) is Concurrency:
+            # The very container, so that leases granted under the old policy give their places back to the new one.
+            parts[index] = part._replace(cells=found.cells)
+            continue
+        for key, cell in found.cells.items():
+            taken = max(0, found.limit.amount - found.limit.left(cell, now, skew))
+            part.cells[key] = part.limit.charge(0, now, taken, skew)

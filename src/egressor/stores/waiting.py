@@ -1,0 +1,284 @@
+"""
+The waiting room of one service: lines, time-outs and alarms, over the core's `Queue`.
+
+Everything here runs under the gate's lock. The room never decides about cells: it is handed `Decide`, which takes them
+for an ask or says which cell is short and until when.
+
+An alarm is the time at which a line is worth looking at: its cell may have refilled, or somebody's wait is over. The
+alarms of all lines stand in one heap, and the earliest is passed on to the home of everybody who waits. Old entries of
+the heap are recognised by the line's own `alarm_at`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from egressor._core.admission import Ask, Denied, Entry, Lease, Why
+from egressor._core.limits import FOREVER
+from egressor._core.model import Priority
+from egressor._core.queue import Line, Queue, Waiter
+
+from . import Home, Parked, Ticking
+
+__all__ = ["AWAY", "Decide", "Short", "Wait", "WaitingRoom"]
+
+AWAY = ("retry_after", "")
+"""
+The line of those whom a server's Retry-After holds back.
+"""
+
+_NEWEST = 1 << 62
+_SECOND = 1_000_000
+
+
+class Short(NamedTuple):
+    """
+    Why an ask that stands first can't go yet.
+
+    Attributes:
+        entry: The entry that is short; None for a Retry-After.
+        ready_at: When it is worth asking again, in microseconds.
+    """
+
+    entry: Entry | None
+    ready_at: int
+
+    @property
+    def line(self) -> tuple[str, str]:
+        """
+        The name of the line to wait in.
+        """
+        return AWAY if self.entry is None else (self.entry.name, self.entry.key)
+
+
+Decide = Callable[[Ask, int], Lease | Denied | Short]
+
+
+class Wait(NamedTuple):
+    """
+    One call that waits.
+    """
+
+    ask: Ask
+    parked: Parked
+    since: int
+
+
+class WaitingRoom:
+    """
+    Those that wait for one service.
+
+    Args:
+        owner: Whose `tick` is to be called at the alarms.
+        age: Microseconds of waiting that raise a call's priority by one level.
+        decide: Takes an ask's cells, or says what is short.
+    """
+
+    def __init__(self, owner: Ticking, *, age: int, decide: Decide) -> None:
+        self._owner = owner
+        self._decide = decide
+        self._queue: Queue[Wait] = Queue(age=age)
+        self._alarms: list[tuple[int, int, Line[Wait]]] = []
+        self._seq = 0
+        self._homes: dict[Home, int] = {}
+        self.waits = [[0, 0, 0] for _ in Priority]
+
+    @property
+    def size(self) -> int:
+        """
+        How many wait.
+        """
+        return self._queue.size
+
+    def sizes(self) -> list[int]:
+        """
+        Return how many wait, by level.
+        """
+        return self._queue.sizes()
+
+    def blocker(self, ask: Ask, until: int, seq: int = _NEWEST, *, but: Line[Wait] | None = None) -> Short | None:
+        """
+        Return the line, other than *but*, where somebody ranks before *ask*, which must not be overtaken.
+        """
+        lines = self._queue.lines
+        if not lines:
+            return None
+        for entry in ask.entries:
+            line = lines.get((entry.name, entry.key))
+            if line is None or line is but or line.ranks_before(level=ask.level, deadline=until, seq=seq):
+                continue
+            return Short(entry, line.ready_at)
+        return None
+
+    def units_before(self, entry: Entry, *, level: int, until: int) -> int:
+        """
+        Return what those take of *entry*'s cell that surely go first.
+        """
+        line = self._queue.lines.get((entry.name, entry.key))
+        return 0 if line is None else line.units_before(level=level, deadline=until)
+
+    def displace(self, level: int, denied: Denied) -> bool:
+        """
+        Refuse the newest of the lowest level below *level*; False where there is none.
+        """
+        victim = self._queue.last_below(level)
+        if victim is None:
+            return False
+        self._leave(victim, denied)
+        return True
+
+    def join(self, ask: Ask, parked: Parked, short: Short, *, until: int, now: int) -> None:
+        """
+        Let *ask* wait until *until*.
+        """
+        waiter = Waiter(Wait(ask, parked, now), level=ask.level, deadline=until, now=now)
+        parked.waiter = waiter
+        line = self._queue.line(short.line)
+        if not line.size:
+            line.ready_at = short.ready_at
+        self._queue.join(waiter, line, units=0 if short.entry is None else short.entry.units)
+        self._homes[parked.home] = self._homes.get(parked.home, 0) + 1
+        self._schedule(line)
+        self._arm(parked.home)
+
+    def abandon(self, parked: Parked) -> bool:
+        """
+        Let a waiter go that was cancelled; False if it has its reply already.
+        """
+        waiter = parked.waiter
+        if waiter is None or waiter.line is None:
+            return False
+        self._queue.leave(waiter)
+        self._leave_home(parked.home)
+        return True
+
+    def serve_due(self, now: int) -> None:
+        """
+        Serve every line whose alarm has come.
+        """
+        self._queue.promote(now)
+        while self._alarms and self._alarms[0][0] <= now:
+            when, _, line = heappop(self._alarms)
+            if line.alarm_at == when:
+                line.alarm_at = None
+                self._serve(line, now)
+        for home in self._homes:
+            self._arm(home)
+
+    def freed(self, ask: Ask, now: int) -> None:
+        """
+        Serve the lines of *ask*'s cells, of which some have just been given back.
+        """
+        lines = self._queue.lines
+        if not lines:
+            return
+        self._queue.promote(now)
+        for entry in ask.entries:
+            line = lines.get((entry.name, entry.key))
+            if line is not None:
+                self._serve(line, now)
+        for home in self._homes:
+            self._arm(home)
+
+    def serve_all(self, now: int) -> None:
+        """
+        Serve every line, due or not: something that held all of them back is over.
+        """
+        for line in list(self._queue.lines.values()):
+            self._serve(line, now)
+        for home in self._homes:
+            self._arm(home)
+
+    def remake(self, remade: Callable[[Ask], Ask], now: int) -> None:
+        """
+        Let everybody stand again, in the same order, with their asks as *remade* under another policy.
+        """
+        waiters = []
+        for line in list(self._queue.lines.values()):
+            while (waiter := line.first()) is not None:
+                waiters.append(waiter)
+                line.drop(waiter)
+        self._queue.lines.clear()
+        everybody = self._queue.line(AWAY)
+        everybody.ready_at = now
+        for waiter in waiters:
+            waiter.what = waiter.what._replace(ask=remade(waiter.what.ask))
+            waiter.units = 0
+            everybody.push(waiter)
+        self._serve(everybody, now)
+        for home in self._homes:
+            self._arm(home)
+
+    def flush(self, denied: Denied) -> None:
+        """
+        Refuse everybody.
+        """
+        for line in list(self._queue.lines.values()):
+            while (waiter := line.first()) is not None:
+                self._leave(waiter, denied)
+
+    def _serve(self, line: Line[Wait], now: int) -> None:
+        while (waiter := line.overdue(now)) is not None:
+            wait = line.ready_at - now
+            text = f"its turn did not come within {(now - waiter.what.since) / _SECOND:.3f} s"
+            self._leave(waiter, Denied(Why.WAIT_TOO_LONG, str(line.name[0]), wait if 0 < wait < FOREVER // 2 else None, text))
+        while (waiter := line.first()) is not None:
+            ask = waiter.what.ask
+            if waiter.what.parked.home.is_gone():
+                self._queue.leave(waiter)
+                self._leave_home(waiter.what.parked.home)
+                continue
+            decision = self.blocker(ask, waiter.deadline, waiter.seq, but=line) or self._decide(ask, now)
+            if not isinstance(decision, Short):
+                self._leave(waiter, decision)
+            elif decision.line == line.name:
+                line.ready_at = decision.ready_at
+                break
+            else:
+                self._move(waiter, decision)
+        if line.size:
+            self._schedule(line)
+
+    def _move(self, waiter: Waiter[Wait], short: Short) -> None:
+        line = self._queue.line(short.line)
+        if not line.size:
+            line.ready_at = short.ready_at
+        self._queue.move(waiter, line, units=0 if short.entry is None else short.entry.units)
+        self._schedule(line)
+
+    def _leave(self, waiter: Waiter[Wait], reply: Lease | Denied) -> None:
+        self._queue.leave(waiter)
+        self._reply(waiter, reply)
+
+    def _reply(self, waiter: Waiter[Wait], reply: Lease | Denied) -> None:
+        _, parked, since = waiter.what
+        parked.reply = reply
+        if isinstance(reply, Lease):
+            waited = reply.at - since
+            stats = self.waits[reply.ask.level]
+            stats[0] += 1
+            stats[1] += waited
+            stats[2] = max(stats[2], waited)
+        self._leave_home(parked.home)
+        parked.home.wake(parked)
+
+    def _leave_home(self, home: Home) -> None:
+        left = self._homes[home] - 1
+        if left:
+            self._homes[home] = left
+        else:
+            del self._homes[home]
+
+    def _schedule(self, line: Line[Wait]) -> None:
+        expiry = line.next_expiry()
+        when = line.ready_at if expiry is None else min(line.ready_at, expiry)
+        if line.alarm_at is None or when < line.alarm_at:
+            line.alarm_at = when
+            self._seq += 1
+            heappush(self._alarms, (when, self._seq, line))
+
+    def _arm(self, home: Home) -> None:
+        if self._alarms:
+            home.arm(self._owner, self._alarms[0][0])

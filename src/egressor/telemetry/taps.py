@@ -1,0 +1,110 @@
+"""
+Observers of the stream of steps.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from threading import Condition, Thread
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from egressor._core.steps import Step
+
+__all__ = ["Event", "Taps"]
+
+_QUEUE = 10_000
+_LOG = logging.getLogger("egressor")
+
+
+class Event(NamedTuple):
+    """
+    One step as it was performed.
+
+    Attributes:
+        service: The service.
+        step: What the plan asked for.
+        reply: What came of it.
+        now: When it was done, in monotonic microseconds.
+    """
+
+    service: str
+    step: Step
+    reply: object
+    now: int
+
+
+class Taps:
+    """
+    The observers of one governor.
+
+    Attributes:
+        dropped: Events that found the queue full.
+        failed: Events that an observer raised on.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self.failed = 0
+        self._taps: tuple[Callable[[Event], object], ...] = ()
+        self._events: deque[Event] = deque()
+        self._changed = Condition()
+        self._thread: Thread | None = None
+        self._is_busy = False
+
+    def __bool__(self) -> bool:
+        return bool(self._taps)
+
+    def add(self, tap: Callable[[Event], object]) -> None:
+        """
+        Call *tap* with each `Event` from now on, on the observers' thread.
+        """
+        with self._changed:
+            self._taps = (*self._taps, tap)
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="egressor-taps", daemon=True)
+                self._thread.start()
+
+    def remove(self, tap: Callable[[Event], object]) -> None:
+        """
+        Call *tap* no more.
+        """
+        with self._changed:
+            self._taps = tuple(each for each in self._taps if each is not tap)
+
+    def put(self, event: Event) -> None:
+        """
+        Hand *event* to the observers; never blocks for longer than it takes to append.
+        """
+        with self._changed:
+            if len(self._events) >= _QUEUE:
+                self.dropped += 1
+                return
+            self._events.append(event)
+            self._changed.notify()
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """
+        Wait until the observers have seen everything; False if that took longer than *timeout* seconds.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._events and not self._is_busy, timeout)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._is_busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._events)
+                self._is_busy = True
+                event = self._events.popleft()
+            for tap in self._taps:
+                try:
+                    tap(event)
+                except Exception:  # noqa: BLE001 - an observer's fault is nobody else's
+                    self.failed += 1
+                    if self.failed == 1:
+                        _LOG.warning("a tap raised; its calls go on, and later faults are only counted", exc_info=True)
