@@ -66,7 +66,7 @@ __all__ = [
 
 def __getattr__(name: str) -> str:
     if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415 - a slow import that few need
+        from importlib.metadata import version
 
         return version("egressor")
     msg = f"module 'egressor' has no attribute {name!r}"

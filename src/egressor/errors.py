@@ -78,7 +78,7 @@ class ConfigError(EgressorError, ValueError):
         return ": ".join([*parts, self.message]) + hint
 
 
-class Rejected(EgressorError):  # noqa: N818 - the word of the field; the tree's root carries "Error"
+class Rejected(EgressorError):
     """
     The call was refused before anything was sent.
 

@@ -233,5 +233,3 @@ def play(plan: Plan, replies: Iterable[Any], *, now: int = 0, step: int = 0) -> 
             return steps, stop.value
         now += step
     return steps, None
-
-

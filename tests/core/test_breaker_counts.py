@@ -4,13 +4,20 @@ What the breaker counts, for how long, and how it shows it; case 23.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egressor._core.breaker import record_success
+from egressor._core.breaker import disable, force_open, record_success, reset
 from egressor.errors import ConfigError
 from tests.core.breaker_gate import CLOSED, OPEN, RESULTS, Gate, us
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from egressor._core.breaker_model import BreakerCell
 
 
 def tripped(**settings: object) -> Gate:
@@ -150,14 +157,50 @@ def test_snapshot_of_an_open_breaker() -> None:
         "failures": 5,
         "slow": 0,
         "consecutive": 5,
-        "opened_at": 0.0,
-        "open_until": 5.0,
+        "opened_at": 2.0,
+        "open_until": 7.0,
         "retry_after": 4.0,
         "probes_out": 0,
         "openings": 1,
     }
+    gate = Gate()
+    gate.trip(at=2)
 
-    assert expected == tripped().see(1)
+    assert gate.see(3) == expected
+
+
+@pytest.mark.parametrize("act", [lambda cell: force_open(cell, us(1)), disable, reset])
+@pytest.mark.parametrize("before", ["SFF", "S"])
+def test_an_operator_makes_the_breaker_forget(act: Callable[[BreakerCell], None], before: str) -> None:
+    """
+    What was counted before an operator's word, on the straight path too, doesn't come back after it.
+    """
+    gate = Gate()
+    gate.play(before, at=1)
+    record_success(gate.cell, gate.spec, us(1), gate.cell.generation, 0)
+    gate.play("F" if "F" in before else "", at=1)
+
+    act(gate.cell)
+
+    seen = gate.see(1)
+    assert (seen["calls"], seen["failures"], seen["consecutive"]) == (0, 0, 0)
+
+
+def test_quick_successes_take_the_straight_path() -> None:
+    """
+    Once a success was judged, the next ones of its sub-window are only counted, until a failure comes.
+    """
+    gate = Gate(min_calls=2)
+    generation = gate.cell.generation
+    fresh = []
+    for result in "SSSFSS":
+        if result == "S":
+            record_success(gate.cell, gate.spec, us(1), generation, 0)
+        else:
+            gate.play(result, at=1)
+        fresh.append(gate.cell.fresh)
+
+    assert fresh == [0, 1, 2, 0, 0, 1]
 
 
 def test_snapshot_of_a_half_open_breaker() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from egressor._core.answers import SUCCESS
 from egressor._core.classify import classify
-from egressor._core.model import ErrorCategory, ErrorSeverity
+from egressor._core.model import ErrorCategory
 from egressor._core.statuses import STATUSES
 
 JSON = {"content-type": "application/json"}
@@ -355,14 +355,6 @@ def test_headers_without_a_status() -> None:
     assert classify(headers={"cf-mitigated": "challenge"}).category == "challenge"
     assert classify(headers=JSON, body="<html>").category == "bad_response"
     assert classify(body="anything").ok
-
-
-def test_every_category_has_a_severity() -> None:
-    """
-    A ban is critical, a missing page is not.
-    """
-    assert classify(status=418, headers={"retry-after": "9"}).severity is ErrorSeverity.CRITICAL
-    assert classify(status=404).severity is ErrorSeverity.LOW
 
 
 @pytest.mark.parametrize(("dialect", "named"), [("nosuch", "nosuch"), ("a b\n", "?"), ("x" * 99, "?"), ("", "?")])

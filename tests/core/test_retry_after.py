@@ -114,6 +114,7 @@ def test_leap_second() -> None:
     [
         ("Sunday, 06-Nov-94 08:49:37 GMT", None, 2094),
         ("Sunday, 06-Nov-94 08:49:37 GMT", datetime(2026, 1, 1, tzinfo=UTC).timestamp(), 1994),
+        ("Sunday, 06-Nov-81 08:49:37 GMT", datetime(2026, 1, 1, tzinfo=UTC).timestamp(), 1981),
         ("Sunday, 06-Nov-75 08:49:37 GMT", datetime(2026, 1, 1, tzinfo=UTC).timestamp(), 2075),
     ],
 )

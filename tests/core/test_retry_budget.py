@@ -138,6 +138,19 @@ def test_calls_are_forgotten() -> None:
     assert at == [10_000, 10_000, 10_000, 0, 0]
 
 
+def test_deposits_of_one_sub_window_are_only_counted() -> None:
+    """
+    Every call deposits, so that the books are made once in a sub-window: here of 1 s.
+    """
+    spec, cell = make(ttl=10), BudgetCell()
+    fresh = []
+    for after in (0, 0.5, 0.999999, 1, 0.9, 5):
+        deposit(cell, spec, BEGIN + round(after * SECOND))
+        fresh.append(cell.fresh)
+
+    assert fresh == [1, 2, 3, 1, 2, 1]
+
+
 def test_an_outage_turns_retries_off_and_calls_turn_them_on() -> None:
     """
     Case 40 (gRPC), as ours: 100 calls pay for 10 retries, the eleventh is refused, and 10 more calls pay for one.

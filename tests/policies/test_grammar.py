@@ -26,6 +26,7 @@ DAY = 1440 * MINUTE
         (" 20 / minute ", "20/minute", 20, "requests", MINUTE, None, False),
         ("20 requests/minute", "20/minute", 20, "requests", MINUTE, None, False),
         ("20/1 minute", "20/minute", 20, "requests", MINUTE, None, False),
+        ("20/minute" + " " * 91, "20/minute", 20, "requests", MINUTE, None, False),
         ("20/minutes", "20/minute", 20, "requests", MINUTE, None, False),
         ("20/5 minutes", "20/5 minutes", 20, "requests", 5 * MINUTE, None, False),
         ("20/5 minute", "20/5 minutes", 20, "requests", 5 * MINUTE, None, False),
@@ -127,7 +128,7 @@ def test_reads(
         ("1000001/second burst 1", "more than one per microsecond", None),
         ("\uff15/minute", "plain ASCII characters", None),
         ("5\n/minute", "plain ASCII characters", None),
-        ("5/minute" + " " * 100, "at most 100", None),
+        ("5/minute" + " " * 93, "at most 100", None),
     ],
 )  # fmt: skip
 def test_refuses(text: str, part: str, nearest: str | None) -> None:

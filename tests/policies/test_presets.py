@@ -67,7 +67,7 @@ def test_defaults() -> None:
         ({}, 120.0, 15.0),
         ({"timeout": 100.0}, 200.0, 15.0),
         ({"timeout": 1.0, "max_wait": 0.0}, 120.0, 1.0),
-        ({"lease_for": 61.0, "age_after": 0.5}, 61.0, 0.5),
+        ({"lease_for": 60.0, "age_after": 0.5}, 60.0, 0.5),
         ({"type": "exchange_api"}, 120.0, 2.5),
     ],
 )

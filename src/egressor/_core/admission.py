@@ -128,7 +128,6 @@ class Ask:
         self.places = places(entries)
         self.level = level
 
-
     def with_entries(self, entries: tuple[Entry, ...]) -> Ask:
         """
         Return this ask with *entries* instead.

@@ -70,7 +70,7 @@ class Call:
         "wait_until",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a call is all of these
         self,
         ask: Ask,
         *,
@@ -178,6 +178,4 @@ def _fall(call: Call, done: Done) -> Plan:
     if done.outcome is not None and done.outcome.error is not None and not isinstance(done.outcome.error, Exception):
         return done  # Ctrl-C, an exit or a cancellation is nobody's failure to make good.
     outcome, _ = yield Fall(done)
-    return Done(
-        outcome=outcome, denied=done.denied, verdict=done.verdict, attempts=done.attempts, is_fallback=True
-    )
+    return Done(outcome=outcome, denied=done.denied, verdict=done.verdict, attempts=done.attempts, is_fallback=True)

@@ -8,10 +8,11 @@ drivers perform the same steps, one blocking and one awaiting. Each class says w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from .admission import Ask, Denied, Lease
-from .model import Outcome, Verdict
+if TYPE_CHECKING:
+    from .admission import Ask, Denied, Lease
+    from .model import Outcome, Verdict
 
 __all__ = [
     "MISS",

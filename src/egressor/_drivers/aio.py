@@ -82,7 +82,7 @@ class Run:
                 job.tap(step, reply, now)
             advance, value = self._plan.send, (reply, now)
 
-    async def _perform(self, step: Step) -> object:  # noqa: C901, PLR0911 - one line for each step
+    async def _perform(self, step: Step) -> object:
         job = self._job
         match step:
             case Admit(ask, until):
@@ -98,8 +98,8 @@ class Run:
             case Sleep(until):
                 await job.clock.asleep(until)
                 return None
-            case Fall(done):
-                return await self._fall(done)
+            case Fall():
+                return await self._fall()
             case Recall(key) if job.cache is not None:
                 return job.cache.recall(key)
             case Hold(micro_usd) if job.money is not None:
@@ -120,7 +120,7 @@ class Run:
             return Outcome(error=error)
         return value if type(value) is Outcome else Outcome(value)
 
-    async def _fall(self, done: Done) -> Outcome:
+    async def _fall(self) -> Outcome:
         fallback = self._job.fallback
         if not callable(fallback):
             return Outcome(fallback)

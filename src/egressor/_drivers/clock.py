@@ -16,7 +16,6 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, get_ident
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from egressor.stores import Parked
 
@@ -38,7 +37,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.threads: Keeper = ThreadsHome(self)
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopHome] = WeakKeyDictionary()
+        self._loops: dict[asyncio.AbstractEventLoop, LoopHome] = {}
         self._lock = Lock()
 
     @staticmethod
@@ -63,6 +62,7 @@ class Clock:
         with self._lock:
             home = self._loops.get(loop)
             if home is None:
+                self._loops = {each: old for each, old in self._loops.items() if not each.is_closed()}
                 home = self._loops[loop] = LoopHome(loop, self)
             return home
 
@@ -77,7 +77,7 @@ class Clock:
         """
         Wait until *until*.
         """
-        while (left := until - self.now()) > 0:
+        while (left := until - self.now()) > 0:  # noqa: ASYNC110 - the time has no event to wait for
             await asyncio.sleep(left / _MICRO)
 
     def wait(self, gate: Gate, ask: Ask, until: int) -> Lease | Denied:

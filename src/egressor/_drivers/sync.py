@@ -80,7 +80,7 @@ class Run:
                 job.tap(step, reply, now)
             advance, value = self._plan.send, (reply, now)
 
-    def _perform(self, step: Step) -> object:  # noqa: C901, PLR0911 - one line for each step
+    def _perform(self, step: Step) -> object:
         job = self._job
         match step:
             case Admit(ask, until):
@@ -96,8 +96,8 @@ class Run:
             case Sleep(until):
                 job.clock.sleep(until)
                 return None
-            case Fall(done):
-                return self._fall(done)
+            case Fall():
+                return self._fall()
             case Recall(key) if job.cache is not None:
                 return job.cache.recall(key)
             case Hold(micro_usd) if job.money is not None:
@@ -116,7 +116,7 @@ class Run:
             return Outcome(error=error)
         return value if type(value) is Outcome else Outcome(value)
 
-    def _fall(self, done: Done) -> Outcome:
+    def _fall(self) -> Outcome:
         fallback = self._job.fallback
         if not callable(fallback):
             return Outcome(fallback)

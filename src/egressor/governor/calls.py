@@ -7,6 +7,7 @@ One call, from the caller's side: the straight path, the plan, and the edge wher
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.admission import Denied, Why
@@ -15,6 +16,7 @@ from egressor._core.plan import Call, plan
 from egressor._core.steps import Done, Stream
 from egressor._drivers import aio, sync
 from egressor._drivers.job import Job
+from egressor._drivers.watch import Watches
 from egressor.errors import (
     Banned,
     BudgetExceeded,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from egressor._core.steps import Step
     from egressor._drivers.clock import Clock
     from egressor._drivers.job import Wish
+    from egressor._drivers.watch import Watched
     from egressor.telemetry import Taps
 
     from .route import Route
@@ -68,14 +71,16 @@ class Context:
         clock: The time.
         dice: Draws from 0 up to, not including, 1.
         taps: The observers.
+        watches: The time-outs of the straight path.
     """
 
-    __slots__ = ("clock", "dice", "taps")
+    __slots__ = ("clock", "dice", "taps", "watches")
 
     def __init__(self, *, clock: Clock, dice: Callable[[], float], taps: Taps) -> None:
         self.clock = clock
         self.dice = dice
         self.taps = taps
+        self.watches = Watches()
 
 
 class _Function:
@@ -237,9 +242,7 @@ def call(
                 gate.leave(ask, *entered)
                 return value
             first = (gate.lease(ask, *entered), outcome, context.clock.now())
-    flight = Flight(
-        context, route, _Function(function, args, kwargs), args=args, kwargs=kwargs, nest=nest, first=first
-    )
+    flight = Flight(context, route, _Function(function, args, kwargs), args=args, kwargs=kwargs, nest=nest, first=first)
     return conclude(route, flight.run())
 
 
@@ -262,13 +265,20 @@ async def acall(
             nest = Nest(gate, ask, gate.compiled.retry.attempts)
             token = CURRENT.set(nest)
             outcome = value = None
+            watch = route.watch
+            loop = asyncio.get_running_loop()
+            if watch is None or watch.loop is not loop or watch.timeout != gate.compiled.timeout:
+                watch = route.watch = context.watches.of(loop, gate.compiled.timeout)
+            watched = watch.begin(entered[0])
             try:
                 value = await function(*args, **kwargs)
                 if carries_status(value):
                     outcome = Outcome(value)
             except BaseException as error:  # noqa: BLE001 - an outcome is a value; the plan's end raises it
-                outcome = Outcome(error=error)
-            CURRENT.reset(token)
+                outcome = Outcome(error=_timed_out(error, watched))
+            finally:
+                watch.open.pop(watched, None)
+                CURRENT.reset(token)
             if outcome is None:
                 gate.leave(ask, *entered)
                 return value
@@ -318,7 +328,13 @@ def _note(error: BaseException, text: str) -> None:
     error.add_note(text)
 
 
+def _timed_out(error: BaseException, watched: Watched) -> BaseException:
+    if not isinstance(error, asyncio.CancelledError) or not watched.is_expired():
+        return error
+    timeout = TimeoutError("the attempt took longer than its policy's timeout")
+    timeout.__cause__ = error
+    return timeout
+
+
 def _is_good(done: Done) -> bool:
     return done.is_fallback or (done.denied is None and (done.verdict is None or done.verdict.ok))
-
-

@@ -75,7 +75,7 @@ def _shape(target: Any) -> Any:
         target = target.func
     if hasattr(target, "__code__") or hasattr(target, "__func__") or isinstance(target, type):
         return target
-    return getattr(type(target), "__call__", target)
+    return type(target).__call__
 
 
 def _function(context: Context, route: Callable[[], Route], target: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,14 +9,17 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from egressor._core.model import Priority, ServiceType
 from egressor.policies import Config
 
 from .governor import Governor
-from .permit import Permit
 from .route import UNSET, Costs, Scope
+
+if TYPE_CHECKING:
+    from egressor._core.model import Priority, ServiceType
+
+    from .permit import Permit
 
 __all__ = ["acquire", "configure", "default", "handle_with_retry", "handled", "throttled"]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from egressor.policies import BreakerPolicy
     from egressor.stores.compiled import Compiled
 
 __all__ = ["explain"]
@@ -25,15 +26,14 @@ def explain(service: str, compiled: Compiled) -> str:
         f"2. ban: refused with Banned for {policy.ban.suspend_for:g} s after a ban that names no time, then one probe",
         f"3. breaker: {_breaker(breaker) if breaker.enabled else 'none'}",
         "4. Retry-After: nobody goes before the time that the server has named",
-        f"5. limits, all or nothing: {limits}"
-        + (f"; at most {policy.max_concurrency} at once" if policy.max_concurrency else ""),
+        f"5. limits, all or nothing: {limits}{_places(policy.max_concurrency)}",
     ]
     lines += [
         f"   rule {rule.name}: {', '.join(str(limit) for limit in rule.limits) or 'no limit'}" for rule in policy.rules
     ]
     lines += [
-        f"6. queue: by priority, deadline, arrival; at most {policy.queue_size} calls, {policy.max_wait:g} s each; a call"
-        f" rises one priority for each {policy.age_after:g} s; a wait that can't fit is refused with WaitTooLong at once",
+        f"6. queue: by priority, deadline, arrival; at most {policy.queue_size} calls, {policy.max_wait:g} s each",
+        f"   each {policy.age_after:g} s of waiting raise a call by one priority; a wait that can't fit is refused at once",
         f"7. send: at most {policy.timeout:g} s an attempt",
         "8. verdict: one reading of the outcome feeds limits, breaker, ban and retry; the lease is settled",
         f"9. retry: {_retry(retry.attempts, retry.base, retry.factor, retry.cap, retry.budget)}; each one from 1 again",
@@ -42,19 +42,19 @@ def explain(service: str, compiled: Compiled) -> str:
     return "\n".join(lines)
 
 
-def _breaker(policy: object) -> str:
-    parts = []
-    consecutive = getattr(policy, "consecutive", 0)
-    if consecutive:
-        parts.append(f"{consecutive} failures in a row")
-    for name in ("failure_rate", "slow_rate"):
-        rate = getattr(policy, name)
-        if rate:
-            parts.append(f"{name} {rate:g} over {getattr(policy, 'window'):g} s")  # noqa: B009
-    shadow = " (shadow: counts only)" if getattr(policy, "shadow", False) else ""
+def _places(most: int | None) -> str:
+    return "" if most is None else f"; at most {most} at once"
+
+
+def _breaker(policy: BreakerPolicy) -> str:
+    parts = [f"{policy.consecutive} failures in a row"] if policy.consecutive else []
+    if policy.failure_rate:
+        parts.append(f"{policy.failure_rate:.0%} failures in {policy.window:g} s")
+    if policy.slow_rate:
+        parts.append(f"{policy.slow_rate:.0%} slower than {policy.slow_call:g} s in {policy.window:g} s")
+    shadow = " (shadow: it only counts)" if policy.shadow else ""
     return (
-        f"opens after {' or '.join(parts)}, for {getattr(policy, 'open_for'):g} s at first,"  # noqa: B009
-        f" then {getattr(policy, 'probes')} probe(s){shadow}"  # noqa: B009
+        f"opens after {' or '.join(parts)}, for {policy.open_for:g} s at first, then {policy.probes} probe(s){shadow}"
     )
 
 
@@ -62,4 +62,4 @@ def _retry(attempts: int, base: float, factor: float, cap: float, budget: float 
     if attempts == 1:
         return "none"
     share = "" if budget is None else f", retries at most {budget:.0%} of all calls"
-    return f"at most {attempts} attempts in all, {base:g} s × {factor:g}^n up to {cap:g} s with full jitter{share}"
+    return f"at most {attempts} attempts in all, {base:g} s * {factor:g}^n up to {cap:g} s with full jitter{share}"

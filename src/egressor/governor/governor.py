@@ -181,7 +181,7 @@ class Governor:
         if is_async(function):
             msg = f"{shown(function)} is a coroutine function: use await gov.acall(…)"
             raise ConfigError(msg, key="call")
-        route = self.route(
+        route = self._route(
             service,
             Options(
                 endpoint=endpoint,
@@ -212,7 +212,7 @@ class Governor:
         """
         Call *function* with the other arguments through the gate, awaiting. As `call` otherwise.
         """
-        route = self.route(
+        route = self._route(
             service,
             Options(
                 endpoint=endpoint,
@@ -239,14 +239,13 @@ class Governor:
         """
         Return leave for one attempt, to be taken by ``with`` or ``async with``. The options are those of `throttled`.
         """
+        route = None
         if scope is None and cost is None and deadline is None:
-            route = self._routes.get((service, endpoint, priority))
-            if route is not None:
-                return Permit(self._context, route)
-        options = Options(endpoint=endpoint, priority=priority, scope=scope, cost=cost, deadline=deadline)
-        route = self.route(service, options)
-        if scope is None and cost is None and deadline is None and len(self._routes) < _ROUTES:
-            self._routes[service, endpoint, priority] = route
+            route = self._routes.get((service, endpoint, priority, True))
+        if route is None:
+            route = self._route(
+                service, Options(endpoint=endpoint, priority=priority, scope=scope, cost=cost, deadline=deadline)
+            )
         return Permit(self._context, route)
 
     def route(self, service: str | ServiceType, options: Options) -> Route:
@@ -282,10 +281,10 @@ class Governor:
         """
         Return the state of every service, by its name, as plain values made at this moment.
 
-        Each has: ``state`` (``closed``, ``open``, ``half_open``, ``forced_open``, ``disabled``, ``paused``,
-        ``banned``), ``breaker``, ``limits`` (with what is ``left``), ``waiting`` (how many, by priority), ``in_flight``,
-        ``admitted``, ``succeeded``, ``failed`` (with ``categories``), ``denied`` (by reason), ``retried``, ``ban``,
-        ``retry_after_s``, ``latency_s``.
+        Each has ``state`` (``closed``, ``open``, ``half_open``, ``forced_open``, ``disabled``, ``paused`` or
+        ``banned``), ``breaker``, ``limits`` (with what is ``left``), ``waiting`` (how many, by priority),
+        ``in_flight``, ``admitted``, ``succeeded``, ``failed`` (with ``categories``), ``denied`` (by reason),
+        ``retried``, ``ban``, ``retry_after_s`` and ``latency_s``.
         """
         names = [each.name.lower() for each in Priority]
         result: dict[str, dict[str, Any]] = {}
@@ -413,6 +412,24 @@ class Governor:
         """
         return self._context
 
+    def _route(self, service: str | ServiceType, options: Options) -> Route:
+        """
+        Return the route of a call; one that says no more than endpoint and priority is made once.
+        """
+        plain = options.scope is None and options.cost is None and options.deadline is None
+        if not plain or options.fallback is not UNSET:
+            return self.route(service, options)
+        key = (service, options.endpoint, options.priority, options.idempotent)
+        try:
+            route = self._routes.get(key)
+        except TypeError:
+            return self.route(service, options)  # Not even hashable: it says what is wrong with it.
+        if route is None:
+            route = self.route(service, options)
+            if len(self._routes) < _ROUTES:
+                self._routes[key] = route
+        return route
+
     def _decorator(self, service: str | ServiceType, options: Options) -> Callable[[Any], Any]:
         route = self.route(service, options)
 
@@ -431,7 +448,7 @@ class Governor:
         name = service.value if isinstance(service, ServiceType) else service
         with self._lock:
             if name in self._gates:
-                return self._gates[name]  # type: ignore[index]
+                return self._gates[name]
             if isinstance(name, str) and name in _PRESETS:
                 gate = self._gates[name] = self._gate_of(name, Policy(type=ServiceType(name)))
                 return gate
@@ -445,13 +462,13 @@ def _presets() -> dict[str, Mapping[str, Any]]:
 
 
 def _nearest(name: object, names: list[str]) -> str | None:
-    from difflib import get_close_matches  # noqa: PLC0415 - only on the way to an error
+    from difflib import get_close_matches
 
     return next(iter(get_close_matches(str(name)[:80], names, n=1)), None) if isinstance(name, str) else None
 
 
 def _check_endpoint(service: str, policy: Policy, endpoint: object) -> None:
-    if not isinstance(endpoint, str) or not endpoint or len(endpoint) > 200 or not endpoint.isprintable():  # noqa: PLR2004
+    if not isinstance(endpoint, str) or not endpoint or len(endpoint) > 200 or not endpoint.isprintable():
         msg = f"an endpoint is a text of 1 to 200 printable characters, not {shown(endpoint)}"
         raise ConfigError(msg, key="endpoint")
     known = policy.endpoints

@@ -286,6 +286,5 @@ class _Block:
 class _AsyncBlock(_Block):
     __slots__ = ()
 
-    async def send(self, lease: Lease, timeout: float | None) -> Any:  # noqa: ARG002
+    async def send(self, lease: Lease, timeout: float | None) -> Any:  # noqa: ARG002, ASYNC109
         return Outcome(None, open=True)
-

@@ -14,6 +14,7 @@ from egressor._core.model import Outcome, Priority, Verdict
 from egressor.errors import ConfigError
 
 if TYPE_CHECKING:
+    from egressor._drivers.watch import Watch
     from egressor.stores.gate import Gate
 
 __all__ = ["UNSET", "Costs", "Options", "Route", "Scope", "carries_status", "judge", "to_priority"]
@@ -87,26 +88,25 @@ class Route:
         gate: Its gate.
         options: What the caller said.
 
+    Attributes:
+        is_straight: Whether a success may take the straight path: nothing to bound but the timeout.
+        watch: The time-outs of the event loop that it was last used in.
+
     Raises:
         ConfigError: The endpoint, the scope or the cost is not valid.
     """
 
-    __slots__ = ("_ask", "gate", "options", "service")
+    __slots__ = ("_ask", "gate", "is_straight", "options", "service", "watch")
 
     def __init__(self, service: str, gate: Gate, options: Options) -> None:
         self.service = service
         self.gate = gate
         self.options = options
+        self.is_straight = options.deadline is None
+        self.watch: Watch | None = None
         self._ask: Ask | None = None
         if not callable(options.scope) and not callable(options.cost):
             self._ask = self.ask((), {})
-
-    @property
-    def is_straight(self) -> bool:
-        """
-        Whether a success may take the straight path: nothing to bound but the timeout.
-        """
-        return self.options.deadline is None
 
     def ask(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ask:
         """
@@ -154,7 +154,7 @@ def to_priority(value: object) -> Priority:
         return value
     if isinstance(value, str) and value.upper() in Priority.__members__:
         return Priority[value.upper()]
-    from difflib import get_close_matches  # noqa: PLC0415 - only on the way to an error
+    from difflib import get_close_matches
 
     names = [each.name.lower() for each in Priority]
     nearest = next(iter(get_close_matches(str(value)[:40].lower(), names, n=1)), None)
@@ -188,7 +188,7 @@ def carries_status(value: object) -> bool:
             known = isinstance(status, int) and status in _STATUSES and hasattr(value, "headers")
         except Exception:  # noqa: BLE001 - a user's object may raise anything here
             known = False
-        if len(_CARRIES) < 10_000:  # noqa: PLR2004 - types made in a loop must not pile up
+        if len(_CARRIES) < 10_000:
             _CARRIES[kind] = known
     return known
 

@@ -2,8 +2,8 @@
 Calls whose answer streams: the lease ends when the body does.
 
 A transport makes a `Flight` with a wish of its own, whose attempts come to `Outcome` with ``open=True`` where the
-status is good, and hands the answer out with `Opened`, which must be finished exactly once: when the body has ended, broken or been
-dropped.
+status is good. It hands the answer out with `Opened`, which must be finished exactly once: when the body has ended,
+has broken or was dropped.
 """
 
 from __future__ import annotations

@@ -197,7 +197,7 @@ def one_of(*words: str, kind: type[Enum] | None = None) -> Check:
     Members of a `StrEnum` have the word as their value; members of any other enum have its upper case as their name.
     """
 
-    def check(value: object) -> Any:  # noqa: ANN401 - an enum's member, or the word
+    def check(value: object) -> Any:
         if kind is not None and isinstance(value, kind):
             return value
         if not isinstance(value, str) or isinstance(value, Enum):
@@ -233,7 +233,7 @@ def optional(check: Check) -> Check:
     Return *check* for a setting that can be off: ``false`` in a file, None in Python.
     """
 
-    def check_or_off(value: object) -> Any:  # noqa: ANN401 - whatever *check* returns, or None
+    def check_or_off(value: object) -> Any:
         return None if value is None or value is False else check(value)
 
     return check_or_off

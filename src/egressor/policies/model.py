@@ -57,7 +57,7 @@ _SHORTEST_AGE = 1.0
 
 
 def _a(kind: type[Settings]) -> Check:
-    def check(value: object) -> Any:  # noqa: ANN401 - a *kind*
+    def check(value: object) -> Any:
         if isinstance(value, kind):
             return value
         message = f"expected a {kind.__name__}, got {show(value)}"

@@ -52,7 +52,7 @@ The constructor default of every setting: the preset's value, or else the docume
 """
 
 
-def setting(default: object, check: Check) -> Any:  # noqa: ANN401 - a dataclass field, typed by its annotation
+def setting(default: object, check: Check) -> Any:
     """
     Declare a field with its *default* (a function of no arguments is called for it) and its *check*.
     """

@@ -72,7 +72,13 @@ class Compiled:
             _Ruled(
                 rule.name,
                 rule.match,
-                _parts(rule.limits, rule.max_concurrency, zone, prefix=f"{rule.name} ", is_wild="*" in rule.match.values()),
+                _parts(
+                    rule.limits,
+                    rule.max_concurrency,
+                    zone,
+                    prefix=f"{rule.name} ",
+                    is_wild="*" in rule.match.values(),
+                ),
                 tuple(key for key, value in rule.match.items() if value == "*"),
             )
             for rule in policy.rules
@@ -96,9 +102,7 @@ class Compiled:
             disable(cell)
         return cell
 
-    def ask(
-        self, *, scope: Mapping[str, str], cost: Mapping[str, int], level: int, limited: bool = True
-    ) -> Ask:
+    def ask(self, *, scope: Mapping[str, str], cost: Mapping[str, int], level: int, limited: bool = True) -> Ask:
         """
         Return what a call of *scope* and *cost* asks for; nothing if it is not *limited*.
 
@@ -114,7 +118,6 @@ class Compiled:
         wanted_entries = tuple(entry for entry in entries if entry.units or entry.unit == REQUESTS)
         return Ask(wanted_entries, level=level, compiled=self, scope=scope, cost=cost, limited=limited)
 
-
     def remake(self, ask: Ask) -> Ask:
         """
         Return *ask*, which was made from another policy, as this one has it.
@@ -128,7 +131,7 @@ class Compiled:
         Places held are carried over as they are. Of a limit that has changed, as much counts as taken as was.
         """
         _adopt(self.service_cells, old.service_cells, now, skew)
-        before = {rule.name: rule for rule in old._rules}  # noqa: SLF001 - the same class
+        before = {rule.name: rule for rule in old._rules}
         for rule in self._rules:
             if rule.name in before:
                 _adopt(rule.parts, before[rule.name].parts, now, skew)

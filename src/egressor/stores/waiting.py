@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from egressor._core.admission import Ask, Denied, Entry, Lease, Why
 from egressor._core.limits import FOREVER
 from egressor._core.model import Priority
 from egressor._core.queue import Line, Queue, Waiter
 
-from . import Home, Parked, Ticking
+if TYPE_CHECKING:
+    from . import Home, Parked, Ticking
 
 __all__ = ["AWAY", "Decide", "Short", "Wait", "WaitingRoom"]
 
@@ -222,8 +223,9 @@ class WaitingRoom:
     def _serve(self, line: Line[Wait], now: int) -> None:
         while (waiter := line.overdue(now)) is not None:
             wait = line.ready_at - now
+            known = wait if 0 < wait < FOREVER // 2 else None
             text = f"its turn did not come within {(now - waiter.what.since) / _SECOND:.3f} s"
-            self._leave(waiter, Denied(Why.WAIT_TOO_LONG, str(line.name[0]), wait if 0 < wait < FOREVER // 2 else None, text))
+            self._leave(waiter, Denied(Why.WAIT_TOO_LONG, line.name[0], known, text))
         while (waiter := line.first()) is not None:
             ask = waiter.what.ask
             if waiter.what.parked.home.is_gone():
