@@ -203,6 +203,23 @@ def test_quick_successes_take_the_straight_path() -> None:
     assert fresh == [0, 1, 2, 0, 0, 1]
 
 
+@pytest.mark.parametrize("shadow", [True, False])
+def test_the_straight_path_ends_with_the_state(shadow: bool) -> None:
+    """
+    Quick successes of a disabled breaker leave no trace, and those of a shadow breaker that is due close it.
+    """
+    gate = Gate(consecutive=1, shadow=shadow, open_for=0.1)
+    gate.play("S", at=20)
+    if shadow:
+        gate.play("F", at=20)
+    else:
+        disable(gate.cell)
+
+    change = record_success(gate.cell, gate.spec, us(20.1), gate.cell.generation, 0)
+
+    assert (change, gate.see(20.1)["calls"]) == (CLOSED if shadow else None, 0)
+
+
 def test_snapshot_of_a_half_open_breaker() -> None:
     """
     Half-open, the counts are the probes', and the rates wait for the last of them.

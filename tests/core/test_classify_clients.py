@@ -254,7 +254,7 @@ def test_refusal_through_an_sdk() -> None:
     A refusal raised in the transport is found inside what an SDK raises.
     """
 
-    def refuse(request: Any) -> Any:  # noqa: ANN401 - the SDK's own types
+    def refuse(request: Any) -> Any:
         message = "open"
         raise CircuitOpen(message)
 

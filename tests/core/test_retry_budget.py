@@ -138,6 +138,16 @@ def test_calls_are_forgotten() -> None:
     assert at == [10_000, 10_000, 10_000, 0, 0]
 
 
+@pytest.mark.parametrize("reserve", [0, 3])
+def test_an_untouched_budget_holds_its_reserve(reserve: int) -> None:
+    """
+    Case 39, continued: a new cell holds the reserve and nothing else, at any time.
+    """
+    cell = BudgetCell()
+
+    assert [balance(cell, make(reserve=reserve), now) for now in (0, BEGIN)] == [reserve * 1000] * 2
+
+
 def test_deposits_of_one_sub_window_are_only_counted() -> None:
     """
     Every call deposits, so that the books are made once in a sub-window: here of 1 s.

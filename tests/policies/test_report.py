@@ -95,6 +95,19 @@ def test_rows_cover_every_setting_once() -> None:
     assert [row.key for row in rows] == expected
 
 
+def test_a_rule_reports_only_what_it_sets(tmp_path: Path) -> None:
+    """
+    What a rule leaves alone is the service's, and has no row of its own.
+    """
+    path = tmp_path / "my.toml"
+    path.write_text(FILE)
+
+    assert [row.key for row in effective(load(path)) if row.key.startswith("rules")] == [
+        "rules[user=*].limits",
+        "rules[endpoint=search].priority",
+    ]
+
+
 def test_rows_are_plain_data() -> None:
     """
     Rows go to JSON as they are, and hold no key.

@@ -5,25 +5,14 @@ The awaiting driver, for asyncio.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import Outcome
-from egressor._core.steps import (
-    Admit,
-    Charge,
-    Discard,
-    Done,
-    Fall,
-    Hold,
-    Park,
-    Recall,
-    Send,
-    Settle,
-    Sleep,
-    Step,
-    Stream,
-)
+from egressor._core.steps import Discard, Done, Fall, Park, Send, Sleep, Step, Stream
+
+from .job import INSTANT
 
 if TYPE_CHECKING:
     from egressor._core.plan import Plan
@@ -48,23 +37,24 @@ class Run:
         self._plan = plan
         self._job = job
 
-    async def start(self) -> Done | Stream:
+    def start(self) -> Coroutine[Any, Any, Done | Stream]:
         """
         Run to the end, or to where a body streams: `resume` goes on from there.
 
         Raises:
             BaseException: Whatever interrupted a step, after the plan has run to its end.
         """
-        return await self._go(self._plan.send, None)
+        return self._go(None)
 
-    async def resume(self, outcome: Outcome) -> Done | Stream:
+    def resume(self, outcome: Outcome) -> Coroutine[Any, Any, Done | Stream]:
         """
         Go on after the body of a `Stream` has ended as *outcome*.
         """
-        return await self._go(self._plan.send, (outcome, self._job.clock.now()))
+        return self._go((outcome, self._job.clock.now()))
 
-    async def _go(self, advance: Any, value: Any) -> Done | Stream:
+    async def _go(self, value: Any) -> Done | Stream:
         job = self._job
+        advance: Any = self._plan.send
         while True:
             try:
                 step = advance(value)
@@ -72,8 +62,9 @@ class Run:
                 return stop.value  # type: ignore[no-any-return]
             if type(step) is Stream:
                 return step
+            perform = INSTANT.get(type(step))
             try:
-                reply = await self._perform(step)
+                reply = await self._perform(step) if perform is None else perform(job, step)
             except BaseException as error:  # noqa: BLE001 - thrown into the plan, which raises it at its end
                 advance, value = self._plan.throw, error
                 continue
@@ -82,31 +73,19 @@ class Run:
                 job.tap(step, reply, now)
             advance, value = self._plan.send, (reply, now)
 
-    async def _perform(self, step: Step) -> object:
+    def _perform(self, step: Step) -> Any:
         job = self._job
         match step:
-            case Admit(ask, until):
-                return job.gate.admit(ask, until)
             case Park(ask, until):
-                return await job.clock.await_turn(job.gate, ask, until)
+                return job.clock.await_turn(job.gate, ask, until)
             case Send():
-                return await self._send(step)
-            case Settle(lease, verdict, attempt, wants_retry):
-                return job.gate.settle(lease, verdict, attempt=attempt, wants_retry=wants_retry)
-            case Discard(outcome):
-                return await job.wish.discard(outcome)
+                return self._send(step)
             case Sleep(until):
-                await job.clock.asleep(until)
-                return None
+                return job.clock.asleep(until)
+            case Discard(outcome):
+                return job.wish.discard(outcome)
             case Fall():
-                return await self._fall()
-            case Recall(key) if job.cache is not None:
-                return job.cache.recall(key)
-            case Hold(micro_usd) if job.money is not None:
-                return job.money.hold(micro_usd)
-            case Charge(hold, done) if job.money is not None:
-                job.money.charge(hold, done)
-                return None
+                return self._fall()
         msg = f"nobody performs {step!r} here"
         raise AssertionError(msg)
 

@@ -4,19 +4,21 @@ What a driver needs to know of one call besides its plan.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from egressor._core.admission import Denied, Why
+from egressor._core.steps import MISS, Admit, Charge, Hold, Recall, Settle
 
-    from egressor._core.admission import Denied, Lease
+if TYPE_CHECKING:
+    from egressor._core.admission import Lease
     from egressor._core.model import Outcome
     from egressor._core.steps import Done, Step
     from egressor.stores.gate import Gate
 
     from .clock import Clock
 
-__all__ = ["Cache", "Job", "Money", "Wish"]
+__all__ = ["INSTANT", "Cache", "Job", "Money", "Wish"]
 
 
 class Wish(Protocol):
@@ -60,7 +62,7 @@ class Money(Protocol):
         Reserve *micro_usd*.
         """
 
-    def charge(self, hold: object, done: Done | None) -> None:
+    def charge(self, hold: object, done: Done | None) -> object:
         """
         Settle *hold* for a call that ended as *done*.
         """
@@ -110,3 +112,37 @@ class Job:
         """
         left = self.timeout if until is None else min(self.timeout, until - self.clock.now())
         return max(0, left) / 1_000_000
+
+
+def _admit(job: Job, step: Admit) -> object:
+    return job.gate.admit(step.ask, step.until)
+
+
+def _settle(job: Job, step: Settle) -> object:
+    return job.gate.settle(step.lease, step.verdict, attempt=step.attempt, wants_retry=step.wants_retry)
+
+
+def _recall(job: Job, step: Recall) -> object:
+    return MISS if job.cache is None else job.cache.recall(step.key)
+
+
+def _hold(job: Job, step: Hold) -> object:
+    if job.money is None:
+        return Denied(Why.BUDGET, "budget", None, "there is no ledger to hold the money")
+    return job.money.hold(step.micro_usd)
+
+
+def _charge(job: Job, step: Charge) -> object:
+    return None if job.money is None else job.money.charge(step.hold, step.done)
+
+
+INSTANT: Mapping[type, Callable[[Job, Any], object]] = {
+    Admit: _admit,
+    Settle: _settle,
+    Recall: _recall,
+    Hold: _hold,
+    Charge: _charge,
+}
+"""
+The steps that no driver waits for, with how they are performed.
+"""

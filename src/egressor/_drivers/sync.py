@@ -7,21 +7,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import Outcome
-from egressor._core.steps import (
-    Admit,
-    Charge,
-    Discard,
-    Done,
-    Fall,
-    Hold,
-    Park,
-    Recall,
-    Send,
-    Settle,
-    Sleep,
-    Step,
-    Stream,
-)
+from egressor._core.steps import Discard, Done, Fall, Park, Send, Sleep, Step, Stream
+
+from .job import INSTANT
 
 if TYPE_CHECKING:
     from egressor._core.plan import Plan
@@ -53,16 +41,17 @@ class Run:
         Raises:
             BaseException: Whatever interrupted a step, after the plan has run to its end.
         """
-        return self._go(self._plan.send, None)
+        return self._go(None)
 
     def resume(self, outcome: Outcome) -> Done | Stream:
         """
         Go on after the body of a `Stream` has ended as *outcome*.
         """
-        return self._go(self._plan.send, (outcome, self._job.clock.now()))
+        return self._go((outcome, self._job.clock.now()))
 
-    def _go(self, advance: Any, value: Any) -> Done | Stream:
+    def _go(self, value: Any) -> Done | Stream:
         job = self._job
+        advance: Any = self._plan.send
         while True:
             try:
                 step = advance(value)
@@ -70,8 +59,9 @@ class Run:
                 return stop.value  # type: ignore[no-any-return]
             if type(step) is Stream:
                 return step
+            perform = INSTANT.get(type(step))
             try:
-                reply = self._perform(step)
+                reply = self._perform(step) if perform is None else perform(job, step)
             except BaseException as error:  # noqa: BLE001 - thrown into the plan, which raises it at its end
                 advance, value = self._plan.throw, error
                 continue
@@ -80,31 +70,19 @@ class Run:
                 job.tap(step, reply, now)
             advance, value = self._plan.send, (reply, now)
 
-    def _perform(self, step: Step) -> object:
+    def _perform(self, step: Step) -> Any:
         job = self._job
         match step:
-            case Admit(ask, until):
-                return job.gate.admit(ask, until)
             case Park(ask, until):
                 return job.clock.wait(job.gate, ask, until)
             case Send():
                 return self._send(step)
-            case Settle(lease, verdict, attempt, wants_retry):
-                return job.gate.settle(lease, verdict, attempt=attempt, wants_retry=wants_retry)
+            case Sleep(until):
+                return job.clock.sleep(until)
             case Discard(outcome):
                 return job.wish.discard(outcome)
-            case Sleep(until):
-                job.clock.sleep(until)
-                return None
             case Fall():
                 return self._fall()
-            case Recall(key) if job.cache is not None:
-                return job.cache.recall(key)
-            case Hold(micro_usd) if job.money is not None:
-                return job.money.hold(micro_usd)
-            case Charge(hold, done) if job.money is not None:
-                job.money.charge(hold, done)
-                return None
         msg = f"nobody performs {step!r} here"
         raise AssertionError(msg)
 

@@ -33,7 +33,7 @@ def explain(service: str, compiled: Compiled) -> str:
     ]
     lines += [
         f"6. queue: by priority, deadline, arrival; at most {policy.queue_size} calls, {policy.max_wait:g} s each",
-        f"   each {policy.age_after:g} s of waiting raise a call by one priority; a wait that can't fit is refused at once",
+        f"   each {policy.age_after:g} s of waiting raise it by one priority; a wait that can't fit is refused at once",
         f"7. send: at most {policy.timeout:g} s an attempt",
         "8. verdict: one reading of the outcome feeds limits, breaker, ban and retry; the lease is settled",
         f"9. retry: {_retry(retry.attempts, retry.base, retry.factor, retry.cap, retry.budget)}; each one from 1 again",

@@ -7,6 +7,7 @@ the call is made once; the governor keeps asks that have no scope, so the usual 
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -14,6 +15,8 @@ from egressor._core.admission import REQUESTS, Ask, Entry
 from egressor._core.ban import BanSpec
 from egressor._core.breaker import BreakerCell, BreakerSpec, disable
 from egressor._core.limits import Algorithm, Concurrency, Fixed, Gcra, Sliding
+from egressor.errors import ConfigError
+from egressor.policies.parts import microseconds
 
 from .cells import Bank, Places
 
@@ -54,17 +57,17 @@ class Compiled:
         self.name = name
         self.policy = policy
         self.queue_size = policy.queue_size
-        self.age = round(policy.age_after * _MICRO)
-        self.max_wait = round(policy.max_wait * _MICRO)
-        self.timeout = round(policy.timeout * _MICRO)
+        self.age = microseconds(policy.age_after)
+        self.max_wait = microseconds(policy.max_wait)
+        self.timeout = microseconds(policy.timeout)
         self.retry = policy.retry.spec()
         self.retry_budget = policy.retry.budget_spec()
-        self.breaker = policy.breaker.spec(lease_for=policy.timeout) or _NO_BREAKER
+        self.breaker = policy.breaker.spec(lease_for=policy.lease_for) or _NO_BREAKER
         self.ban = BanSpec(
-            suspend_for=round(policy.ban.suspend_for * _MICRO),
-            max_suspend_for=round(policy.ban.max_suspend_for * _MICRO),
+            suspend_for=microseconds(policy.ban.suspend_for),
+            max_suspend_for=microseconds(policy.ban.max_suspend_for),
             growth=policy.ban.growth,
-            probe_lease=self.timeout,
+            probe_lease=microseconds(policy.lease_for),
         )
         zone = None if policy.timezone == "UTC" else ZoneInfo(policy.timezone)
         self.service_cells = _parts(policy.limits, policy.max_concurrency, zone, prefix="", is_wild=False)
@@ -84,6 +87,7 @@ class Compiled:
             for rule in policy.rules
         )
         every = [*self.service_cells, *(part for rule in self._rules for part in rule.parts)]
+        self._units = frozenset(part.unit for part in every)
         self.has_fixed = any(type(part.limit) is Fixed for part in every)
 
     @property
@@ -108,6 +112,8 @@ class Compiled:
 
         Entries of no units are left out, except those that count requests: a call of no requests peeks.
         """
+        if not self._units.issuperset(cost):
+            self._check_units(cost)
         entries: list[Entry] = []
         if limited:
             entries += [_entry(part, "", cost) for part in self.service_cells]
@@ -117,6 +123,18 @@ class Compiled:
                     entries += [_entry(part, key, cost) for part in rule.parts]
         wanted_entries = tuple(entry for entry in entries if entry.units or entry.unit == REQUESTS)
         return Ask(wanted_entries, level=level, compiled=self, scope=scope, cost=cost, limited=limited)
+
+    def _check_units(self, cost: Mapping[str, int]) -> None:
+        """
+        Refuse a unit that looks like a slip of one that a limit counts: nothing would count it.
+
+        A unit that nothing is like passes: a call may state its tokens where no limit counts any.
+        """
+        for unit in sorted(set(cost) - self._units - {REQUESTS}):
+            nearest = next(iter(get_close_matches(unit, self._units, n=1)), None)
+            if nearest is not None:
+                msg = f"{self.name} has no limit of {unit!r}"
+                raise ConfigError(msg, key="cost", nearest=nearest)
 
     def remake(self, ask: Ask) -> Ask:
         """

@@ -121,7 +121,7 @@ class Gate:
             changed = breakers.record_success(self.breaker, compiled.breaker, now, generation, now - at)
             if changed is not None or not self.calm:
                 self._changed(changed, now, 0)
-                self._room.freed(ask, now)
+                self._room.freed(ask.places, now)
 
     def lease(self, ask: Ask, at: int, generation: int) -> Lease:
         """
@@ -214,7 +214,7 @@ class Gate:
                     cells[key] = limit.refund(cells[key], now, units - actual, lease.at)
                 truth.append(entry._replace(units=actual))
             lease.ask = lease.ask.with_entries(tuple(truth))
-            self._room.freed(lease.ask, now)
+            self._room.freed(lease.ask.entries, now)
 
     def lend(self, ask: Ask) -> None:
         """
@@ -223,7 +223,7 @@ class Gate:
         with self._lock:
             now = self._now()
             put_back(ask.places, now, now)
-            self._room.freed(ask, now)
+            self._room.freed(ask.places, now)
 
     def reclaim(self, ask: Ask) -> None:
         """
@@ -423,7 +423,7 @@ class Gate:
         may_retry = wants_retry and (budget is None or withdraw(self._retries, budget, now))
         self.counts.retried += may_retry
         self._changed(changed, now, told)
-        self._room.freed(lease.ask, now)
+        self._room.freed(lease.ask.places, now)
         return Settled(may_retry=may_retry, breaker=changed)
 
     def _collect(self) -> None:
@@ -442,7 +442,7 @@ class Gate:
         if lease is self._ban_probe:
             bans.settle(self._ban, now, ok=False)
         self._recalm()
-        self._room.freed(lease.ask, now)
+        self._room.freed(lease.ask.entries, now)
 
     def _feed_breaker(self, lease: Lease, verdict: Verdict, now: int, told: int) -> BreakerState | None:
         return breakers.settle(

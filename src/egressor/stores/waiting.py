@@ -11,7 +11,7 @@ the heap are recognised by the line's own `alarm_at`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -168,15 +168,15 @@ class WaitingRoom:
         for home in self._homes:
             self._arm(home)
 
-    def freed(self, ask: Ask, now: int) -> None:
+    def freed(self, entries: Sequence[Entry], now: int) -> None:
         """
-        Serve the lines of *ask*'s cells, of which some have just been given back.
+        Serve the lines of *entries*' cells, of which some has just been given back.
         """
         lines = self._queue.lines
-        if not lines:
+        if not lines or not entries:
             return
         self._queue.promote(now)
-        for entry in ask.entries:
+        for entry in entries:
             line = lines.get((entry.name, entry.key))
             if line is not None:
                 self._serve(line, now)

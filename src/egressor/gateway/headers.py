@@ -1,0 +1,163 @@
+"""
+Headers on their way through.
+
+RFC 9110 section 7.6.1: what is meant for one connection (hop-by-hop fields, and those that ``Connection`` names) stays
+on it. ``Connection`` can't take away who the client says it is, and ``X_Api_Key`` can't pass for ``X-Api-Key`` with an
+upstream that reads both as one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from .problems import Problem, RefusedError
+
+__all__ = ["CREDENTIALS", "Head", "Pairs", "onward", "read"]
+
+Pairs = Sequence[tuple[str, str]]
+CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
+_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# Set anew for the upstream by whoever sends, or answered here.
+_OURS = frozenset({"host", "content-length", "expect"})
+_WISHES = {
+    "egressor-priority": "priority",
+    "egressor-user": "user",
+    "egressor-feature": "feature",
+    "egressor-deadline": "deadline",
+}
+_KEPT = CREDENTIALS | {"host", "content-length", "cookie"}
+_ALIASED = _HOP | _OURS | CREDENTIALS | _WISHES.keys()
+# An upstream's word about its own origin would be taken for one about ours.
+_NOT_BACK = _HOP | {"alt-svc", "egressor-attempts", "egressor-wait-ms"}
+_DEADLINE = re.compile(r"[0-9]{1,8}(\.[0-9]{1,6})?")
+
+
+class Head(NamedTuple):
+    """
+    A request's headers, read.
+
+    Attributes:
+        pairs: What is forwarded, in the client's order and spelling.
+        priority: ``Egressor-Priority``, or None.
+        scope: ``Egressor-User`` and ``Egressor-Feature``, as far as they are given.
+        deadline: ``Egressor-Deadline`` in seconds, or None.
+        expects_continue: Whether the client waits for ``100 Continue`` before it sends its body.
+        is_idempotent: Whether it carries an ``Idempotency-Key``.
+        upgrade: The protocol that the client wants to change to; empty for none.
+    """
+
+    pairs: list[tuple[str, str]]
+    priority: str | None
+    scope: dict[str, str]
+    deadline: float | None
+    expects_continue: bool
+    is_idempotent: bool
+    upgrade: str
+
+
+def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
+    """
+    Read the headers of a request.
+
+    Raises:
+        RefusedError: A header can't be forwarded as it is, or an ``Egressor-…`` header has no valid value.
+    """
+    pairs: list[tuple[str, str]] = []
+    named: set[str] = set()
+    wishes: dict[str, str] = {}
+    expects = idempotent = False
+    upgrade = ""
+    for name_bytes, value_bytes in raw:
+        name, value = _decoded(name_bytes, value_bytes)
+        low = name.lower()
+        if "_" in low and low.replace("_", "-") in _ALIASED:
+            raise RefusedError(_bad(f"the header {name!r} can be taken for {low.replace('_', '-')!r}"))
+        if low in _WISHES:
+            if _WISHES[low] in wishes:
+                raise RefusedError(_bad(f"{name} is there twice"))
+            wishes[_WISHES[low]] = value
+        elif low == "connection":
+            named.update(each.strip().lower() for each in value.split(","))
+        elif low == "upgrade":
+            upgrade = value
+        elif low == "expect":
+            expects = value.lower() == "100-continue"
+        elif low not in _HOP and low not in _OURS:
+            idempotent = idempotent or low == "idempotency-key"
+            pairs.append((name, value))
+    if named:
+        pairs = [pair for pair in pairs if pair[0].lower() not in named or pair[0].lower() in _KEPT]
+    return Head(
+        pairs,
+        _priority(wishes.get("priority")),
+        {key: _scope(key, wishes[key]) for key in ("user", "feature") if key in wishes},
+        _deadline(wishes.get("deadline")),
+        expects,
+        idempotent,
+        upgrade if "upgrade" in named else "",
+    )
+
+
+def onward(raw: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """
+    Return the headers of an answer that go on to the client.
+    """
+    pairs = [(name.decode("latin-1"), _text(value)) for name, value in raw]
+    named = {
+        each.strip().lower() for name, value in pairs if name.lower() == "connection" for each in value.split(",")
+    } - {"content-length", "content-type", "content-encoding"}
+    return [pair for pair in pairs if (low := pair[0].lower()) not in _NOT_BACK and low not in named]
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _decoded(name: bytes, value: bytes) -> tuple[str, str]:
+    try:
+        return name.decode("ascii"), value.decode()
+    except UnicodeDecodeError:
+        shown = name.decode("ascii", "replace")
+        raise RefusedError(_bad(f"the header {shown!r} holds bytes that are not UTF-8")) from None
+
+
+def _priority(value: str | None) -> str | None:
+    if value is not None and value not in {"low", "medium", "high", "critical"}:
+        raise RefusedError(_bad(f"Egressor-Priority {value[:40]!r} is none of low, medium, high, critical"))
+    return value
+
+
+def _scope(key: str, value: str) -> str:
+    if not 0 < len(value) <= 256 or not value.isprintable():
+        raise RefusedError(_bad(f"Egressor-{key.title()} must be 1 to 256 printable characters"))
+    return value
+
+
+def _deadline(value: str | None) -> float | None:
+    if value is None:
+        return None
+    if not _DEADLINE.fullmatch(value) or not 0 < float(value) <= 86_400:
+        raise RefusedError(_bad(f"Egressor-Deadline {value[:40]!r} is not seconds above 0 and at most 86400"))
+    return float(value)
+
+
+def _bad(detail: str) -> Problem:
+    return Problem(400, "bad_header", "Bad header", detail)

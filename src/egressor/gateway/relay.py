@@ -1,0 +1,346 @@
+"""
+One request through the governor, and its answer back to the client.
+
+Where time and blame go, in order:
+
+1. The client's small body is read before anything is asked of the governor: a slow client holds no lease.
+2. `Attempts` is the wish that the plan sends. Everything that the upstream does (an answer, a reset, silence) comes
+   back as a value with a verdict; what the client did wrong meanwhile is never the service's failure.
+3. A good answer leaves the plan open: the lease is settled when the body has been relayed, has broken, or has lost
+   its reader. A failing answer is settled at once, and relayed as it came.
+4. Nothing is retried once a byte has gone to the client, or once a piece of a large request body is gone.
+
+A body that breaks must not look complete: the client's connection is cut before its end mark. A stream of events gets
+a last event that says so, if it stands between two events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiohttp import web
+
+from egressor._core.classify import classify
+from egressor._core.model import ErrorCategory, Outcome, Verdict
+from egressor.governor.calls import Flight
+from egressor.governor.streams import Opened, aopen_call
+
+from .headers import onward
+from .problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from egressor._core.admission import Lease
+    from egressor._drivers.clock import Clock
+    from egressor.governor import Governor, Route
+
+    from .body import Body
+    from .forward import Answer, Upstream
+    from .targets import Origin
+
+__all__ = ["Order", "carry"]
+
+_PEEK = 65_536
+# The attempt ends itself just before its driver would: then it is still known who was slow.
+_AHEAD = 0.01
+_CANCELLED = classify(asyncio.CancelledError())
+_BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+
+
+class Order(NamedTuple):
+    """
+    What is to be sent.
+
+    Attributes:
+        origin: Where to.
+        method: The method.
+        url: The whole URL.
+        headers: The headers that are forwarded, the key included.
+        body: The body.
+        is_idempotent: Whether the client says that it may be repeated.
+    """
+
+    origin: Origin
+    method: str
+    url: str
+    headers: list[tuple[str, str]]
+    body: Body
+    is_idempotent: bool
+
+    def __repr__(self) -> str:
+        return f"Order({self.method} to {self.origin.service})"
+
+
+class _Arrived:
+    """
+    An answer of the upstream, with as much of its body as had to be looked at.
+    """
+
+    __slots__ = ("answer", "head", "is_whole", "verdict")
+
+    def __init__(self, answer: Answer, verdict: Verdict, head: bytes = b"", *, is_whole: bool = False) -> None:
+        self.answer = answer
+        self.verdict = verdict
+        self.head = head
+        self.is_whole = is_whole
+
+
+class Attempts:
+    """
+    The wish of a forwarded call.
+
+    Attributes:
+        number: How many attempts were made.
+        waited: Microseconds that the call was held here, in the queue and between attempts.
+    """
+
+    __slots__ = ("_clock", "_idle_since", "_order", "_spent", "_upstream", "number", "waited")
+
+    def __init__(self, upstream: Upstream, order: Order, clock: Clock) -> None:
+        self._upstream = upstream
+        self._order = order
+        self._clock = clock
+        self._idle_since = clock.now()
+        self._spent: Outcome | None = None
+        self.number = 0
+        self.waited = 0
+
+    async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ARG002, ASYNC109 - the driver's word
+        """
+        Make one attempt. Nothing but a cancellation is raised.
+        """
+        if self._spent is not None:
+            return self._spent
+        self.number += 1
+        self.waited += self._clock.now() - self._idle_since
+        try:
+            outcome = await self._sent(timeout)
+        finally:
+            self._idle_since = self._clock.now()
+        if self._order.body.is_spent and outcome.verdict is not None and outcome.verdict.retryable:
+            outcome.verdict = replace(outcome.verdict, retryable=False)
+            self._spent = outcome
+        return outcome
+
+    async def discard(self, outcome: Outcome) -> None:
+        """
+        Close an answer that nobody gets.
+        """
+        if isinstance(outcome.value, _Arrived):
+            outcome.value.answer.close()
+
+    def headers(self) -> dict[str, str]:
+        """
+        Return what the client is told about the attempts.
+        """
+        return {"Egressor-Attempts": str(self.number), "Egressor-Wait-Ms": str(self.waited // 1000)}
+
+    def end_of_waiting(self) -> None:
+        """
+        Count the wait of a call that was refused.
+        """
+        if not self.number:
+            self.waited = self._clock.now() - self._idle_since
+
+    async def _sent(self, timeout: float | None) -> Outcome:  # noqa: ASYNC109
+        order = self._order
+        body = order.body
+        payload = body.payload()
+        headers = order.headers
+        if body.length is not None and not body.is_done:
+            headers = [*headers, ("Content-Length", str(body.length))]
+        try:
+            async with asyncio.timeout(None if timeout is None else max(0.0, timeout - _AHEAD)):
+                answer = await self._upstream.send(
+                    order.method, order.url, headers, payload, silence=order.origin.timeout
+                )
+                return await self._read(answer)
+        except Exception as error:  # noqa: BLE001 - whatever the upstream half raises is an outcome
+            return self._failed(error)
+
+    async def _read(self, answer: Answer) -> Outcome:
+        if 200 <= answer.status < 300:
+            verdict = classify(status=answer.status)
+            return Outcome(_Arrived(answer, verdict), verdict=verdict, open=True)
+        try:
+            head, is_whole = await _peek(answer)
+        except BaseException:
+            answer.close()
+            raise
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+        verdict = classify(
+            status=answer.status, headers=pairs, body=_plain(head, pairs), now=self._clock.wall() / 1_000_000
+        )
+        return Outcome(_Arrived(answer, verdict, head, is_whole=is_whole), verdict=verdict, open=verdict.ok)
+
+    def _failed(self, error: Exception) -> Outcome:
+        body = self._order.body
+        if body.fault is not None:
+            return Outcome(body.fault, verdict=_CANCELLED)
+        verdict = classify(error)
+        if isinstance(error, TimeoutError) and body.is_spent and not body.is_done:
+            # The upload itself did not end in time; whose fault that is can't be told.
+            verdict = replace(_CANCELLED, why="the request's body was not there in time")
+        return Outcome(_no_answer(self._order.origin, verdict), verdict=verdict)
+
+
+def _no_answer(origin: Origin, verdict: Verdict) -> Problem:
+    if verdict.category in {ErrorCategory.TIMEOUT, ErrorCategory.CANCELLED}:
+        return Problem(504, "upstream_timeout", "The upstream did not answer in time", f"{origin.service}: {verdict.why}")
+    return Problem(502, "upstream_failed", "The upstream did not answer", f"{origin.service}: {verdict.why}")
+
+
+async def carry(
+    request: web.BaseRequest, order: Order, route: Route, *, gov: Governor, upstream: Upstream
+) -> web.StreamResponse | tuple[Problem, dict[str, str]]:
+    """
+    Carry *request* out as *order*, and its answer back.
+
+    Returns:
+        The response, relayed already; or a problem, and the headers that go with it.
+
+    Raises:
+        Rejected: It was refused; its ``headers`` attribute holds what the client is told.
+    """
+    attempts = Attempts(upstream, order, gov.clock)
+    repeatable = order.is_idempotent or order.method in _SAFE
+    flight = Flight(gov.context, route, attempts, idempotent=repeatable and order.body.is_kept)
+    try:
+        opened = await aopen_call(flight)
+    except Exception as error:
+        attempts.end_of_waiting()
+        error.headers = attempts.headers()  # type: ignore[attr-defined]
+        raise
+    value = opened.value
+    if isinstance(value, Problem):
+        return value._replace(is_final=attempts.number > 1), attempts.headers()
+    return await _relay(request, opened, attempts, order.origin)
+
+
+async def _relay(request: web.BaseRequest, opened: Opened, attempts: Attempts, origin: Origin) -> web.StreamResponse:
+    arrived: _Arrived = opened.value
+    verdict = _CANCELLED
+    try:
+        response = _response(arrived, attempts)
+        verdict = await _pour(request, response, arrived, origin)
+    finally:
+        # Whatever ended it, the lease goes back; a body that was not read to its end takes its connection along.
+        arrived.answer.close()
+        await opened.afinish(verdict=verdict)
+    return response
+
+
+async def _pour(
+    request: web.BaseRequest, response: _Relayed, arrived: _Arrived, origin: Origin
+) -> Verdict:
+    """
+    Relay the body, and say how it ended; raises only if the client is gone.
+    """
+    await response.prepare(request)
+    chunk, tail = arrived.head, b""
+    while True:
+        if chunk:
+            await response.write(chunk)
+            if response.is_events:
+                tail = (tail + chunk[-4:])[-4:]
+        elif not arrived.is_whole and chunk is None:
+            break
+        if arrived.is_whole:
+            break
+        try:
+            chunk = await arrived.answer.read() or None
+        except Exception as error:  # noqa: BLE001 - whatever the upstream half raises is a body that broke
+            verdict = classify(error)
+            await _cut(request, response, origin, verdict, between=not tail or tail.endswith(_BLANK_LINES))
+            return verdict
+    await response.write_eof()
+    return arrived.verdict
+
+
+async def _cut(
+    request: web.BaseRequest, response: _Relayed, origin: Origin, verdict: Verdict, *, between: bool
+) -> None:
+    """
+    End a broken body so that nobody takes it for a whole one.
+    """
+    if response.is_events and between:
+        problem = Problem(502, "stream_broke", "The upstream's stream broke", f"{origin.service}: {verdict.why}")
+        await response.write(problem.event(origin.dialect))
+    transport = request.transport
+    if transport is not None and response.shows_its_end:
+        transport.close()
+    elif transport is not None:
+        transport.abort()
+
+
+class _Relayed(web.StreamResponse):
+    """
+    An answer that is written as it came.
+
+    Attributes:
+        is_events: Whether it is a stream of server-sent events that can be read here.
+        shows_its_end: Whether a client can tell that it was cut off.
+    """
+
+    is_events = False
+    _has_type = False
+
+    def take(self, pairs: Sequence[tuple[str, str]]) -> None:
+        for name, value in pairs:
+            self.headers.add(name, value)
+        kind = self.headers.get("Content-Type", "")
+        self._has_type = bool(kind)
+        self.is_events = kind.startswith("text/event-stream") and "Content-Encoding" not in self.headers
+
+    @property
+    def shows_its_end(self) -> bool:
+        return "Transfer-Encoding" in self.headers or "Content-Length" in self.headers
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        # The upstream's own silence about its type is a fact too.
+        if not self._has_type:
+            self.headers.popall("Content-Type", None)
+
+
+def _response(arrived: _Arrived, attempts: Attempts) -> _Relayed:
+    answer = arrived.answer
+    response = _Relayed(status=answer.status, reason=answer.reason)
+    response.take(onward(answer.headers))
+    for name, value in attempts.headers().items():
+        response.headers[name] = value
+    if not arrived.verdict.ok and attempts.number > 1 and "x-should-retry" not in response.headers:
+        # It was retried here already: an SDK's own retries on top would multiply.
+        response.headers["x-should-retry"] = "false"
+    return response
+
+
+async def _peek(answer: Answer) -> tuple[bytes, bool]:
+    """
+    Return the beginning of an answer's body, and whether that is all of it.
+    """
+    head = bytearray()
+    while len(head) < _PEEK:
+        chunk = await answer.read()
+        if not chunk:
+            return bytes(head), True
+        head += chunk
+    return bytes(head), False
+
+
+def _plain(head: bytes, pairs: list[tuple[str, str]]) -> bytes:
+    """
+    Return *head* unpacked for reading, at most 64 KiB of it; as it is if it can't be.
+    """
+    coding = next((value for name, value in pairs if name.lower() == "content-encoding"), "").lower()
+    if coding not in {"gzip", "x-gzip", "deflate"}:
+        return head
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(head, _PEEK)
+    except zlib.error:
+        return head

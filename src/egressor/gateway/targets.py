@@ -1,0 +1,104 @@
+"""
+Where each service is, and which key goes there: made from the configuration, all or nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from egressor.errors import ConfigError
+
+from .headers import CREDENTIALS
+
+if TYPE_CHECKING:
+    from egressor.policies import Config, Policy, Secret
+
+__all__ = ["Origin", "origins"]
+
+_LONGEST_KEY = 16_384
+
+
+class Origin(NamedTuple):
+    """
+    One service's upstream.
+
+    Attributes:
+        service: The service's name.
+        base_url: Scheme, host, port and path prefix, without a slash at the end.
+        dialect: Whose bodies it speaks.
+        timeout: Seconds that it may be silent.
+        endpoints: Names of its endpoints, longest first.
+        credential: The header that carries its key, and the value; None where the client's own goes through.
+    """
+
+    service: str
+    base_url: str
+    dialect: str
+    timeout: float
+    endpoints: tuple[str, ...]
+    credential: tuple[str, str] | None
+
+    def __repr__(self) -> str:
+        return f"Origin({self.service!r}, {self.base_url!r})"
+
+    def signed(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """
+        Return *pairs* with this origin's key in place of whatever the client has sent.
+        """
+        if self.credential is None:
+            return pairs
+        return [*(pair for pair in pairs if pair[0].lower() not in CREDENTIALS), self.credential]
+
+    def endpoint(self, path: str) -> str | None:
+        """
+        Return the endpoint that *path* ends with, if the policy names one.
+        """
+        return next((name for name in self.endpoints if path.endswith("/" + name)), None)
+
+
+def origins(config: Config) -> dict[str, Origin]:
+    """
+    Return the upstreams of the services that have a base URL, with their keys read.
+
+    Raises:
+        ConfigError: A key can't be read.
+    """
+    return {
+        name: _origin(name, policy, policy.base_url)
+        for name, policy in config.services.items()
+        if policy.base_url is not None
+    }
+
+
+def _origin(name: str, policy: Policy, base_url: str) -> Origin:
+    credential = None
+    if policy.api_key is not None:
+        key = _key(name, policy.api_key)
+        credential = ("x-api-key", key) if policy.dialect == "anthropic" else ("Authorization", f"Bearer {key}")
+    endpoints = tuple(sorted(policy.endpoints, key=lambda each: (-len(each), each)))
+    return Origin(name, base_url, policy.dialect, policy.timeout, endpoints, credential)
+
+
+def _key(service: str, secret: Secret) -> str:
+    where = f"services.{service}.api_key"
+    if secret.env is not None:
+        key = os.environ.get(secret.env, "")
+        source = f"the environment variable {secret.env}"
+    else:
+        source = f"the file {secret.file}"
+        try:
+            key = Path(str(secret.file)).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"{source} can't be read: {getattr(error, 'strerror', None) or type(error).__name__}"
+            raise ConfigError(message, key=where) from None
+    key = key.strip()
+    if not key:
+        message = f"{source} is empty or not set"
+        raise ConfigError(message, key=where)
+    # What the key is stays unsaid.
+    if len(key) > _LONGEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
+        message = f"{source} holds no key: it has blanks, control characters or more than {_LONGEST_KEY} characters"
+        raise ConfigError(message, key=where)
+    return key

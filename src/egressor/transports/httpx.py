@@ -1,0 +1,212 @@
+"""
+Transports for httpx2 and httpx clients, and for the SDKs that are built on them.
+
+::
+
+    gov = egressor.Governor.from_file("egressor.toml")
+    client = openai.OpenAI(http_client=httpx2.Client(transport=Transport(gov)), max_retries=0)
+
+One code serves both libraries: which one is asked is seen by the request. A request is one call: it waits for its turn,
+is sent, and retried as its service's policy says; a redirect that the client follows is the next call. What the client
+gets is the library's own response, or the library's own exception; a call that was not sent raises `Rejected`. An SDK
+that retries by itself would try a refusal again: hence ``max_retries=0``. A transport of ours replaces the one that the
+client would make, with its ``verify``, ``http2``, ``limits`` and proxies: if you need those, hand in *inner*.
+
+The policy's ``timeout`` bounds an attempt up to its response's headers, and each wait for a part of the body.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Self
+
+from egressor.errors import Rejected
+from egressor.governor.calls import Flight
+from egressor.governor.streams import aopen_call, open_call
+
+from .attempts import AsyncAttempts, Attempts, is_idempotent
+from .family import family_of
+from .nested import notice
+from .options import EXTENSION, CallOptions
+from .places import Places
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    import httpx
+    import httpx2
+
+    from egressor._core.model import Priority, ServiceType
+    from egressor.governor import Governor, Route
+    from egressor.governor.streams import Opened
+
+    from .family import Family
+
+    # What type checkers see: a transport of either library. At run time neither is imported, and neither asks for it.
+    class _Blocking(httpx2.BaseTransport, httpx.BaseTransport): ...
+
+    class _Awaiting(httpx2.AsyncBaseTransport, httpx.AsyncBaseTransport): ...
+
+else:
+    _Blocking = _Awaiting = object
+
+__all__ = ["AsyncTransport", "Transport"]
+
+
+class _Governed:
+    """
+    Where requests go: what both colours of a transport share.
+    """
+
+    _default = ""
+
+    def __init__(self, gov: Governor, service: str | ServiceType | None, inner: Any, options: CallOptions) -> None:
+        self._gov = gov
+        self._service = service
+        self._given = inner
+        self._options = options
+        self._made: dict[str, Any] = {}
+        self._is_closed = False
+        self._lock = Lock()
+        self._config = gov.config
+        self._places = Places(gov.config.services)
+        self._routes: dict[str | ServiceType, Route] = {}
+        if service is not None:
+            gov.gate(service)
+
+    def inner(self, family: Family) -> Any:
+        """
+        Return the client's own transport: the given one, else one of *family*, made at its first request.
+        """
+        if self._given is not None:
+            return self._given
+        made = self._made.get(family.name)
+        if made is None:
+            with self._lock:
+                made = self._made.get(family.name)
+                if made is None:
+                    made = self._made[family.name] = getattr(family.library, self._default)()
+        return made
+
+    def route(self, request: Any) -> Route | None:
+        """
+        Return where *request* goes; None if it passes ungoverned.
+
+        Raises:
+            Rejected: No service names its host, and such calls are refused.
+            ConfigError: Its options are wrong.
+        """
+        service = self._service if self._service is not None else self._find(request.url)
+        if service is None:
+            return None
+        if self._options.plain is None or EXTENSION in request.extensions:
+            return self._gov.route(service, self._options.of(request))
+        route = self._routes.get(service)
+        # A reload may have taken the service away, and another brought it back with another gate.
+        if route is None or route.gate is not self._gov.gate(service):
+            route = self._routes[service] = self._gov.route(service, self._options.plain)
+        return route
+
+    def let_go(self) -> list[Any]:
+        """
+        Return the transports to close: each of them once.
+        """
+        with self._lock:
+            made, self._made = self._made, {}
+            given = [] if self._given is None or self._is_closed else [self._given]
+            self._is_closed = True
+        return given + list(made.values())
+
+    def _find(self, url: Any) -> str | None:
+        config = self._gov.config
+        if config is not self._config:
+            self._places, self._config = Places(config.services), config
+        host = url.raw_host.decode("ascii")
+        service = self._places.find(scheme=url.scheme, host=host, port=url.port, path=url.raw_path.decode("ascii"))
+        if service is None and config.unknown_hosts == "refuse":
+            place = host if url.port is None else f"{host}:{url.port}"
+            msg = f'no service\'s base_url names {url.scheme}://{place} or this path of it (unknown_hosts = "refuse")'
+            raise Rejected(msg, key="unknown_hosts", reason="unknown_host")
+        return service
+
+
+class Transport(_Blocking):
+    """
+    A transport for ``httpx2.Client`` and ``httpx.Client``.
+
+    A single request says more, or otherwise, in its extensions: ``client.get(url, extensions={"egressor":
+    {"priority": "high", "scope": {"user": "u1"}, "cost": {"tokens": 800}, "deadline": 5.0, "endpoint": "chat"}})``.
+
+    Args:
+        gov: The governor.
+        service: Where all requests belong. Default: each to the service whose ``base_url`` holds its URL, and those
+            that none holds pass ungoverned, or are refused, as ``unknown_hosts`` says.
+        inner: The transport that sends. Default: the library's ``HTTPTransport()``.
+        priority: `Priority` or its lower-case name. Default: the policy's.
+        scope: Who and what for, ``{"feature": "chat"}``; or a function of the request that returns it.
+        cost: Amounts by unit, ``{"tokens": 800}``; or a function of the request. One request is added.
+        deadline: Seconds in which a call must have its response, its waits and retries included. Default: none.
+        endpoint: A name for what is called; rules match on it.
+
+    Raises:
+        ConfigError: There is no such service, or an option is not valid.
+    """
+
+    def __init__(
+        self,
+        gov: Governor,
+        service: str | ServiceType | None = None,
+        inner: Any = None,
+        *,
+        priority: Priority | str | None = None,
+        scope: Mapping[str, str] | Callable[[Any], Mapping[str, str]] | None = None,
+        cost: Mapping[str, float] | Callable[[Any], Mapping[str, float]] | None = None,
+        deadline: float | None = None,
+        endpoint: str | None = None,
+    ) -> None:
+        options = CallOptions(priority=priority, scope=scope, cost=cost, deadline=deadline, endpoint=endpoint)
+        self._gov = gov
+        self._governed = _BlockingGoverned(gov, service, inner, options)
+
+    def handle_request(self, request: Any) -> Any:
+        """
+        Send *request* as a call, and return its response, whose body holds the lease.
+
+        Raises:
+            Rejected: It was not sent.
+            ConfigError: Its ``egressor`` extension is wrong.
+            Exception: What the last attempt raised, as it was raised.
+        """
+        governed = self._governed
+        family = family_of(request)
+        route = governed.route(request)
+        inner = governed.inner(family)
+        if route is None:
+            return inner.handle_request(request)
+        notice(self._gov, request.headers)
+        wish = Attempts(self._gov, route, family, inner, request)
+        try:
+            opened = open_call(Flight(self._gov.context, route, wish, idempotent=is_idempotent(request)))
+        except BaseException as error:
+            wish.discard(Outcome(error=error))
+            raise
+        return _handed_out(opened, family.body)
+
+    def close(self) -> None:
+        """
+        Close the inner transport, once. The governor stays as it is.
+        """
+        for inner in self._governed.let_go():
+            inner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        self.close()
