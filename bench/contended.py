@@ -14,7 +14,8 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from time import monotonic_ns
 from typing import Any, NamedTuple
 
 from bench.judge import Grant, most_in_any, overshoot, overtakings
@@ -27,7 +28,8 @@ _PATIENCE = 20.0
 _BURST = 20
 _LEVELS = ("critical", "high", "medium", "low")
 
-Acquire = Callable[[str], Awaitable[Any]]
+Note = Callable[[int, int], None]
+One = Callable[[int, Note], Coroutine[Any, Any, None]]
 
 
 class Contender(NamedTuple):
@@ -36,61 +38,86 @@ class Contender(NamedTuple):
 
     Attributes:
         label: What the table calls it.
-        make: Returns what awaits one's turn, for a rate and a burst.
+        make: Returns the whole of one call, for a rate and a burst: it waits for its turn, and notes that it goes.
         has_priorities: Whether it knows who goes first.
         burst: How many it may let through at once, by rate.
     """
 
     label: str
-    make: Callable[[int, int], Acquire]
+    make: Callable[[int, int], One]
     has_priorities: bool = False
     burst: Callable[[int, int], int] = lambda rate, burst: burst  # noqa: ARG005
 
 
-def _egressor(limit: Callable[[int, int], str]) -> Callable[[int, int], Acquire]:
-    def make(rate: int, burst: int) -> Acquire:
+def _egressor(limit: Callable[[int, int], str]) -> Callable[[int, int], One]:
+    def make(rate: int, burst: int) -> One:
         from egressor import Governor
 
         policy = {"limits": [limit(rate, burst)], "max_wait": 120, "age_after": 120, "queue_size": 100_000}
         gov = Governor(services={"upstream": policy})
 
-        async def acquire(priority: str) -> None:
-            async with gov.permit("upstream", priority=priority):
-                pass
+        async def one(rank: int, note: Note) -> None:
+            came = monotonic_ns()
+            async with gov.permit("upstream", priority=_LEVELS[rank]):
+                note(came, rank)
 
-        return acquire
+        return one
 
     return make
 
 
-def _aiolimiter(rate: int, burst: int) -> Acquire:
+def _aiolimiter(rate: int, burst: int) -> One:
     from aiolimiter import AsyncLimiter
 
     limiter = AsyncLimiter(burst, burst / rate)
-    return lambda priority: limiter.acquire()  # noqa: ARG005
+
+    async def one(rank: int, note: Note) -> None:
+        came = monotonic_ns()
+        async with limiter:
+            note(came, rank)
+
+    return one
 
 
-def _asynciolimiter(rate: int, burst: int) -> Acquire:
+def _asynciolimiter(rate: int, burst: int) -> One:
     from asynciolimiter import Limiter
 
     limiter = Limiter(rate, max_burst=burst)
-    return lambda priority: limiter.wait()  # noqa: ARG005
+
+    async def one(rank: int, note: Note) -> None:
+        came = monotonic_ns()
+        await limiter.wait()
+        note(came, rank)
+
+    return one
 
 
-def _throttled(rate: int, burst: int) -> Acquire:
+def _throttled(rate: int, burst: int) -> One:
     from throttled import RateLimiterType, per_sec
     from throttled.asyncio import MemoryStore, Throttled
 
     quota = per_sec(rate, burst=burst)
     limiter = Throttled(key="upstream", using=RateLimiterType.GCRA.value, quota=quota, store=MemoryStore(), timeout=120)
-    return lambda priority: limiter.limit()  # noqa: ARG005
+
+    async def one(rank: int, note: Note) -> None:
+        came = monotonic_ns()
+        await limiter.limit()
+        note(came, rank)
+
+    return one
 
 
-def _pyrate(rate: int, burst: int) -> Acquire:
+def _pyrate(rate: int, burst: int) -> One:
     from pyrate_limiter import Limiter, Rate, StateBucket, TokenBucket
 
     limiter = Limiter(StateBucket([Rate(rate, 1_000, burst=burst)], algorithm=TokenBucket()))
-    return lambda priority: limiter.try_acquire_async()  # noqa: ARG005
+
+    async def one(rank: int, note: Note) -> None:
+        came = monotonic_ns()
+        await limiter.try_acquire_async()
+        note(came, rank)
+
+    return one
 
 
 CONTENDERS = {
@@ -130,10 +157,10 @@ def _table(title: str, *, calls: int, rate: int, burst: int, rounds: int) -> Tab
     columns = ["", "calls done", "seconds", "over ideal", "CPU µs a call", "peak MB", "overshoot", "overtakings"]
     notes = [
         "Ideal: the burst at once, the rest at the rate; the sliding window's burst is its whole limit.",
-        "Overshoot: calls beyond limit and burst in the fullest second. Overtakings: calls that went although one"
-        " with a higher priority, or as high and earlier, was waiting; only Egressor has priorities.",
-        f"A run is stopped after {_PATIENCE:.0f} s. Seconds are the wall clock's, median of the rounds;"
-        " overshoot and overtakings are the worst of them.",
+        "Overshoot: calls beyond limit and burst in the fullest second.",
+        "Overtakings: calls that went although a higher priority, or as high and earlier, waited; only we have them.",
+        f"A run is stopped after {_PATIENCE:.0f} s; seconds are the wall clock's.",
+        "Overshoot and overtakings are the worst of the rounds, the other figures their medians.",
     ]
     rows = [_cells(name, runs[name], rate=rate, burst=burst) for name in CONTENDERS]
     return Table(title, columns, rows, notes)
@@ -151,7 +178,7 @@ def _cells(name: str, runs: list[dict[str, float]], *, rate: int, burst: int) ->
         contender.label.format(rate=rate, burst=burst),
         f"{median('calls'):,.0f}",
         f"{seconds:.3f}",
-        f"{seconds / ideal:.3f}×",
+        f"{seconds / ideal:.3f}",
         f"{median('cpu_us'):.0f}",
         f"{median('peak_mb'):.1f}",
         f"{max(run['overshoot'] for run in runs):.0f}",
@@ -164,22 +191,20 @@ async def run(name: str, *, calls: int, rate: int, burst: int) -> dict[str, floa
     Let *calls* wait at once, and return what came of it.
     """
     contender = CONTENDERS[name]
-    acquire = contender.make(rate, burst)
+    one = contender.make(rate, burst)
     at_once = contender.burst(rate, burst)
     chance = random.Random(7)
     ranks = [chance.randrange(len(_LEVELS)) if contender.has_priorities else 0 for _ in range(calls)]
     grants: list[Grant] = []
 
-    async def one(rank: int) -> None:
-        came = time.monotonic_ns()
-        await acquire(_LEVELS[rank])
-        grants.append(Grant(came, time.monotonic_ns(), rank))
+    def note(came: int, rank: int) -> None:
+        grants.append(Grant(came, monotonic_ns(), rank))
 
     gc.collect()
-    memory, cpu, started = peak_bytes(), time.process_time_ns(), time.monotonic_ns()
-    tasks = [asyncio.create_task(one(rank)) for rank in ranks]
+    memory, cpu, started = peak_bytes(), time.process_time_ns(), monotonic_ns()
+    tasks = [asyncio.create_task(one(rank, note)) for rank in ranks]
     _, late = await asyncio.wait(tasks, timeout=_PATIENCE)
-    elapsed, cpu = time.monotonic_ns() - started, time.process_time_ns() - cpu
+    elapsed, cpu = monotonic_ns() - started, time.process_time_ns() - cpu
     for task in late:
         task.cancel()
     times = [grant.went for grant in grants]

@@ -45,7 +45,7 @@ def measure(*, rounds: int) -> list[Table]:
         label = f"**{name}**" if name.startswith("egressor") else name
         rows.append([label, *("" if each is None else f"{each:.2f}" for each in cells)])
     for kind, stacks in (("cheapest", _CHEAPEST), ("best known", _KNOWN)):
-        ratios = [f"{over[f'{colour} {stacks[colour]}'] / over[f'{colour} egressor']:.1f}×" for colour in stacks]
+        ratios = [f"{over[f'{colour} {stacks[colour]}'] / over[f'{colour} egressor']:.1f}" for colour in stacks]
         rows.append([f"the {kind} stack of peers over egressor", *ratios])
     notes = [
         "On in Egressor: two limits, max_concurrency, breaker by failure rate, retry with budget, classification, counters.",

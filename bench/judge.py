@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from heapq import heapify, heappop
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 __all__ = ["Grant", "most_in_any", "overshoot", "overtakings"]
@@ -62,14 +62,13 @@ def overtakings(grants: Sequence[Grant]) -> int:
     arrivals = sorted((grant.came, grant.rank, index) for index, grant in enumerate(order))
     gone = [False] * len(order)
     waiting: list[tuple[int, int, int]] = []
-    heapify(waiting)
     wrong = 0
     upcoming = iter([*arrivals, (1 << 63, 0, -1)])
     following = next(upcoming)
     for index, grant in enumerate(order):
         while following[0] <= grant.went and following[2] >= 0:
             came, rank, who = following
-            _push(waiting, (rank, came, who))
+            heappush(waiting, (rank, came, who))
             following = next(upcoming)
         gone[index] = True
         while waiting and gone[waiting[0][2]]:
@@ -77,8 +76,3 @@ def overtakings(grants: Sequence[Grant]) -> int:
         wrong += bool(waiting) and waiting[0][:2] < (grant.rank, grant.came)
     return wrong
 
-
-def _push(heap: list[tuple[int, int, int]], item: tuple[int, int, int]) -> None:
-    from heapq import heappush
-
-    heappush(heap, item)

@@ -138,7 +138,7 @@ SCENES = [
     ),
     Scene(
         "a wait for a fixed window, whose end is 60 s after the stage's beginning",
-        {"limits": ["1/minute fixed"]},
+        {"limits": ["1/minute fixed"], "max_wait": 90.0},
         [CALL, CALL],
         [1, 2],
         ["returned 1", "returned 2"],
@@ -322,7 +322,7 @@ SCENES = [
     ),
     Scene(
         "a pause while the call waits",
-        {"limits": ["1/minute burst 1"]},
+        {"limits": ["1/minute burst 1"], "max_wait": 90.0},
         [CALL, pause_in(3), CALL],
         [1],
         ["returned 1", "Paused | s: maintenance"],
@@ -446,7 +446,7 @@ SCENES = [
         {"retry": NO_RETRY, "max_wait": 2.0},
         [CALL, CALL],
         [Answer(429, Retry_After="4")],
-        ["returned Answer 429", "WaitTooLong | s: retry_after is used up; the wait of 4.500 s does not fit | retry_after 4.5"],
+        ["returned Answer 429", "WaitTooLong | s: the server asked every caller to stay away; the wait of 4.500 s does not fit | retry_after 4.5"],
         [0],
     ),
     Scene(

@@ -100,6 +100,7 @@ class Ask:
 
     Attributes:
         entries: What each limit is asked for.
+        steps: The same, as plain tuples for `take`: unpacking those costs a third.
         places: Those of them that are held until the lease is settled.
         level: The priority, from 0 to 3.
         compiled: What it was made from; a store that has loaded another policy since does not take it.
@@ -108,7 +109,7 @@ class Ask:
         limited: Whether limits apply to it.
     """
 
-    __slots__ = ("compiled", "cost", "entries", "level", "limited", "places", "scope")
+    __slots__ = ("compiled", "cost", "entries", "level", "limited", "places", "scope", "steps")
 
     def __init__(
         self,
@@ -121,6 +122,7 @@ class Ask:
         limited: bool = True,
     ) -> None:
         self.entries = entries
+        self.steps = tuple([(entry.cells, entry.key, entry.units, entry.limit.ask) for entry in entries])
         self.limited = limited
         self.compiled = compiled
         self.scope = scope or {}
@@ -196,15 +198,15 @@ class Settled(NamedTuple):
     breaker: str | None
 
 
-def take(entries: Sequence[Entry], now: int, skew: int) -> bool:
+def take(ask: Ask, now: int, skew: int) -> bool:
     """
-    Take all of *entries*, or none: then every cell is as it was.
+    Take all of *ask*'s entries, or none: then every cell is as it was.
     """
-    for entry in entries:
-        cells, key, units, limit, _, _ = entry
-        after = limit.ask(cells[key], now, units, skew)
+    for step in ask.steps:
+        cells, key, units, decide = step
+        after = decide(cells[key], now, units, skew)
         if after < 0:
-            put_back(entries[: entries.index(entry)], now, now)
+            put_back(ask.entries[: ask.steps.index(step)], now, now)
             return False
         cells[key] = after
     return True
@@ -226,8 +228,9 @@ def put_back(entries: Sequence[Entry], now: int, at: int) -> None:
     """
     Give back *entries* that were taken at *at* and never used.
     """
-    for cells, key, units, limit, _, _ in entries:
-        cells[key] = limit.refund(cells[key], now, units, at)
+    for entry in entries:
+        cells, key = entry.cells, entry.key
+        cells[key] = entry.limit.refund(cells[key], now, entry.units, at)
 
 
 def never_fits(entries: Sequence[Entry]) -> Entry | None:
@@ -241,7 +244,8 @@ def places(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """
     Return those of *entries* that are held until the lease is settled.
     """
-    return tuple(entry for entry in entries if type(entry.limit) is Concurrency)
+    # A list first: a generator costs twice as much, and a scope's ask is made for every call.
+    return tuple([entry for entry in entries if type(entry.limit) is Concurrency])
 
 
 def check_cost(cost: Mapping[str, float]) -> dict[str, int]:

@@ -22,8 +22,8 @@ nobody else takes. *now* is monotonic, *skew* is wall time minus *now*; both are
 
 `Fixed` (``20/minute fixed``)
     Windows aligned to the wall clock, as exchanges and daily quotas count. The cell packs the window's end, in
-    monotonic time, and the count: a wall clock that jumps moves no open window, and the window after a jump is
-    lengthened, never cut short.
+    monotonic time, its length, and the count: a wall clock that jumps moves no open window, and the window after a
+    jump is lengthened, never cut short (but for 1/64 of it, as clocks are slewed all the time).
 
 `Concurrency` (``max_concurrency = 8``)
     The cell is the number held. There is no time to wait for: `FOREVER` says "until somebody settles".
@@ -49,6 +49,7 @@ _BUCKET_BITS = 40
 _BUCKET = (1 << _BUCKET_BITS) - 1
 _COUNT_BITS = 48
 _COUNT = (1 << _COUNT_BITS) - 1
+_END = 2 * _COUNT_BITS
 _HOUR = 3_600_000_000
 _DAY = 24 * _HOUR
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,8 +81,8 @@ class Gcra:
         Take *cost* units: the new cell, or minus the wait.
         """
         after = (cell if cell > now else now) + cost * self.gap
-        wait = after - now - self.span
-        return -wait if wait > 0 else after
+        latest = now + self.span
+        return after if after <= latest else latest - after
 
     def wait(self, cell: int, now: int, units: int, skew: int = 0) -> int:  # noqa: ARG002
         """
@@ -94,13 +95,17 @@ class Gcra:
         """
         Take *units* whether or not they fit; a debt beyond the horizon is forgotten.
         """
-        return min(max(cell, now) + units * self.gap, now + self.horizon)
+        return max(cell, min(max(cell, now) + units * self.gap, now + self.horizon))
 
-    def refund(self, cell: int, now: int, units: int, at: int) -> int:  # noqa: ARG002
+    def refund(self, cell: int, now: int, units: int, at: int) -> int:
         """
-        Give back *units* that were taken at *at* and never used.
+        Give back *units* that were taken at *at* and never used, less what the time since then may have given back.
+
+        A bucket that was full in the meantime has given them back already, and one timestamp can't tell whether it
+        was: what is given back is what would have come back at the latest by now.
         """
-        return max(0, cell - units * self.gap)
+        back = units * self.gap - max(0, now - at)
+        return max(0, cell - back) if back > 0 else cell
 
     def left(self, cell: int, now: int, skew: int = 0) -> int:  # noqa: ARG002
         """
@@ -218,7 +223,7 @@ class Fixed:
         zone: Time zone of days, weeks and months; None is UTC.
     """
 
-    __slots__ = ("_shortest", "amount", "count", "horizon", "month", "most", "period", "zone")
+    __slots__ = ("_apart", "_shortest", "amount", "count", "horizon", "month", "most", "period", "zone")
 
     def __init__(
         self, *, amount: int, period: int, month: bool = False, count: int = 1, zone: tzinfo | None = None
@@ -229,10 +234,12 @@ class Fixed:
         self.month = month
         self.count = count
         self.zone = zone
-        self.horizon = 2 * (31 * count * _DAY if month else period)
+        # A lengthened window lasts two periods, and after one more nothing depends on it.
+        self.horizon = 3 * (31 * count * _DAY if month else period)
         # Clocks are slewed a little all the time, and a day may lose two hours to daylight saving.
         calendar = month or (zone is not None and self.period % _DAY == 0)
         self._shortest = self.period - (2 * _HOUR if calendar else period // _SLICES)
+        self._apart = self._shortest if calendar else period
 
     def ask(self, cell: int, now: int, cost: int, skew: int = 0) -> int:
         """
@@ -241,7 +248,7 @@ class Fixed:
         cell = self._current(cell, now, skew)
         if (cell & _COUNT) + cost <= self.amount:
             return cell + cost
-        return now - (cell >> _COUNT_BITS)
+        return now - (cell >> _END)
 
     def wait(self, cell: int, now: int, units: int, skew: int = 0) -> int:
         """
@@ -251,8 +258,8 @@ class Fixed:
         later = units - max(0, self.amount - (cell & _COUNT))
         if later <= 0:
             return 0
-        # Months differ in length: 28 days each keep this a lower bound.
-        return (cell >> _COUNT_BITS) - now + (later - 1) // self.amount * self.period
+        # Days and months differ in length: the shortest there are keep this a lower bound.
+        return (cell >> _END) - now + (later - 1) // self.amount * self._apart
 
     def charge(self, cell: int, now: int, units: int, skew: int = 0) -> int:
         """
@@ -265,8 +272,8 @@ class Fixed:
         """
         Give back *units* that were taken at *at* and never used; nothing if that window is over.
         """
-        end = cell >> _COUNT_BITS
-        if now >= end or at < end - self.horizon:
+        end = cell >> _END
+        if now >= end or at < end - ((cell >> _COUNT_BITS) & _COUNT):
             return cell
         return cell - min(units, cell & _COUNT)
 
@@ -277,14 +284,14 @@ class Fixed:
         return max(0, self.amount - (self._current(cell, now, skew) & _COUNT))
 
     def _current(self, cell: int, now: int, skew: int) -> int:
-        end = cell >> _COUNT_BITS
+        end = cell >> _END
         if now < end:
             return cell
         following = self._boundary(now + skew) - skew
         # The wall clock was moved: a window that began too early would lend this one's allowance twice.
         if end and following - end < self._shortest:
             following += self.period
-        return following << _COUNT_BITS
+        return (following << _END) | ((following - now) << _COUNT_BITS)
 
     def _boundary(self, wall: int) -> int:
         if not self.month and (self.period % _DAY or self.zone is None):
@@ -344,7 +351,7 @@ class Concurrency:
         """
         Give back *units* places.
         """
-        return max(0, cell - units)
+        return cell - units if cell > units else 0
 
     def left(self, cell: int, now: int, skew: int = 0) -> int:  # noqa: ARG002
         """

@@ -24,7 +24,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from .admission import Ask, Denied, Lease, Why
-from .model import Outcome, Verdict
+from .model import ErrorCategory, Outcome, Verdict
 from .retry import Frame, RetrySpec, backoff
 from .steps import MISS, Admit, Charge, Discard, Done, Fall, Hold, Park, Recall, Send, Settle, Sleep, Step, Stream
 
@@ -36,6 +36,7 @@ A story under way.
 """
 
 _MICRO = 1_000_000
+_INTERRUPTED = Verdict(category=ErrorCategory.CANCELLED, scope="call", why="interrupted before it was sent")
 
 
 class Call:
@@ -86,7 +87,8 @@ class Call:
         has_fallback: bool = False,
     ) -> None:
         self.ask = ask
-        self.wait_until = wait_until if until is None else min(until, wait_until)
+        # A turn at the very end of the wait is still one; at the end of the call it is of no use.
+        self.wait_until = wait_until if until is None else min(until - 1, wait_until)
         self.until = until
         self.retry = retry
         self.frame = frame
@@ -137,7 +139,7 @@ def _attempts(call: Call, first: tuple[Lease, Outcome, int] | None) -> Plan:
                 return Done(outcome=done.outcome, denied=granted, verdict=done.verdict, attempts=done.attempts)
             lease = granted
             if done.outcome is not None:
-                yield Discard(done.outcome)
+                yield from _discard(done.outcome, lease, attempt)
             outcome, now = yield Send(attempt, lease, call.until)
         is_open = outcome.open
         if is_open:
@@ -160,6 +162,16 @@ def _admission(call: Call) -> Generator[Step, tuple[Any, int], Lease | Denied]:
         return granted._replace(why=Why.WAIT_TOO_LONG)
     granted, _ = yield Park(call.ask, call.wait_until)
     return granted  # type: ignore[no-any-return]
+
+
+def _discard(outcome: Outcome, lease: Lease, attempt: int) -> Generator[Step, tuple[Any, int], None]:
+    try:
+        yield Discard(outcome)
+    except Exception:  # noqa: BLE001 - nobody is given that response any more: the call need not end with it
+        return
+    except BaseException:
+        yield Settle(lease, _INTERRUPTED, attempt=attempt)
+        raise
 
 
 def _delay(call: Call, verdict: Verdict, attempt: int, now: int) -> int | None:

@@ -17,14 +17,16 @@ Whoever stands first is served first or nobody is: a big ask at the head is neve
 and a newcomer may only pass those that it ranks before.
 
 Each level of a line is a heap; waiters that left are dropped when they surface, and a heap that is mostly dead is
-rebuilt, so each join, move and leave costs O(log n) and memory follows the living.
+rebuilt, so each join, move and leave costs O(log n) and memory follows the living. So does the record of arrivals,
+which promotion and `Queue.last_below` read: at each level one row of those that came there and one of those that were
+raised to it, each in the order of *since*.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from heapq import heapify, heappop, heappush
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .model import Priority
 
@@ -184,14 +186,16 @@ class Queue(Generic[T]):
         age: Microseconds of waiting that raise a waiter's level by one; 0 never does.
     """
 
-    __slots__ = ("_arrivals", "_seq", "age", "lines", "size")
+    __slots__ = ("_arrivals", "_gone", "_raised", "_seq", "age", "lines", "size")
 
     def __init__(self, *, age: int) -> None:
         self.age = age
         self.size = 0
         self.lines: dict[tuple[str, str], Line[T]] = {}
         self._seq = 0
+        self._gone = 0
         self._arrivals: tuple[deque[Waiter[T]], ...] = tuple(deque() for _ in range(_LEVELS))
+        self._raised: tuple[deque[Waiter[T]], ...] = tuple(deque() for _ in range(_LEVELS))
 
     def line(self, name: tuple[str, str]) -> Line[T]:
         """
@@ -218,6 +222,8 @@ class Queue(Generic[T]):
         Let *waiter* stand at *line* instead; its rank goes with it.
         """
         self._step_out(waiter)
+        # It may have been the only one there, and the line gone with it.
+        self.lines.setdefault(line.name, line)
         waiter.units = units
         line.push(waiter)
 
@@ -229,9 +235,13 @@ class Queue(Generic[T]):
             return
         self._step_out(waiter)
         self.size -= 1
-        if not self.size:
-            for arrivals in self._arrivals:
-                arrivals.clear()
+        self._gone += 1
+        if self._gone > 2 * self.size + _SLACK or not self.size:
+            self._gone = 0
+            for row in (*self._arrivals, *self._raised):
+                living = [each for each in row if each.line is not None]
+                row.clear()
+                row.extend(living)
 
     def promote(self, now: int) -> None:
         """
@@ -240,39 +250,32 @@ class Queue(Generic[T]):
         if not self.age:
             return
         for level in range(_TOP):
-            arrivals = self._arrivals[level]
-            while arrivals:
-                waiter = arrivals[0]
+            arrivals, raised = self._arrivals[level], self._raised[level]
+            while arrivals or raised:
+                row = arrivals if not raised or (arrivals and arrivals[0].since <= raised[0].since) else raised
+                waiter = row[0]
                 line = waiter.line
-                if line is not None and waiter.level == level:
+                if line is not None:
                     if waiter.since + self.age > now:
                         break
                     line.drop(waiter)
                     waiter.level = level + 1
                     waiter.since += self.age
                     line.push(waiter)
-                    self._arrivals[level + 1].append(waiter)
-                arrivals.popleft()
-
-    def next_promotion(self) -> int | None:
-        """
-        Return when the next waiter's level is raised; None where none will be.
-        """
-        if not self.age:
-            return None
-        heads = (arrivals[0].since + self.age for arrivals in self._arrivals[:_TOP] if arrivals)
-        return min(heads, default=None)
+                    self._raised[level + 1].append(waiter)
+                row.popleft()
 
     def last_below(self, level: int) -> Waiter[T] | None:
         """
-        Return the newest of the lowest level below *level*: whom a full queue gives up for a better one.
+        Return who came last to the lowest level below *level*: whom a full queue gives up for a better one.
         """
-        for arrivals in self._arrivals[:level]:
-            while arrivals:
-                waiter = arrivals[-1]
-                if waiter.line is not None and waiter.level < level:
-                    return waiter
-                arrivals.pop()
+        for rows in zip(self._arrivals[:level], self._raised[:level], strict=True):
+            for row in rows:
+                while row and row[-1].line is None:
+                    row.pop()
+            newest = [row[-1] for row in rows if row]
+            if newest:
+                return max(newest, key=_since)
         return None
 
     def sizes(self) -> list[int]:
@@ -290,3 +293,7 @@ class Queue(Generic[T]):
         line.drop(waiter)
         if not line.size:
             self.lines.pop(line.name, None)
+
+
+def _since(waiter: Waiter[Any]) -> int:
+    return waiter.since

@@ -91,10 +91,14 @@ class Run:
 
     async def _send(self, step: Send) -> Outcome:
         job = self._job
+        job.nest.hold(step.lease.ask)
         seconds = job.seconds(step.until)
         try:
+            sent = job.wish.send(step.lease, seconds)
+            if type(sent) is Outcome:
+                return sent  # A block: there is nothing to await, and no time to bound.
             async with asyncio.timeout(seconds):
-                value = await job.wish.send(step.lease, seconds)
+                value = await sent
         except BaseException as error:  # noqa: BLE001 - an outcome is a value
             return Outcome(error=error)
         return value if type(value) is Outcome else Outcome(value)

@@ -15,6 +15,7 @@ from heapq import heappop, heappush
 from itertools import count
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, get_ident
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from egressor.stores import Parked
@@ -45,7 +46,7 @@ class Clock:
         """
         Monotonic time: it never steps, whatever happens to the wall clock.
         """
-        return time.monotonic_ns() // 1000
+        return monotonic_ns() // 1000
 
     @staticmethod
     def wall() -> int:
@@ -220,7 +221,8 @@ class ThreadsHome:
         """
         Look at *ticking* soon, if the thread runs; safe in a finaliser.
         """
-        self._inbox.put((0, ticking))
+        if self._pid == os.getpid():
+            self._inbox.put((0, ticking))
 
     def wake(self, parked: Parked) -> None:
         """

@@ -11,14 +11,14 @@ from egressor._core.admission import Denied, Why
 from egressor._core.steps import MISS, Admit, Charge, Hold, Recall, Settle
 
 if TYPE_CHECKING:
-    from egressor._core.admission import Lease
+    from egressor._core.admission import Ask, Lease
     from egressor._core.model import Outcome
     from egressor._core.steps import Done, Step
     from egressor.stores.gate import Gate
 
     from .clock import Clock
 
-__all__ = ["INSTANT", "Cache", "Job", "Money", "Wish"]
+__all__ = ["INSTANT", "Cache", "Holder", "Job", "Money", "Wish"]
 
 
 class Wish(Protocol):
@@ -38,6 +38,22 @@ class Wish(Protocol):
     def discard(self, outcome: Outcome) -> Any:
         """
         Close what an attempt came to that nobody is given.
+        """
+
+
+class Holder(Protocol):
+    """
+    Who is told what an attempt holds: the call, whose nested calls may borrow its places.
+    """
+
+    def hold(self, ask: Ask) -> None:
+        """
+        An attempt begins, and holds the places of *ask*.
+        """
+
+    def let_go(self) -> None:
+        """
+        The attempt has ended; its places are given back next.
         """
 
 
@@ -77,13 +93,14 @@ class Job:
         gate: The service's gate.
         wish: What is to be sent.
         timeout: Microseconds that one attempt may take.
+        nest: Told what an attempt holds, from its `Send` to its `Settle`.
         fallback: What to call, or to return, when all else failed.
         tap: Told of each step, its reply and its time; None where nobody listens.
         cache: Where answers are kept, if they are.
         money: The ledger, if money is reserved.
     """
 
-    __slots__ = ("cache", "clock", "fallback", "gate", "money", "tap", "timeout", "wish")
+    __slots__ = ("cache", "clock", "fallback", "gate", "money", "nest", "tap", "timeout", "wish")
 
     def __init__(
         self,
@@ -92,6 +109,7 @@ class Job:
         gate: Gate,
         wish: Wish,
         timeout: int,
+        nest: Holder,
         fallback: object = None,
         tap: Callable[[Step, object, int], None] | None = None,
         cache: Cache | None = None,
@@ -101,6 +119,7 @@ class Job:
         self.gate = gate
         self.wish = wish
         self.timeout = timeout
+        self.nest = nest
         self.fallback = fallback
         self.tap = tap
         self.cache = cache
@@ -119,6 +138,7 @@ def _admit(job: Job, step: Admit) -> object:
 
 
 def _settle(job: Job, step: Settle) -> object:
+    job.nest.let_go()
     return job.gate.settle(step.lease, step.verdict, attempt=step.attempt, wants_retry=step.wants_retry)
 
 

@@ -88,6 +88,7 @@ class Run:
 
     def _send(self, step: Send) -> Outcome:
         job = self._job
+        job.nest.hold(step.lease.ask)
         try:
             value = job.wish.send(step.lease, job.seconds(step.until))
         except BaseException as error:  # noqa: BLE001 - an outcome is a value

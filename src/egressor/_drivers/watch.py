@@ -44,6 +44,13 @@ class Watched:
         self._before = self.task.cancelling()
         self.task.cancel("egressor: the attempt's time is up")
 
+    @property
+    def is_due(self) -> bool:
+        """
+        Whether it was cancelled because its time is up.
+        """
+        return self._before is not None
+
     def is_expired(self) -> bool:
         """
         Whether the cancellation that has just come is this time-out's, and nobody else's; it is taken back then.

@@ -7,6 +7,7 @@ retried behind the governor's back, and no proxy taken from the environment.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
@@ -81,7 +82,8 @@ class Upstream(Protocol):
             url: The whole URL, escaped already.
             headers: Its headers, ``Content-Length`` included where the length is known; without ``Host``.
             body: Its body.
-            silence: Seconds that the upstream may send nothing.
+            silence: Seconds that may pass between two pieces of the answer's body. The time until its headers is
+                the caller's to bound.
 
         Raises:
             Exception: There is no answer.
@@ -133,9 +135,8 @@ class AiohttpUpstream:
             headers=CIMultiDict(headers),
             data=body,
             allow_redirects=False,
-            timeout=ClientTimeout(total=None, sock_read=silence),
         )
-        return _Response(response)
+        return _Response(response, silence)
 
     async def aclose(self) -> None:
         """
@@ -145,14 +146,19 @@ class AiohttpUpstream:
 
 
 class _Response:
-    __slots__ = ("_response", "headers", "read", "reason", "status")
+    __slots__ = ("_response", "_silence", "headers", "reason", "status")
 
-    def __init__(self, response: ClientResponse) -> None:
+    def __init__(self, response: ClientResponse, silence: float) -> None:
         self._response = response
+        self._silence = silence
         self.status = response.status
         self.reason = response.reason or ""
         self.headers = response.raw_headers
-        self.read = response.content.readany
+
+    async def read(self) -> bytes:
+        # Not aiohttp's own sock_read: nonsense between two chunks ends that timer, and nobody wakes the reader then.
+        async with asyncio.timeout(self._silence):
+            return await self._response.content.readany()
 
     def close(self) -> None:
         self._response.close()

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from math import ceil
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from egressor.errors import Rejected
+if TYPE_CHECKING:
+    from egressor.errors import Rejected
 
 __all__ = ["MEDIA_TYPE", "Problem", "RefusedError", "of_rejection"]
 
@@ -134,12 +135,13 @@ class Problem(NamedTuple):
 
 class RefusedError(Exception):
     """
-    A request that ends in *problem* before it has come to the governor.
+    A request that ends in *problem*, with *headers* of its own, before it has come to the governor.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, headers: dict[str, str] | None = None) -> None:
         super().__init__(problem.detail)
         self.problem = problem
+        self.headers = headers or {}
 
 
 def of_rejection(error: Rejected) -> Problem:

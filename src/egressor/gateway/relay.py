@@ -19,17 +19,18 @@ from __future__ import annotations
 import asyncio
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
 from egressor._core.classify import classify
 from egressor._core.model import ErrorCategory, Outcome, Verdict
+from egressor.errors import Rejected
 from egressor.governor.calls import Flight
 from egressor.governor.streams import Opened, aopen_call
 
 from .headers import onward
-from .problems import Problem
+from .problems import Problem, of_rejection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -161,7 +162,7 @@ class Attempts:
                 )
                 return await self._read(answer)
         except Exception as error:  # noqa: BLE001 - whatever the upstream half raises is an outcome
-            return self._failed(error)
+            return self._failed(error, timeout)
 
     async def _read(self, answer: Answer) -> Outcome:
         if 200 <= answer.status < 300:
@@ -178,7 +179,7 @@ class Attempts:
         )
         return Outcome(_Arrived(answer, verdict, head, is_whole=is_whole), verdict=verdict, open=verdict.ok)
 
-    def _failed(self, error: Exception) -> Outcome:
+    def _failed(self, error: Exception, timeout: float | None) -> Outcome:
         body = self._order.body
         if body.fault is not None:
             return Outcome(body.fault, verdict=_CANCELLED)
@@ -186,12 +187,17 @@ class Attempts:
         if isinstance(error, TimeoutError) and body.is_spent and not body.is_done:
             # The upload itself did not end in time; whose fault that is can't be told.
             verdict = replace(_CANCELLED, why="the request's body was not there in time")
+        elif isinstance(error, TimeoutError) and timeout is not None and timeout < self._order.origin.timeout - _AHEAD:
+            # The caller's own deadline was shorter than what the service is given: it may be as fast as ever.
+            verdict = replace(verdict, counts=False, retryable=False, why="the call's deadline has passed")
         return Outcome(_no_answer(self._order.origin, verdict), verdict=verdict)
 
 
 def _no_answer(origin: Origin, verdict: Verdict) -> Problem:
     if verdict.category in {ErrorCategory.TIMEOUT, ErrorCategory.CANCELLED}:
-        return Problem(504, "upstream_timeout", "The upstream did not answer in time", f"{origin.service}: {verdict.why}")
+        return Problem(
+            504, "upstream_timeout", "The upstream did not answer in time", f"{origin.service}: {verdict.why}"
+        )
     return Problem(502, "upstream_failed", "The upstream did not answer", f"{origin.service}: {verdict.why}")
 
 
@@ -203,19 +209,15 @@ async def carry(
 
     Returns:
         The response, relayed already; or a problem, and the headers that go with it.
-
-    Raises:
-        Rejected: It was refused; its ``headers`` attribute holds what the client is told.
     """
     attempts = Attempts(upstream, order, gov.clock)
     repeatable = order.is_idempotent or order.method in _SAFE
     flight = Flight(gov.context, route, attempts, idempotent=repeatable and order.body.is_kept)
     try:
         opened = await aopen_call(flight)
-    except Exception as error:
+    except Rejected as error:
         attempts.end_of_waiting()
-        error.headers = attempts.headers()  # type: ignore[attr-defined]
-        raise
+        return of_rejection(error), attempts.headers()
     value = opened.value
     if isinstance(value, Problem):
         return value._replace(is_final=attempts.number > 1), attempts.headers()
@@ -225,9 +227,11 @@ async def carry(
 async def _relay(request: web.BaseRequest, opened: Opened, attempts: Attempts, origin: Origin) -> web.StreamResponse:
     arrived: _Arrived = opened.value
     verdict = _CANCELLED
+    response = _response(arrived, attempts)
     try:
-        response = _response(arrived, attempts)
         verdict = await _pour(request, response, arrived, origin)
+    except ConnectionError:
+        return response  # The client is gone: the server half notices, too, and ends in silence.
     finally:
         # Whatever ended it, the lease goes back; a body that was not read to its end takes its connection along.
         arrived.answer.close()
@@ -235,29 +239,26 @@ async def _relay(request: web.BaseRequest, opened: Opened, attempts: Attempts, o
     return response
 
 
-async def _pour(
-    request: web.BaseRequest, response: _Relayed, arrived: _Arrived, origin: Origin
-) -> Verdict:
+async def _pour(request: web.BaseRequest, response: _Relayed, arrived: _Arrived, origin: Origin) -> Verdict:
     """
     Relay the body, and say how it ended; raises only if the client is gone.
     """
     await response.prepare(request)
-    chunk, tail = arrived.head, b""
-    while True:
-        if chunk:
-            await response.write(chunk)
-            if response.is_events:
-                tail = (tail + chunk[-4:])[-4:]
-        elif not arrived.is_whole and chunk is None:
-            break
-        if arrived.is_whole:
-            break
+    if arrived.head:
+        await response.write(arrived.head)
+    tail = arrived.head[-4:]
+    while not arrived.is_whole:
         try:
-            chunk = await arrived.answer.read() or None
+            chunk = await arrived.answer.read()
         except Exception as error:  # noqa: BLE001 - whatever the upstream half raises is a body that broke
             verdict = classify(error)
             await _cut(request, response, origin, verdict, between=not tail or tail.endswith(_BLANK_LINES))
             return verdict
+        if not chunk:
+            break
+        await response.write(chunk)
+        if response.is_events:
+            tail = (tail + chunk[-4:])[-4:]
     await response.write_eof()
     return arrived.verdict
 
@@ -288,13 +289,13 @@ class _Relayed(web.StreamResponse):
     """
 
     is_events = False
-    _has_type = False
+    _absent: tuple[str, ...] = ()
 
     def take(self, pairs: Sequence[tuple[str, str]]) -> None:
         for name, value in pairs:
             self.headers.add(name, value)
         kind = self.headers.get("Content-Type", "")
-        self._has_type = bool(kind)
+        self._absent = tuple(name for name in ("Content-Type", "Server") if name not in self.headers)
         self.is_events = kind.startswith("text/event-stream") and "Content-Encoding" not in self.headers
 
     @property
@@ -303,9 +304,9 @@ class _Relayed(web.StreamResponse):
 
     async def _prepare_headers(self) -> None:
         await super()._prepare_headers()
-        # The upstream's own silence about its type is a fact too.
-        if not self._has_type:
-            self.headers.popall("Content-Type", None)
+        # The upstream's silence about its type, or about itself, is a fact too.
+        for name in self._absent:
+            self.headers.popall(name, None)
 
 
 def _response(arrived: _Arrived, attempts: Attempts) -> _Relayed:

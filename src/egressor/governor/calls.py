@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from egressor._core.admission import Lease
+    from egressor._core.model import Verdict
     from egressor._core.steps import Step
     from egressor._drivers.clock import Clock
     from egressor._drivers.job import Wish
@@ -82,13 +83,19 @@ class Context:
         self.taps = taps
         self.watches = Watches()
 
+    def judge(self, outcome: Outcome) -> Verdict:
+        """
+        Read *outcome*.
+        """
+        return judge(outcome, self.clock.wall())
+
 
 class _Function:
     """
     A user's function with its arguments, as a wish.
     """
 
-    __slots__ = ("_args", "_function", "_kwargs", "_nest")
+    __slots__ = ("_args", "_function", "_kwargs")
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self._function = function
@@ -147,7 +154,7 @@ class Flight:
         compiled = gate.compiled
         ask = first[0].ask if first is not None else route.ask(args, kwargs or {})
         self.route = route
-        self.nest = nest or Nest(gate, ask, compiled.retry.attempts, CURRENT.get())
+        self.nest = nest or Nest(gate, None, compiled.retry.attempts, CURRENT.get())
         started = context.clock.now() if first is None else first[0].at
         taps = context.taps
 
@@ -159,6 +166,7 @@ class Flight:
             gate=gate,
             wish=wish,
             timeout=compiled.timeout,
+            nest=self.nest,
             fallback=options.fallback,
             tap=tap if taps else None,
         )
@@ -169,7 +177,7 @@ class Flight:
                 until=None if options.deadline is None else started + options.deadline,
                 retry=compiled.retry,
                 frame=self.nest.enter(),
-                judge=judge,
+                judge=context.judge,
                 dice=context.dice,
                 is_idempotent=options.idempotent if idempotent is None else idempotent,
                 has_fallback=options.fallback is not UNSET,
@@ -223,7 +231,7 @@ def call(
     Call *function* through the gate, blocking.
     """
     nest = first = None
-    if route.is_straight and not context.taps and CURRENT.get() is None:
+    if route.is_straight and not context.taps.is_on and CURRENT.get() is None:
         gate = route.gate
         ask = route.ask(args, kwargs)
         entered = gate.enter(ask)
@@ -239,7 +247,10 @@ def call(
                 outcome = Outcome(error=error)
             CURRENT.reset(token)
             if outcome is None:
-                gate.leave(ask, *entered)
+                nest.is_over = True
+                if nest.lent:
+                    nest.let_go()
+                gate.leave(ask, entered[0], entered[1])
                 return value
             first = (gate.lease(ask, *entered), outcome, context.clock.now())
     flight = Flight(context, route, _Function(function, args, kwargs), args=args, kwargs=kwargs, nest=nest, first=first)
@@ -257,16 +268,17 @@ async def acall(
     Call *function* through the gate, awaiting.
     """
     nest = first = None
-    if route.is_straight and not context.taps and CURRENT.get() is None:
+    if route.is_straight and not context.taps.is_on and CURRENT.get() is None:
         gate = route.gate
         ask = route.ask(args, kwargs)
+        # Before anything is taken: outside of an event loop this raises.
+        loop = asyncio.get_running_loop()
         entered = gate.enter(ask)
         if entered is not None:
             nest = Nest(gate, ask, gate.compiled.retry.attempts)
             token = CURRENT.set(nest)
             outcome = value = None
             watch = route.watch
-            loop = asyncio.get_running_loop()
             if watch is None or watch.loop is not loop or watch.timeout != gate.compiled.timeout:
                 watch = route.watch = context.watches.of(loop, gate.compiled.timeout)
             watched = watch.begin(entered[0])
@@ -276,11 +288,17 @@ async def acall(
                     outcome = Outcome(value)
             except BaseException as error:  # noqa: BLE001 - an outcome is a value; the plan's end raises it
                 outcome = Outcome(error=_timed_out(error, watched))
+            else:
+                if watched.is_due:
+                    watched.is_expired()  # The function made a value of its cancellation, which counts all the same.
             finally:
                 watch.open.pop(watched, None)
                 CURRENT.reset(token)
             if outcome is None:
-                gate.leave(ask, *entered)
+                nest.is_over = True
+                if nest.lent:
+                    nest.let_go()
+                gate.leave(ask, entered[0], entered[1])
                 return value
             first = (gate.lease(ask, *entered), outcome, context.clock.now())
     flight = Flight(
@@ -329,7 +347,7 @@ def _note(error: BaseException, text: str) -> None:
 
 
 def _timed_out(error: BaseException, watched: Watched) -> BaseException:
-    if not isinstance(error, asyncio.CancelledError) or not watched.is_expired():
+    if not watched.is_expired() or not isinstance(error, asyncio.CancelledError):
         return error
     timeout = TimeoutError("the attempt took longer than its policy's timeout")
     timeout.__cause__ = error

@@ -24,24 +24,48 @@ if TYPE_CHECKING:
     from .calls import Context
     from .route import Route
 
-__all__ = ["decorate", "is_async"]
+__all__ = ["Binding", "decorate", "is_async"]
 
 
-def decorate(context: Context, route: Callable[[], Route], target: Any) -> Any:
+class Binding:
+    """
+    Where a decorated function's calls go: looked up at the first of them, and then for good.
+
+    Args:
+        find: Returns what the governor's calls share, and the route.
+    """
+
+    __slots__ = ("_find", "context", "route")
+
+    context: Context
+    route: Route
+
+    def __init__(self, find: Callable[[], tuple[Context, Route]]) -> None:
+        self._find = find
+
+    def __getattr__(self, name: str) -> Any:
+        # Only a slot that is still empty comes here.
+        if name not in {"context", "route"}:
+            raise AttributeError(name)
+        self.context, self.route = self._find()
+        return getattr(self, name)
+
+
+def decorate(binding: Binding, target: Any, *, has_fallback: bool = False) -> Any:
     """
     Return *target* with every call through the gate.
 
     Args:
-        context: What the governor's calls share.
-        route: Returns where the calls go.
+        binding: Where the calls go.
         target: A function, coroutine function, generator or async generator function, method, ``classmethod``,
             ``staticmethod``, ``functools.partial``, or an object with ``__call__``.
+        has_fallback: Whether its calls have a fallback.
 
     Raises:
-        ConfigError: *target* is a class, or is not callable.
+        ConfigError: *target* is a class, is not callable, or is a generator with a fallback.
     """
     if isinstance(target, (classmethod, staticmethod)):
-        return type(target)(decorate(context, route, target.__func__))
+        return type(target)(decorate(binding, target.__func__, has_fallback=has_fallback))
     if isinstance(target, type):
         msg = f"a class can't be throttled: decorate a function that makes {target.__name__}"
         raise ConfigError(msg, key="throttled")
@@ -52,14 +76,17 @@ def decorate(context: Context, route: Callable[[], Route], target: Any) -> Any:
         msg = f"only what can be called can be throttled, not {shown(target)}"
         raise ConfigError(msg, key="throttled")
     shape = _shape(target)
+    if (isasyncgenfunction(shape) or isgeneratorfunction(shape)) and has_fallback:
+        msg = "a generator has no fallback: what it has yielded can't be taken back"
+        raise ConfigError(msg, key="fallback")
     if isasyncgenfunction(shape):
-        governed: Any = _async_generator(context, route, target)
+        governed: Any = _async_generator(binding, target)
     elif isgeneratorfunction(shape):
-        governed = _generator(context, route, target)
+        governed = _generator(binding, target)
     elif iscoroutinefunction(shape):
-        governed = _coroutine(context, route, target)
+        governed = _coroutine(binding, target)
     else:
-        governed = _function(context, route, target)
+        governed = _function(binding, target)
     return update_wrapper(governed, target)
 
 
@@ -78,29 +105,23 @@ def _shape(target: Any) -> Any:
     return type(target).__call__
 
 
-def _function(context: Context, route: Callable[[], Route], target: Callable[..., Any]) -> Callable[..., Any]:
-    where = route()
-
+def _function(binding: Binding, target: Callable[..., Any]) -> Callable[..., Any]:
     def governed(*args: Any, **kwargs: Any) -> Any:
-        return call(context, where, target, args, kwargs)
+        return call(binding.context, binding.route, target, args, kwargs)
 
     return governed
 
 
-def _coroutine(context: Context, route: Callable[[], Route], target: Callable[..., Any]) -> Callable[..., Any]:
-    where = route()
-
+def _coroutine(binding: Binding, target: Callable[..., Any]) -> Callable[..., Any]:
     async def governed(*args: Any, **kwargs: Any) -> Any:
-        return await acall(context, where, target, args, kwargs)
+        return await acall(binding.context, binding.route, target, args, kwargs)
 
     return governed
 
 
-def _generator(context: Context, route: Callable[[], Route], target: Callable[..., Any]) -> Callable[..., Any]:
-    where = route()
-
+def _generator(binding: Binding, target: Callable[..., Any]) -> Callable[..., Any]:
     def governed(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        with Permit(context, where, args, kwargs, nests=False) as permit:
+        with Permit(binding.context, binding.route, args, kwargs, nests=False) as permit:
             inner = target(*args, **kwargs)
             advance, value = inner.send, None
             while True:
@@ -122,11 +143,9 @@ def _generator(context: Context, route: Callable[[], Route], target: Callable[..
     return governed
 
 
-def _async_generator(context: Context, route: Callable[[], Route], target: Callable[..., Any]) -> Callable[..., Any]:
-    where = route()
-
+def _async_generator(binding: Binding, target: Callable[..., Any]) -> Callable[..., Any]:
     async def governed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        async with Permit(context, where, args, kwargs, nests=False) as permit:
+        async with Permit(binding.context, binding.route, args, kwargs, nests=False) as permit:
             inner = target(*args, **kwargs)
             advance, value = inner.asend, None
             while True:

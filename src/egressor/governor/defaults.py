@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from egressor.policies import Config
 
+from .decorate import Binding, decorate
 from .governor import Governor
-from .route import UNSET, Costs, Scope
+from .route import UNSET, Costs, Options, Route, Scope
 
 if TYPE_CHECKING:
     from egressor._core.model import Priority, ServiceType
 
     from .permit import Permit
+
+if TYPE_CHECKING:
+    from .calls import Context
 
 __all__ = ["acquire", "configure", "default", "handle_with_retry", "handled", "throttled"]
 
@@ -78,10 +82,9 @@ def throttled(
     idempotent: bool = True,
 ) -> Callable[[Any], Any]:
     """
-    As `Governor.throttled`, of the default governor.
+    As `Governor.throttled`, of the governor that is the default one at the function's first call.
     """
-    return default().throttled(
-        service,
+    options = Options(
         endpoint=endpoint,
         priority=priority,
         scope=scope,
@@ -90,15 +93,16 @@ def throttled(
         fallback=fallback,
         idempotent=idempotent,
     )
+    return _decorator(service, options)
 
 
 def handled(
     service: str | ServiceType, *, endpoint: str | None = None, fallback: object = UNSET, idempotent: bool = True
 ) -> Callable[[Any], Any]:
     """
-    As `Governor.handled`, of the default governor.
+    As `Governor.handled`, of the governor that is the default one at the function's first call.
     """
-    return default().handled(service, endpoint=endpoint, fallback=fallback, idempotent=idempotent)
+    return _decorator(service, Options(endpoint=endpoint, fallback=fallback, idempotent=idempotent, limited=False))
 
 
 def handle_with_retry(function: Callable[[], Any], component: str | ServiceType) -> Any:
@@ -121,3 +125,17 @@ def acquire(service: str | ServiceType, priority: Priority | str | None = None, 
     except RuntimeError:
         return permit.acquire()
     return permit
+
+
+def _decorator(service: str | ServiceType, options: Options) -> Callable[[Any], Any]:
+    def find() -> tuple[Context, Route]:
+        governor = default()
+        return governor.context, governor.route(service, options)
+
+    if _DEFAULT:
+        find()  # Decorators run while modules are imported, often before `configure`: a mistake is shown if it can be.
+
+    def decorator(target: Any) -> Any:
+        return decorate(Binding(find), target, has_fallback=options.fallback is not UNSET)
+
+    return decorator

@@ -21,7 +21,7 @@ from egressor.stores.gate import Gate
 from egressor.telemetry import Event, Taps
 
 from .calls import Context, acall, call
-from .decorate import decorate, is_async
+from .decorate import Binding, decorate, is_async
 from .explain import explain
 from .permit import Permit
 from .route import UNSET, Costs, Options, Route, Scope
@@ -74,6 +74,7 @@ class Governor:
         self._context = Context(clock=self.clock, dice=dice or random.random, taps=self.taps)
         self._lock = Lock()
         self._gates: dict[str, Gate] = {}
+        self._removed: dict[str, Gate] = {}
         self._routes: dict[tuple[object, ...], Route] = {}
         self._is_closed = False
         for name, policy in config.services.items():
@@ -240,7 +241,7 @@ class Governor:
         Return leave for one attempt, to be taken by ``with`` or ``async with``. The options are those of `throttled`.
         """
         route = None
-        if scope is None and cost is None and deadline is None:
+        if scope is None and cost is None and deadline is None and isinstance(service, str):
             route = self._routes.get((service, endpoint, priority, True))
         if route is None:
             route = self._route(
@@ -303,7 +304,8 @@ class Governor:
         """
         Return, in words, the order of the steps that a call to *service* goes through.
         """
-        return explain(str(service), self.gate(service).compiled)
+        gate = self.gate(service)
+        return explain(str(service), gate.compiled)
 
     def pause(self, service: str | ServiceType, reason: str = "") -> None:
         """
@@ -364,12 +366,15 @@ class Governor:
         compiled = {name: Compiled(name, policy) for name, policy in config.services.items()}
         with self._lock:
             for name, each in compiled.items():
+                if name in self._removed:
+                    self._gates[name] = self._removed.pop(name)
+                    self._gates[name].resume()
                 if name in self._gates:
                     self._gates[name].replace(each)
                 else:
                     self._gates[name] = self._gate(each)
             for name in set(self._gates) - set(compiled):
-                self._gates.pop(name).pause("the service was removed from the configuration")
+                self._retire(name)
             self.config = config
             self._routes.clear()
 
@@ -434,9 +439,18 @@ class Governor:
         route = self.route(service, options)
 
         def decorator(target: Any) -> Any:
-            return decorate(self._context, lambda: route, target)
+            binding = Binding(lambda: (self._context, route))
+            return decorate(binding, target, has_fallback=options.fallback is not UNSET)
 
         return decorator
+
+    def _retire(self, name: str) -> None:
+        # Decorated functions hold their gate: a preset's goes back to the preset, any other waits for its return.
+        if name in _PRESETS:
+            self._gates[name].replace(Compiled(name, Policy(type=ServiceType(name))))
+            return
+        gate = self._removed[name] = self._gates.pop(name)
+        gate.pause("the service was removed from the configuration")
 
     def _gate_of(self, name: str, policy: Policy) -> Gate:
         return self._gate(Compiled(name, policy))
@@ -447,7 +461,7 @@ class Governor:
     def _new_gate(self, service: object) -> Gate:
         name = service.value if isinstance(service, ServiceType) else service
         with self._lock:
-            if name in self._gates:
+            if isinstance(name, str) and name in self._gates:
                 return self._gates[name]
             if isinstance(name, str) and name in _PRESETS:
                 gate = self._gates[name] = self._gate_of(name, Policy(type=ServiceType(name)))

@@ -8,6 +8,7 @@ that a call around it holds, because that call lends its places while nested one
 
 from __future__ import annotations
 
+from collections import deque
 from contextvars import ContextVar
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -24,36 +25,43 @@ if TYPE_CHECKING:
 __all__ = ["CURRENT", "Nest"]
 
 _LOCK = Lock()
+_DROPPED: deque[Frame] = deque()
 
 
 class Nest:
     """
     One call under way.
 
+    Its places are lent exactly while an attempt holds them *and* calls nested inside of it run: whichever of the two
+    changes, `_balance` lends them or takes them back. So they are given back once, also when a nested call (a task
+    that was started and not awaited) outlives the call around it, and are not lent while a fallback runs.
+
     Args:
         gate: Its service's gate.
-        ask: What it was granted; None before that.
+        ask: What its attempt was granted; None while none is under way.
         attempts: Attempts that its policy allows.
         parent: The call around it.
     """
 
-    __slots__ = ("ask", "attempts", "frame", "gate", "is_over", "lent", "parent", "tree")
+    # Not slots: most calls never touch these, and one is made for every call.
+    tree: AttemptTree | None = None
+    frame: Frame | None = None
+    lent = 0
+    is_over = False
+    _away: Ask | None = None
 
     def __init__(self, gate: Gate, ask: Ask | None, attempts: int, parent: Nest | None = None) -> None:
         self.gate = gate
         self.ask = ask
         self.attempts = attempts
         self.parent = parent
-        self.tree: AttemptTree | None = None
-        self.frame: Frame | None = None
-        self.lent = 0
-        self.is_over = False
 
     def enter(self) -> Frame:
         """
         Return this call's share of the attempts, made at the first need.
         """
         with _LOCK:
+            _collect()
             return self._enter()
 
     def _enter(self) -> Frame:
@@ -65,26 +73,59 @@ class Nest:
             self.frame = self.tree.enter(self.attempts)
         return self.frame
 
+    def hold(self, ask: Ask) -> None:
+        """
+        Begin an attempt, which holds the places of *ask*.
+        """
+        with _LOCK:
+            self.ask = ask
+            self._balance()
+
+    def let_go(self) -> None:
+        """
+        End an attempt: whoever calls this gives its places back next.
+        """
+        with _LOCK:
+            self.ask = None
+            self._balance()
+
     def leave(self, *, ok: bool) -> None:
         """
         End the call.
         """
         self.is_over = True
+        if self.lent:
+            self.let_go()
         if self.frame is not None:
             with _LOCK:
+                _collect()
                 self.frame.leave(ok)
+
+    def drop(self) -> None:
+        """
+        End the call from a finaliser, which may interrupt anything and so takes no lock.
+        """
+        self.is_over = True
+        self._away = None
+        if self.frame is not None:
+            _DROPPED.append(self.frame)
 
     def borrow(self) -> list[Nest]:
         """
         Let the calls around this one lend their places of the same gate; return those that did.
         """
-        lenders = [nest for nest in self._around() if nest.gate is self.gate and nest.ask is not None]
-        for nest in lenders:
+        lenders = []
+        for nest in self._around():
+            if nest.gate is not self.gate:
+                continue
             with _LOCK:
+                # First the count, then the look: `leave` does it the other way round, without the lock.
                 nest.lent += 1
-                is_first = nest.lent == 1
-            if is_first and nest.ask is not None and nest.ask.places:
-                nest.gate.lend(nest.ask)
+                if nest.is_over:
+                    nest.lent -= 1
+                    continue
+                nest._balance()  # noqa: SLF001 - the same class
+            lenders.append(nest)
         return lenders
 
     @staticmethod
@@ -95,16 +136,32 @@ class Nest:
         for nest in lenders:
             with _LOCK:
                 nest.lent -= 1
-                is_last = not nest.lent
-            if is_last and nest.ask is not None and nest.ask.places:
-                nest.gate.reclaim(nest.ask)
+                nest._balance()  # noqa: SLF001 - the same class
+
+    def _balance(self) -> None:
+        if self.ask is not None and self.ask.places and self.lent:
+            if self._away is None:
+                self._away = self.ask
+                self.gate.lend(self.ask)
+        elif self._away is not None:
+            away, self._away = self._away, None
+            self.gate.reclaim(away)
 
     def _around(self) -> Iterator[Nest]:
-        nest = self.parent
-        while nest is not None:
-            if not nest.is_over:
-                yield nest
+        nest = self
+        while True:
+            # Calls that are over are cut out, or a chain of tasks that start each other would never end.
+            while nest.parent is not None and nest.parent.is_over:
+                nest.parent = nest.parent.parent
+            if nest.parent is None:
+                return
             nest = nest.parent
+            yield nest
+
+
+def _collect() -> None:
+    while _DROPPED:
+        _DROPPED.popleft().leave(ok=True)
 
 
 CURRENT: ContextVar[Nest | None] = ContextVar("egressor_call", default=None)

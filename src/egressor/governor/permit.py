@@ -16,7 +16,6 @@ from egressor.errors import ConfigError
 
 from .calls import Flight, conclude
 from .nesting import CURRENT, Nest
-from .route import judge
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -42,7 +41,8 @@ class Permit:
 
     Use it with ``with`` or ``async with``; or take it by `acquire` and give it back by `release`, or by ``await
     permit`` and ``await permit.arelease()``. An exception that leaves the block is the attempt's outcome, and comes
-    out as it was raised. A permit may be taken again after it was given back.
+    out as it was raised. Calls inside of a block may use its place; a permit without a block lends nothing. A permit may
+    be taken again after it was given back.
     """
 
     __slots__ = (
@@ -87,6 +87,8 @@ class Permit:
     def __enter__(self) -> Self:
         if self._acquired:
             self._acquired = False
+            if self._nests:
+                self._token = CURRENT.set(self._nest)
         elif not self._straight():
             flight = self._take_off(_Block(self))
             run = self._run = sync.Run(flight.plan, flight.job)
@@ -100,7 +102,7 @@ class Permit:
 
     async def __aenter__(self) -> Self:
         if not self._straight():
-            flight = self._take_off(_AsyncBlock(self))
+            flight = self._take_off(_Block(self))
             run = self._run = aio.Run(flight.plan, flight.job)
             try:
                 step = await run.start()
@@ -111,13 +113,25 @@ class Permit:
         return self
 
     def __await__(self) -> Generator[Any, None, Self]:
-        return self.__aenter__().__await__()
+        return self._take().__await__()
+
+    async def _take(self) -> Self:
+        nests, self._nests = self._nests, False
+        try:
+            return await self.__aenter__()
+        finally:
+            self._nests = nests
 
     def acquire(self) -> Self:
         """
         Take it, blocking; `release` gives it back, and so does a ``with`` block.
         """
-        self.__enter__()
+        # Nothing says what runs inside of a permit without a block: whoever takes ten holds ten, not one ten times.
+        nests, self._nests = self._nests, False
+        try:
+            self.__enter__()
+        finally:
+            self._nests = nests
         self._acquired = True
         return self
 
@@ -169,8 +183,7 @@ class Permit:
     ) -> None:
         if error is None and self._lease is None and self._entered is not None and self._run is None:
             entered, self._entered = self._entered, None
-            self._step_out()
-            self._route.gate.leave(self._nest.ask, *entered)  # type: ignore[union-attr, arg-type]
+            self._leave(entered)
             return
         self.release(error)
 
@@ -179,16 +192,19 @@ class Permit:
     ) -> None:
         if error is None and self._lease is None and self._entered is not None and self._run is None:
             entered, self._entered = self._entered, None
-            self._step_out()
-            self._route.gate.leave(self._nest.ask, *entered)  # type: ignore[union-attr, arg-type]
+            self._leave(entered)
             return
         await self.arelease(error)
 
     def __del__(self) -> None:
+        if self._entered is None and self._lease is None:
+            return
         lease = self._held()
         if lease is not None:
             # A finaliser may run inside the gate's own lock: it only leaves word.
             self._route.gate.drop(lease, _LOST)
+            if self._nest is not None:
+                self._nest.drop()
 
     @contextmanager
     def inside(self) -> Generator[None, None, None]:
@@ -208,7 +224,7 @@ class Permit:
             msg = "the permit is held already; ask the governor for another"
             raise ConfigError(msg, key="permit")
         route = self._route
-        if not route.is_straight or self._context.taps or CURRENT.get() is not None:
+        if not route.is_straight or self._context.taps.is_on or CURRENT.get() is not None:
             return False
         ask = route.ask(self._args, self._kwargs)
         gate = route.gate
@@ -219,6 +235,16 @@ class Permit:
         if self._nests:
             self._token = CURRENT.set(self._nest)
         return True
+
+    def _leave(self, entered: tuple[int, int]) -> None:
+        nest = self._nest
+        assert nest is not None and nest.ask is not None  # noqa: S101, PT018 - what has entered has both
+        ask = nest.ask
+        self._step_out()
+        nest.is_over = True
+        if nest.lent or nest.frame is not None:
+            nest.leave(ok=True)
+        self._route.gate.leave(ask, entered[0], entered[1])
 
     def _step_out(self) -> None:
         token, self._token = self._token, None
@@ -258,9 +284,9 @@ class Permit:
             return None, None, outcome
         self._step_out()
         if run is None:
-            self._route.gate.settle(lease, judge(outcome))
             if self._nest is not None:
                 self._nest.leave(ok=error is None)
+            self._route.gate.settle(lease, self._context.judge(outcome))
         return run, flight, outcome
 
 
@@ -283,8 +309,3 @@ class _Block:
         """
 
 
-class _AsyncBlock(_Block):
-    __slots__ = ()
-
-    async def send(self, lease: Lease, timeout: float | None) -> Any:  # noqa: ARG002, ASYNC109
-        return Outcome(None, open=True)

@@ -25,6 +25,7 @@ Costs = Mapping[str, float] | Callable[..., Mapping[str, float]]
 _MICRO = 1_000_000
 _LONGEST = 400 * 86_400
 _LONGEST_VALUE = 1024
+_ONE_REQUEST = check_cost({})
 _SUCCESS = Verdict(why="the call returned")
 _STATUSES = range(100, 600)
 
@@ -120,15 +121,17 @@ class Route:
         scope = options.scope(*args, **kwargs) if callable(options.scope) else options.scope
         cost = options.cost(*args, **kwargs) if callable(options.cost) else options.cost
         checked = self._scope(scope or {})
-        units = check_cost(cost or {})
-        level = compiled.policy.priority_for(checked) if options.priority is None else options.priority
+        units = check_cost(cost) if cost else _ONE_REQUEST
+        level = options.priority
+        if level is None:
+            level = compiled.policy.priority_for(checked) if compiled.has_priorities else compiled.policy.priority
         fresh = compiled.ask(scope=checked, cost=units, level=level, limited=options.limited)
         if ask is not None:
             self._ask = fresh
         return fresh
 
     def _scope(self, scope: Mapping[str, str]) -> dict[str, str]:
-        if not isinstance(scope, Mapping):
+        if type(scope) is not dict and not isinstance(scope, Mapping):
             msg = f"a scope must be a mapping of names to texts, not {shown(scope)}"
             raise ConfigError(msg, key="scope")
         checked: dict[str, str] = {} if self.options.endpoint is None else {"endpoint": self.options.endpoint}
@@ -157,7 +160,7 @@ def to_priority(value: object) -> Priority:
     from difflib import get_close_matches
 
     names = [each.name.lower() for each in Priority]
-    nearest = next(iter(get_close_matches(str(value)[:40].lower(), names, n=1)), None)
+    nearest = next(iter(get_close_matches(shown(value).strip("'").lower(), names, n=1)), None)
     msg = f"unknown priority {shown(value)}: {', '.join(names)}"
     raise ConfigError(msg, key="priority", nearest=nearest)
 
@@ -186,19 +189,21 @@ def carries_status(value: object) -> bool:
         try:
             status = getattr(value, "status_code", getattr(value, "status", None))
             known = isinstance(status, int) and status in _STATUSES and hasattr(value, "headers")
+            # Objects of one type that carry what they like, as SimpleNamespace does, are looked at one by one.
+            is_fixed = known or not hasattr(value, "__dict__")
         except Exception:  # noqa: BLE001 - a user's object may raise anything here
-            known = False
-        if len(_CARRIES) < 10_000:
+            known = is_fixed = False
+        if is_fixed and len(_CARRIES) < 10_000:
             _CARRIES[kind] = known
     return known
 
 
-def judge(outcome: Outcome) -> Verdict:
+def judge(outcome: Outcome, wall: int) -> Verdict:
     """
-    Read *outcome*.
+    Read *outcome*; *wall* is microseconds since 1970, for a Retry-After that names a date.
     """
     if outcome.verdict is not None and outcome.error is None:
         return outcome.verdict
     if outcome.error is None and not carries_status(outcome.value):
         return _SUCCESS
-    return classify(outcome.error if outcome.error is not None else outcome.value)
+    return classify(outcome.error if outcome.error is not None else outcome.value, now=wall / _MICRO)

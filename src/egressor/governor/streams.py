@@ -73,7 +73,7 @@ class Opened:
         stream, self._stream = self._stream, None
         if stream is not None:
             self._flight.job.gate.drop(stream.lease, verdict)
-            self._flight.nest.leave(ok=True)
+            self._flight.nest.drop()
 
 
 def open_call(flight: Flight) -> Opened:

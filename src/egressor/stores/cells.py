@@ -56,12 +56,8 @@ class Bank:
         """
         if now < self.turn_at:
             return ()
+        # However late this comes, the young generation may hold a cell that was touched just now.
         gone = self._old
-        # After a long silence both generations are too old.
-        if now >= self.turn_at + self.horizon and self.turn_at:
-            young = self._young
-            self._old, self._young, self.turn_at = {}, {}, now + self.horizon
-            return gone, young
         self._old, self._young, self.turn_at = self._young, {}, now + self.horizon
         return (gone,)
 

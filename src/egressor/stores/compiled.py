@@ -86,6 +86,7 @@ class Compiled:
             )
             for rule in policy.rules
         )
+        self.has_priorities = any(rule.priority is not None for rule in policy.rules)
         every = [*self.service_cells, *(part for rule in self._rules for part in rule.parts)]
         self._units = frozenset(part.unit for part in every)
         self.has_fixed = any(type(part.limit) is Fixed for part in every)
@@ -118,10 +119,10 @@ class Compiled:
         if limited:
             entries += [_entry(part, "", cost) for part in self.service_cells]
             for rule in self._rules:
-                if all(key in scope and wanted in ("*", scope[key]) for key, wanted in rule.match.items()):
+                if _matches(rule.match, scope):
                     key = _key([scope[name] for name in rule.wild])
                     entries += [_entry(part, key, cost) for part in rule.parts]
-        wanted_entries = tuple(entry for entry in entries if entry.units or entry.unit == REQUESTS)
+        wanted_entries = tuple([entry for entry in entries if entry.units or entry.unit == REQUESTS])
         return Ask(wanted_entries, level=level, compiled=self, scope=scope, cost=cost, limited=limited)
 
     def _check_units(self, cost: Mapping[str, int]) -> None:
@@ -199,6 +200,14 @@ def _parts(
     return parts
 
 
+def _matches(match: Mapping[str, str], scope: Mapping[str, str]) -> bool:
+    for key, wanted in match.items():
+        value = scope.get(key)
+        if value is None or wanted not in ("*", value):
+            return False
+    return True
+
+
 def _key(values: list[str]) -> str:
     # One value is its own key, so that a million users' names are not copied; several are told apart by their lengths.
     return values[0] if len(values) == 1 else "".join([f"{len(value)}:{value}" for value in values])
@@ -211,16 +220,25 @@ def _entry(part: _Cells, key: str, cost: Mapping[str, int]) -> Entry:
 
 def _adopt(parts: list[_Cells], old: list[_Cells], now: int, skew: int) -> None:
     left = list(old)
+    changed = []
     for index, part in enumerate(parts):
-        same = next((each for each in left if each.name == part.name), None)
-        found = same or next((each for each in left if each.unit == part.unit), None)
-        if found is None:
+        same = next((each for each in left if _is_same(each, part)), None)
+        if same is None:
+            changed.append(part)
+            continue
+        left.remove(same)
+        # The very container, so that leases granted under the old policy give their places back to the new one.
+        parts[index] = part._replace(cells=same.cells)
+    for part in changed:
+        found = next((each for each in left if each.unit == part.unit and type(each.limit) is not Concurrency), None)
+        if found is None or type(part.limit) is Concurrency:
             continue
         left.remove(found)
-        if same is not None or type(part.limit) is Concurrency:
-            # The very container, so that leases granted under the old policy give their places back to the new one.
-            parts[index] = part._replace(cells=found.cells)
-            continue
         for key, cell in found.cells.items():
-            taken = max(0, found.limit.amount - found.limit.left(cell, now, skew))
+            taken = max(0, found.limit.most - found.limit.left(cell, now, skew))
             part.cells[key] = part.limit.charge(0, now, taken, skew)
+
+
+def _is_same(old: _Cells, new: _Cells) -> bool:
+    # However many places there are now, those that are held stay held.
+    return old.name == new.name or (type(old.limit) is Concurrency and type(new.limit) is Concurrency)

@@ -20,7 +20,6 @@ class Counts:
     Plain counters; whoever writes them holds the gate's lock.
 
     Attributes:
-        in_flight: Attempts under way.
         admitted: Attempts let through.
         succeeded: Attempts that succeeded.
         failed: Attempts that failed, in `categories` by their kind.
@@ -38,7 +37,6 @@ class Counts:
         "categories",
         "denied",
         "failed",
-        "in_flight",
         "latency",
         "openings",
         "retried",
@@ -46,7 +44,6 @@ class Counts:
     )
 
     def __init__(self) -> None:
-        self.in_flight = 0
         self.admitted = 0
         self.succeeded = 0
         self.failed = 0
@@ -57,11 +54,17 @@ class Counts:
         self.categories: dict[str, int] = {}
         self.latency = [0] * _BUCKETS
 
+    @property
+    def in_flight(self) -> int:
+        """
+        Attempts under way: let through, and neither ended nor taken back.
+        """
+        return self.admitted - self.succeeded - self.failed
+
     def settle(self, verdict: Verdict, duration: int) -> None:
         """
         Count an attempt's end; *duration* is in microseconds.
         """
-        self.in_flight -= 1
         self.latency[max(0, duration).bit_length()] += 1
         if verdict.category is None:
             self.succeeded += 1

@@ -17,20 +17,22 @@ delays nobody else's calls.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from egressor._core import ban as bans
 from egressor._core import breaker as breakers
 from egressor._core.admission import Ask, Denied, Lease, Settled, Why, never_fits, put_back, refuse, take
-from egressor._core.breaker import BreakerState, Result
+from egressor._core.breaker import BreakerState, Result, record_success
 from egressor._core.limits import FOREVER
 from egressor._core.model import ErrorCategory
 from egressor._core.retry import BudgetCell, deposit, withdraw
 
 from .counts import Counts
-from .waiting import Short, WaitingRoom
+from .waiting import AWAY, Short, WaitingRoom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from .compiled import Compiled
 
 __all__ = ["Gate"]
+
+_GATES: WeakSet[Gate] = WeakSet()
 
 _SECOND = 1_000_000
 
@@ -80,6 +84,7 @@ class Gate:
         self._away_release = 0
         self._room = WaitingRoom(self, age=compiled.age, decide=self._decide)
         self._banks_at = 0 if compiled.banks else FOREVER
+        _GATES.add(self)
         self._dropped: deque[tuple[Lease, Verdict]] = deque()
         self._recalm()
 
@@ -89,39 +94,45 @@ class Gate:
         """
         Admit *ask* if nothing stands in its way: the time and the breaker's generation; None for any surprise.
         """
-        with self._lock:
-            if not self.calm or ask.compiled is not self.compiled:
+        lock = self._lock
+        lock.acquire()  # `with` costs twice as much.
+        try:
+            compiled = self.compiled
+            if not self.calm or ask.compiled is not compiled:
                 return None
             now = self._now()
-            skew = self._clock.wall() - now if self.compiled.has_fixed else 0
-            if not take(ask.entries, now, skew):
+            if not take(ask, now, self._clock.wall() - now if compiled.has_fixed else 0):
                 return None
-            counts = self.counts
-            counts.in_flight += 1
-            counts.admitted += 1
+            self.counts.admitted += 1
             if now >= self._banks_at:
                 self._turn_banks(now)
             return now, self.breaker.generation
+        finally:
+            lock.release()
 
     def leave(self, ask: Ask, at: int, generation: int) -> None:
         """
         Settle the success of an attempt that `enter` admitted.
         """
-        with self._lock:
+        lock = self._lock
+        lock.acquire()
+        try:
             now = self._now()
+            took = now - at
             counts = self.counts
-            counts.in_flight -= 1
             counts.succeeded += 1
-            counts.latency[(now - at).bit_length()] += 1
+            counts.latency[took.bit_length()] += 1
             compiled = self.compiled
             if compiled.retry_budget is not None:
                 deposit(self._retries, compiled.retry_budget, now)
             if ask.places:
                 put_back(ask.places, now, at)
-            changed = breakers.record_success(self.breaker, compiled.breaker, now, generation, now - at)
+            changed = record_success(self.breaker, compiled.breaker, now, generation, took)
             if changed is not None or not self.calm:
                 self._changed(changed, now, 0)
                 self._room.freed(ask.places, now)
+        finally:
+            lock.release()
 
     def lease(self, ask: Ask, at: int, generation: int) -> Lease:
         """
@@ -138,7 +149,11 @@ class Gate:
         with self._lock:
             self._collect()
             now = self._now()
-            decision = self._room.blocker(ask, until) or self._decide(ask, now)
+            # Where somebody listens to the steps, no call takes the straight path, which does the same.
+            if now >= self._banks_at:
+                self._turn_banks(now)
+            self._room.promote(now)
+            decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
             return self._denied(ask, decision, until, now) if isinstance(decision, Short) else decision
 
     def park(self, ask: Ask, until: int, parked: Parked) -> Lease | Denied | None:
@@ -148,7 +163,8 @@ class Gate:
         with self._lock:
             self._collect()
             now = self._now()
-            decision = self._room.blocker(ask, until) or self._decide(ask, now)
+            self._room.promote(now)
+            decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
             if not isinstance(decision, Short):
                 return decision
             full = self.compiled.queue_size
@@ -168,7 +184,7 @@ class Gate:
         Take back a wait that was cancelled; a lease that was granted meanwhile goes to the next.
         """
         with self._lock:
-            if self._room.abandon(parked):
+            if self._room.abandon(parked, self._now()):
                 self._recalm()
             elif isinstance(parked.reply, Lease):
                 self._undo(parked.reply)
@@ -297,7 +313,10 @@ class Gate:
             now = self._now()
             compiled.adopt(self.compiled, now, self._skew(now))
             if compiled.breaker is not self.compiled.breaker and compiled.breaker != self.compiled.breaker:
+                # Results of calls that are under way belong to the old breaker: no generation comes twice.
+                generation = self.breaker.generation
                 self.breaker = compiled.breaker_cell()
+                self.breaker.generation += generation
                 self._retries = BudgetCell()
             self.compiled = compiled
             self._banks_at = 0 if compiled.banks else FOREVER
@@ -353,13 +372,12 @@ class Gate:
         if now < self._away_release:
             return Short(None, self._away_release)
         skew = self._skew(now)
-        if not take(ask.entries, now, skew):
+        if not take(ask, now, skew):
             never = never_fits(ask.entries)
             if never is not None:
                 return _never(never)
             refusal = refuse(ask.entries, now, skew)
             return Short(None, now) if refusal is None else Short(refusal.entry, now + refusal.wait)
-        self.counts.in_flight += 1
         self.counts.admitted += 1
         if self.calm:
             return Lease(ask, at=now, generation=self.breaker.generation, probe=0)
@@ -395,7 +413,7 @@ class Gate:
         never = never_fits(ask.entries)
         if never is not None:
             return _never(never)
-        key, text = short.line[0], f"{short.line[0]} is used up"
+        key = short.line[0]
         wait = max(0, self._away_release - now)
         for entry in ask.entries:
             before = self._room.units_before(entry, level=ask.level, until=until)
@@ -403,6 +421,7 @@ class Gate:
             needed = entry.limit.wait(cell, now, entry.units + before, self._skew(now))
             if needed > wait:
                 wait, key = needed, entry.name
+        text = "the server asked every caller to stay away" if key == AWAY[0] else f"{key} is used up"
         return Denied(Why.LIMIT, key, wait or None, text)
 
     def _settle(self, lease: Lease, verdict: Verdict, *, attempt: int = 1, wants_retry: bool = False) -> Settled:
@@ -435,7 +454,6 @@ class Gate:
             return
         lease.is_settled = True
         now = self._now()
-        self.counts.in_flight -= 1
         self.counts.admitted -= 1
         put_back(lease.ask.entries, now, lease.at)
         breakers.release(self.breaker, generation=lease.generation, probe=lease.probe)
@@ -511,6 +529,16 @@ class Gate:
         if any(len(bank) for bank in self.compiled.banks):
             self._keeper.arm(self, self._banks_at)
         del gone
+
+
+def _after_fork() -> None:
+    # A thread that is not in the child may have held a gate's lock at the fork; nobody would ever give it back.
+    for gate in list(_GATES):
+        gate._lock = Lock()  # noqa: SLF001 - the same module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _never(entry: Entry) -> Denied:

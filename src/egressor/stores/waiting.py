@@ -12,7 +12,7 @@ the heap are recognised by the line's own `alarm_at`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
 from egressor._core.admission import Ask, Denied, Entry, Lease, Why
@@ -31,6 +31,8 @@ The line of those whom a server's Retry-After holds back.
 """
 
 _NEWEST = 1 << 62
+_SLACK = 64
+_BATCH = 128
 _SECOND = 1_000_000
 
 
@@ -99,19 +101,32 @@ class WaitingRoom:
         """
         return self._queue.sizes()
 
-    def blocker(self, ask: Ask, until: int, seq: int = _NEWEST, *, but: Line[Wait] | None = None) -> Short | None:
+    def blocker(
+        self, ask: Ask, until: int, *, level: int, seq: int = _NEWEST, but: Line[Wait] | None = None
+    ) -> Short | None:
         """
-        Return the line, other than *but*, where somebody ranks before *ask*, which must not be overtaken.
+        Return the line, other than *but*, where somebody ranks before *ask* at *level*, which must not be overtaken.
         """
         lines = self._queue.lines
         if not lines:
             return None
+        # A Retry-After holds back all alike, and when it is over they go in order, too.
+        away = lines.get(AWAY)
+        if away is not None and away is not but and not away.ranks_before(level=level, deadline=until, seq=seq):
+            return Short(None, away.ready_at)
         for entry in ask.entries:
             line = lines.get((entry.name, entry.key))
-            if line is None or line is but or line.ranks_before(level=ask.level, deadline=until, seq=seq):
+            if line is None or line is but or line.ranks_before(level=level, deadline=until, seq=seq):
                 continue
             return Short(entry, line.ready_at)
         return None
+
+    def promote(self, now: int) -> None:
+        """
+        Raise those that have waited long enough, before anybody's rank is compared with theirs.
+        """
+        if self._queue.size:
+            self._queue.promote(now)
 
     def units_before(self, entry: Entry, *, level: int, until: int) -> int:
         """
@@ -141,18 +156,28 @@ class WaitingRoom:
             line.ready_at = short.ready_at
         self._queue.join(waiter, line, units=0 if short.entry is None else short.entry.units)
         self._homes[parked.home] = self._homes.get(parked.home, 0) + 1
-        self._schedule(line)
+        # Whoever joins a line with an alarm moves it only if its own wait ends sooner.
+        if line.alarm_at is None or until < line.alarm_at:
+            self._schedule(line)
         self._arm(parked.home)
 
-    def abandon(self, parked: Parked) -> bool:
+    def abandon(self, parked: Parked, now: int) -> bool:
         """
         Let a waiter go that was cancelled; False if it has its reply already.
         """
         waiter = parked.waiter
         if waiter is None or waiter.line is None:
             return False
+        line = waiter.line
+        was_first = line.first() is waiter
         self._queue.leave(waiter)
         self._leave_home(parked.home)
+        if was_first and line.size:
+            # What was too little for it may be enough for the next.
+            self._queue.promote(now)
+            self._serve(line, now)
+            for home in self._homes:
+                self._arm(home)
         return True
 
     def serve_due(self, now: int) -> None:
@@ -187,6 +212,7 @@ class WaitingRoom:
         """
         Serve every line, due or not: something that held all of them back is over.
         """
+        self._queue.promote(now)
         for line in list(self._queue.lines.values()):
             self._serve(line, now)
         for home in self._homes:
@@ -221,27 +247,48 @@ class WaitingRoom:
                 self._leave(waiter, denied)
 
     def _serve(self, line: Line[Wait], now: int) -> None:
-        while (waiter := line.overdue(now)) is not None:
+        # Whose last moment this is may still go now; whoever's is over may not.
+        self._expire(line, now, by=now - 1)
+        self._grant(line, now)
+        if self._expire(line, now, by=now):
+            self._grant(line, now)
+        if line.size:
+            self._schedule(line)
+
+    def _expire(self, line: Line[Wait], now: int, *, by: int) -> bool:
+        found = False
+        while (waiter := line.overdue(by)) is not None:
+            found = True
             wait = line.ready_at - now
-            known = wait if 0 < wait < FOREVER // 2 else None
+            # A turn that is due by now is known, too; the caller is told to come back at once.
+            known = max(wait, 1) if wait < FOREVER // 2 else None
             text = f"its turn did not come within {(now - waiter.what.since) / _SECOND:.3f} s"
             self._leave(waiter, Denied(Why.WAIT_TOO_LONG, line.name[0], known, text))
+        return found
+
+    def _grant(self, line: Line[Wait], now: int) -> None:
+        granted = 0
         while (waiter := line.first()) is not None:
+            if granted >= _BATCH and waiter.deadline > now + 1:
+                # Those behind are granted after these have begun to run: a lease that waits for its holder's turn in
+                # the event loop makes two batches look like one to the server.
+                line.ready_at = now + 1
+                break
             ask = waiter.what.ask
             if waiter.what.parked.home.is_gone():
                 self._queue.leave(waiter)
                 self._leave_home(waiter.what.parked.home)
                 continue
-            decision = self.blocker(ask, waiter.deadline, waiter.seq, but=line) or self._decide(ask, now)
+            blocked = self.blocker(ask, waiter.deadline, level=waiter.level, seq=waiter.seq, but=line)
+            decision = blocked or self._decide(ask, now)
             if not isinstance(decision, Short):
                 self._leave(waiter, decision)
+                granted += 1
             elif decision.line == line.name:
                 line.ready_at = decision.ready_at
                 break
             else:
                 self._move(waiter, decision)
-        if line.size:
-            self._schedule(line)
 
     def _move(self, waiter: Waiter[Wait], short: Short) -> None:
         line = self._queue.line(short.line)
@@ -280,6 +327,13 @@ class WaitingRoom:
             line.alarm_at = when
             self._seq += 1
             heappush(self._alarms, (when, self._seq, line))
+            if len(self._alarms) > 2 * len(self._queue.lines) + _SLACK:
+                self._alarms = [alarm for alarm in self._alarms if self._is_due(alarm)]
+                heapify(self._alarms)
+
+    def _is_due(self, alarm: tuple[int, int, Line[Wait]]) -> bool:
+        when, _, line = alarm
+        return line.alarm_at == when and self._queue.lines.get(line.name) is line
 
     def _arm(self, home: Home) -> None:
         if self._alarms:

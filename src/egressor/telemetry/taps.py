@@ -5,9 +5,11 @@ Observers of the stream of steps.
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
-from threading import Condition, Thread
+from threading import Condition, Thread, current_thread
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Event", "Taps"]
 
 _QUEUE = 10_000
+_EVERY: WeakSet[Taps] = WeakSet()
 _LOG = logging.getLogger("egressor")
 
 
@@ -44,16 +47,19 @@ class Taps:
     Attributes:
         dropped: Events that found the queue full.
         failed: Events that an observer raised on.
+        is_on: Whether anybody observes.
     """
 
     def __init__(self) -> None:
         self.dropped = 0
         self.failed = 0
+        self.is_on = False
         self._taps: tuple[Callable[[Event], object], ...] = ()
         self._events: deque[Event] = deque()
         self._changed = Condition()
         self._thread: Thread | None = None
         self._is_busy = False
+        _EVERY.add(self)
 
     def __bool__(self) -> bool:
         return bool(self._taps)
@@ -64,9 +70,8 @@ class Taps:
         """
         with self._changed:
             self._taps = (*self._taps, tap)
-            if self._thread is None:
-                self._thread = Thread(target=self._run, name="egressor-taps", daemon=True)
-                self._thread.start()
+            self.is_on = True
+            self._start()
 
     def remove(self, tap: Callable[[Event], object]) -> None:
         """
@@ -74,15 +79,22 @@ class Taps:
         """
         with self._changed:
             self._taps = tuple(each for each in self._taps if each is not tap)
+            self.is_on = bool(self._taps)
 
     def put(self, event: Event) -> None:
         """
         Hand *event* to the observers; never blocks for longer than it takes to append.
+
+        Calls that an observer makes are not observed: each would make the next.
         """
+        if self._thread is current_thread():
+            return
         with self._changed:
             if len(self._events) >= _QUEUE:
                 self.dropped += 1
                 return
+            if self._thread is None:
+                self._start()
             self._events.append(event)
             self._changed.notify()
 
@@ -92,6 +104,18 @@ class Taps:
         """
         with self._changed:
             return self._changed.wait_for(lambda: not self._events and not self._is_busy, timeout)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = Thread(target=self._run, name="egressor-taps", daemon=True)
+            self._thread.start()
+
+    def _after_fork(self) -> None:
+        # The thread stayed in the parent, and may have held the lock; what was queued is the parent's to tell.
+        self._changed = Condition()
+        self._events.clear()
+        self._is_busy = False
+        self._thread = None
 
     def _run(self) -> None:
         while True:
@@ -104,7 +128,16 @@ class Taps:
             for tap in self._taps:
                 try:
                     tap(event)
-                except Exception:  # noqa: BLE001 - an observer's fault is nobody else's
+                except BaseException:  # noqa: BLE001 - an observer's fault is nobody else's, nor is its exit
                     self.failed += 1
                     if self.failed == 1:
                         _LOG.warning("a tap raised; its calls go on, and later faults are only counted", exc_info=True)
+
+
+def _after_fork() -> None:
+    for taps in list(_EVERY):
+        taps._after_fork()  # noqa: SLF001 - the same module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -150,8 +150,8 @@ class _Reading:
             verdict = self._verdict(response, self._family.readable(response.headers, b"".join(chunks)))
         return Outcome(Answer(verdict, response=response), verdict=verdict)
 
-    def _is_enough(self, chunks: list[bytes], until: int | None) -> bool:
-        return sum(map(len, chunks)) > _MOST or (until is not None and self._clock.now() >= until)
+    def _is_enough(self, size: int, until: int | None) -> bool:
+        return size > _MOST or (until is not None and self._clock.now() >= until)
 
 
 class Attempts(_Reading):
@@ -172,9 +172,15 @@ class Attempts(_Reading):
         verdict = self._verdict(response)
         return self._whole(response, verdict) or self._read(response, self._begin(response, until), verdict)
 
-    def discard(self, outcome: Outcome) -> None:  # noqa: ARG002 - the same that `_left` is
+    def discard(self, outcome: Outcome) -> None:  # noqa: ARG002 - its unread rest is what `_left` is
         """
-        Close what is left of an answer that nobody gets.
+        Close an answer that the next attempt replaces.
+        """
+        self.abandon()
+
+    def abandon(self) -> None:
+        """
+        Close what is unread of an answer that nobody gets.
         """
         left, self._left = self._left, None
         if left is not None:
@@ -184,11 +190,12 @@ class Attempts(_Reading):
     def _begin(self, response: Any, until: int | None) -> list[bytes]:
         stream, chunks = response.stream, list[bytes]()
         parts = iter(stream)
-        error = None
+        size, error = 0, None
         try:
             for chunk in parts:
                 chunks.append(chunk)
-                if self._is_enough(chunks, until):
+                size += len(chunk)
+                if self._is_enough(size, until):
                     self._left = response.stream = self._family.body(stream, parts=parts, chunks=chunks)
                     return chunks
         except Exception as caught:  # noqa: BLE001 - raised where the body breaks
@@ -229,9 +236,15 @@ class AsyncAttempts(_Reading):
         except Exception as error:  # noqa: BLE001 - raised again, or at the end
             return self._raised(error)
 
-    async def discard(self, outcome: Outcome) -> None:  # noqa: ARG002 - the same that `_left` is
+    async def discard(self, outcome: Outcome) -> None:  # noqa: ARG002 - its unread rest is what `_left` is
         """
-        Close what is left of an answer that nobody gets.
+        Close an answer that the next attempt replaces.
+        """
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """
+        Close what is unread of an answer that nobody gets.
         """
         left, self._left = self._left, None
         if left is not None:
@@ -241,11 +254,12 @@ class AsyncAttempts(_Reading):
     async def _begin(self, response: Any, until: int | None) -> list[bytes]:
         stream, chunks = response.stream, list[bytes]()
         parts = stream.__aiter__()
-        error = None
+        size, error = 0, None
         try:
             async for chunk in parts:
                 chunks.append(chunk)
-                if self._is_enough(chunks, until):
+                size += len(chunk)
+                if self._is_enough(size, until):
                     self._left = response.stream = self._family.async_body(stream, parts=parts, chunks=chunks)
                     return chunks
         except Exception as caught:  # noqa: BLE001 - raised where the body breaks

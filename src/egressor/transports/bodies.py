@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncBody", "AsyncWatched", "Body", "Watched"]
 
-_DROPPED = Verdict(category=ErrorCategory.CANCELLED, scope="call", why="a response was dropped before its body was closed")
+_DROPPED = Verdict(
+    category=ErrorCategory.CANCELLED, scope="call", why="a response was dropped before its body was closed"
+)
 
 
 class _Held:
@@ -170,12 +172,6 @@ class Watched:
         self.is_begun = True
         yield from self._stream
 
-    def close(self) -> None:
-        """
-        Close the body, if it is one that closes.
-        """
-        self._stream.close()
-
 
 class AsyncWatched:
     """
@@ -194,9 +190,3 @@ class AsyncWatched:
                 yield chunk
         finally:
             await _close(parts)
-
-    async def aclose(self) -> None:
-        """
-        Close the body, if it is one that closes.
-        """
-        await self._stream.aclose()

@@ -44,9 +44,11 @@ if TYPE_CHECKING:
     from .family import Family
 
     # What type checkers see: a transport of either library. At run time neither is imported, and neither asks for it.
-    class _Blocking(httpx2.BaseTransport, httpx.BaseTransport): ...
+    class _Blocking(httpx2.BaseTransport, httpx.BaseTransport):
+        def handle_request(self, request: Any) -> Any: ...
 
-    class _Awaiting(httpx2.AsyncBaseTransport, httpx.AsyncBaseTransport): ...
+    class _Awaiting(httpx2.AsyncBaseTransport, httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: Any) -> Any: ...
 
 else:
     _Blocking = _Awaiting = object
@@ -56,26 +58,37 @@ __all__ = ["AsyncTransport", "Transport"]
 
 class _Governed:
     """
-    Where requests go: what both colours of a transport share.
+    What both colours of a transport share: their options, and where a request goes.
     """
 
     _default = ""
 
-    def __init__(self, gov: Governor, service: str | ServiceType | None, inner: Any, options: CallOptions) -> None:
+    def __init__(
+        self,
+        gov: Governor,
+        service: str | ServiceType | None = None,
+        inner: Any = None,
+        *,
+        priority: Priority | str | None = None,
+        scope: Mapping[str, str] | Callable[[Any], Mapping[str, str]] | None = None,
+        cost: Mapping[str, float] | Callable[[Any], Mapping[str, float]] | None = None,
+        deadline: float | None = None,
+        endpoint: str | None = None,
+    ) -> None:
         self._gov = gov
         self._service = service
         self._given = inner
-        self._options = options
+        self._options = CallOptions(priority=priority, scope=scope, cost=cost, deadline=deadline, endpoint=endpoint)
         self._made: dict[str, Any] = {}
         self._is_closed = False
         self._lock = Lock()
         self._config = gov.config
         self._places = Places(gov.config.services)
-        self._routes: dict[str | ServiceType, Route] = {}
+        self._routes: dict[str, Route] = {}
         if service is not None:
             gov.gate(service)
 
-    def inner(self, family: Family) -> Any:
+    def _inner(self, family: Family) -> Any:
         """
         Return the client's own transport: the given one, else one of *family*, made at its first request.
         """
@@ -89,13 +102,9 @@ class _Governed:
                     made = self._made[family.name] = getattr(family.library, self._default)()
         return made
 
-    def route(self, request: Any) -> Route | None:
+    def _route(self, request: Any) -> Route | None:
         """
         Return where *request* goes; None if it passes ungoverned.
-
-        Raises:
-            Rejected: No service names its host, and such calls are refused.
-            ConfigError: Its options are wrong.
         """
         service = self._service if self._service is not None else self._find(request.url)
         if service is None:
@@ -108,16 +117,6 @@ class _Governed:
             route = self._routes[service] = self._gov.route(service, self._options.plain)
         return route
 
-    def let_go(self) -> list[Any]:
-        """
-        Return the transports to close: each of them once.
-        """
-        with self._lock:
-            made, self._made = self._made, {}
-            given = [] if self._given is None or self._is_closed else [self._given]
-            self._is_closed = True
-        return given + list(made.values())
-
     def _find(self, url: Any) -> str | None:
         config = self._gov.config
         if config is not self._config:
@@ -126,12 +125,23 @@ class _Governed:
         service = self._places.find(scheme=url.scheme, host=host, port=url.port, path=url.raw_path.decode("ascii"))
         if service is None and config.unknown_hosts == "refuse":
             place = host if url.port is None else f"{host}:{url.port}"
-            msg = f'no service\'s base_url names {url.scheme}://{place} or this path of it (unknown_hosts = "refuse")'
+            # The path stays out of it: some APIs have their token there.
+            msg = f'no service\'s base_url holds this URL at {url.scheme}://{place} (unknown_hosts = "refuse")'
             raise Rejected(msg, key="unknown_hosts", reason="unknown_host")
         return service
 
+    def _to_close(self) -> list[Any]:
+        """
+        Return the transports to close, each of them once.
+        """
+        with self._lock:
+            made, self._made = self._made, {}
+            given = [] if self._given is None or self._is_closed else [self._given]
+            self._is_closed = True
+        return given + list(made.values())
 
-class Transport(_Blocking):
+
+class Transport(_Governed, _Blocking):
     """
     A transport for ``httpx2.Client`` and ``httpx.Client``.
 
@@ -153,21 +163,7 @@ class Transport(_Blocking):
         ConfigError: There is no such service, or an option is not valid.
     """
 
-    def __init__(
-        self,
-        gov: Governor,
-        service: str | ServiceType | None = None,
-        inner: Any = None,
-        *,
-        priority: Priority | str | None = None,
-        scope: Mapping[str, str] | Callable[[Any], Mapping[str, str]] | None = None,
-        cost: Mapping[str, float] | Callable[[Any], Mapping[str, float]] | None = None,
-        deadline: float | None = None,
-        endpoint: str | None = None,
-    ) -> None:
-        options = CallOptions(priority=priority, scope=scope, cost=cost, deadline=deadline, endpoint=endpoint)
-        self._gov = gov
-        self._governed = _BlockingGoverned(gov, service, inner, options)
+    _default = "HTTPTransport"
 
     def handle_request(self, request: Any) -> Any:
         """
@@ -178,26 +174,25 @@ class Transport(_Blocking):
             ConfigError: Its ``egressor`` extension is wrong.
             Exception: What the last attempt raised, as it was raised.
         """
-        governed = self._governed
         family = family_of(request)
-        route = governed.route(request)
-        inner = governed.inner(family)
+        route = self._route(request)
+        inner = self._inner(family)
         if route is None:
             return inner.handle_request(request)
         notice(self._gov, request.headers)
         wish = Attempts(self._gov, route, family, inner, request)
         try:
             opened = open_call(Flight(self._gov.context, route, wish, idempotent=is_idempotent(request)))
-        except BaseException as error:
-            wish.discard(Outcome(error=error))
+        except BaseException:
+            wish.abandon()
             raise
         return _handed_out(opened, family.body)
 
     def close(self) -> None:
         """
-        Close the inner transport, once. The governor stays as it is.
+        Close the inner transport, once; the governor, which has all state, stays as it is.
         """
-        for inner in self._governed.let_go():
+        for inner in self._to_close():
             inner.close()
 
     def __enter__(self) -> Self:
@@ -210,3 +205,70 @@ class Transport(_Blocking):
         trace: TracebackType | None = None,
     ) -> None:
         self.close()
+
+
+class AsyncTransport(_Governed, _Awaiting):
+    """
+    A transport for ``httpx2.AsyncClient`` and ``httpx.AsyncClient``, on asyncio. As `Transport` otherwise.
+    """
+
+    _default = "AsyncHTTPTransport"
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """
+        Send *request* as a call, and return its response, whose body holds the lease. As `Transport.handle_request`.
+        """
+        family = family_of(request)
+        route = self._route(request)
+        inner = self._inner(family)
+        if route is None:
+            return await inner.handle_async_request(request)
+        notice(self._gov, request.headers)
+        wish = AsyncAttempts(self._gov, route, family, inner, request)
+        try:
+            opened = await aopen_call(Flight(self._gov.context, route, wish, idempotent=is_idempotent(request)))
+        except BaseException as error:
+            await wish.abandon()
+            if wish.is_cut and type(error) is TimeoutError:
+                raise _timed_out(error, family, route, request) from error
+            raise
+        return _handed_out(opened, family.async_body)
+
+    async def aclose(self) -> None:
+        """
+        Close the inner transport, once; the governor, which has all state, stays as it is.
+        """
+        for inner in self._to_close():
+            await inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        await self.aclose()
+
+
+def _handed_out(opened: Opened, body: Any) -> Any:
+    """
+    Return the client's response; the body of one that streams holds the lease from now on.
+    """
+    answer = opened.value
+    response = answer.take()
+    if opened.is_open:
+        response.stream = body(response.stream, opened=opened, verdict=answer.verdict)
+    return response
+
+
+def _timed_out(error: TimeoutError, family: Family, route: Route, request: Any) -> Exception:
+    # The driver's time-out is ours: who uses httpx looks for httpx's own.
+    timeout = route.gate.compiled.policy.timeout
+    msg = f"{route.service}: no response within the attempt's time (timeout {timeout:g} s, or what the deadline left)"
+    timed_out: Exception = family.library.ReadTimeout(msg, request=request)
+    for note in getattr(error, "__notes__", ()):
+        timed_out.add_note(note)
+    return timed_out

@@ -41,8 +41,6 @@ def notice(gov: Governor, headers: Mapping[str, str]) -> None:
         if gov in _WARNED:
             return
         _WARNED.add(gov)
-    message = (
-        "an SDK behind this transport retries by itself, on top of the policy's retries: construct it with max_retries=0"
-    )
-    # Not before anything is admitted: a filter may turn the warning into an exception.
+    message = "an SDK retries by itself, on top of its policy's retries: construct it with max_retries=0"
+    # Nothing is admitted yet, so that nothing leaks where a filter turns the warning into an exception.
     warnings.warn(message, NestedRetryWarning, stacklevel=3)

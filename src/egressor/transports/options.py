@@ -72,8 +72,6 @@ class CallOptions:
             ConfigError: Its extension holds an unknown key, or a value that is not valid.
         """
         own = request.extensions.get(EXTENSION)
-        if own is None and self.plain is not None:
-            return self.plain
         own = _checked({} if own is None else own)
         said = {**self._said, **own}
         for key in ("scope", "cost"):

@@ -1,0 +1,123 @@
+"""
+Commands about the configuration: ``check``, ``explain``, ``init``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from egressor.errors import ConfigError
+from egressor.governor import Governor
+from egressor.policies import Config, ConfigErrors, load
+from egressor.policies.report import Row, effective, template
+
+from .text import columns
+
+__all__ = ["check", "config_path", "explain", "init"]
+
+_DEFAULT = "egressor.toml"
+
+
+def config_path(given: str | None) -> Path:
+    """
+    Return the configuration file: *given*, else ``EGRESSOR_CONFIG``, else ``egressor.toml`` here.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    named = given or os.environ.get("EGRESSOR_CONFIG")
+    path = Path(named or _DEFAULT)
+    if not named and not path.exists():
+        message = "there is no such file here: name one with --config or EGRESSOR_CONFIG, or write one: egressor init"
+        raise ConfigError(message, file=_DEFAULT)
+    return path
+
+
+@click.command
+@click.argument("file", required=False, type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(file: str | None, *, as_json: bool) -> int:
+    """
+    Check the configuration, and show every value that holds with where it came from.
+    """
+    try:
+        config = load(config_path(file))
+    except ConfigError as error:
+        errors = error.errors if isinstance(error, ConfigErrors) else (error,)
+        if as_json:
+            click.echo(json.dumps({"ok": False, "errors": [_shown(each) for each in errors]}, ensure_ascii=False))
+        for each in errors:
+            sys.stderr.write(f"egressor: {each}\n")
+        return 2
+    rows = effective(config)
+    if as_json:
+        values = [{"service": row.service, "key": row.key, "value": row.value, "source": row.source} for row in rows]
+        click.echo(json.dumps({"ok": True, "settings": values}, ensure_ascii=False))
+    else:
+        click.echo(_report(config, rows))
+    return 0
+
+
+@click.command
+@click.argument("service")
+@click.option("--config", "file", type=click.Path(), help="Configuration file.")
+def explain(service: str, file: str | None) -> None:
+    """
+    Show the steps that a call to SERVICE takes, in their order.
+    """
+    with Governor(config=load(config_path(file))) as gov:
+        click.echo(gov.explain(service))
+
+
+@click.command
+@click.argument("path", default=_DEFAULT, type=click.Path())
+def init(path: str) -> int:
+    """
+    Write a commented configuration file; an existing one is never overwritten.
+    """
+    try:
+        with Path(path).open("x", encoding="utf-8") as stream:
+            stream.write(template())
+    except FileExistsError:
+        sys.stderr.write(f"egressor: {path} is there already, and stays as it is\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"egressor: {path} can't be written: {error.strerror or type(error).__name__}\n")
+        return 2
+    click.echo(f"wrote {path}; next: egressor check {path}")
+    return 0
+
+
+def _report(config: Config, rows: list[Row]) -> str:
+    parts = [columns([(row.key, _text(row.value), row.source) for row in rows if not row.service])]
+    for name in config.services:
+        mine = [(f"  {row.key}", _text(row.value), row.source) for row in rows if row.service == name]
+        parts.append(f"[{name}]\n{columns(mine)}")
+    if not config.services:
+        parts.append("no services")
+    return "\n\n".join(parts)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    return f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
+
+
+def _shown(error: ConfigError) -> dict[str, object]:
+    return {
+        "message": error.message,
+        "file": error.file,
+        "line": error.line,
+        "key": error.key,
+        "nearest": error.nearest,
+    }

@@ -1,0 +1,246 @@
+"""
+Whether the promises held: decided from what the services have noted, and from what the client was answered.
+
+The judge shares nothing with the governor but the numbers of `cast`. It counts again instead of believing anybody: how
+much arrived in each window, when the breaker must have been open, until when a service wanted to be left alone. What
+was on the wire already when an answer changed the state is no offence: `GRACE` is for that.
+
+A promise that a run has not put to the test is neither kept nor broken: its finding is None.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from .cast import AGE_AFTER, ATTEMPTS, CAST, CONSECUTIVE, OPEN_FOR, PRIORITIES, PROBES, Service
+
+if TYPE_CHECKING:
+    from .journal import Arrival, Notes
+
+__all__ = ["GRACE", "Finding", "Reply", "allowed", "first_waits", "judge"]
+
+GRACE = 0.25
+"""
+Seconds for which requests may still arrive that were sent before an answer was read.
+"""
+
+_NANO = 1_000_000_000
+_SHARE = 0.002
+_FEWEST = 20
+_MARGIN = _NANO // 20
+_NEAR = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """
+    What the client was answered.
+
+    Attributes:
+        service: By which service.
+        priority: The call's priority.
+        status: The status; 0 if the answer broke.
+        reason: The gateway's reason if it refused; else empty.
+        has_retry_after: Whether the answer said when to come back.
+    """
+
+    service: str
+    priority: str
+    status: int
+    reason: str = ""
+    has_retry_after: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    One promise.
+
+    Attributes:
+        promise: Its number.
+        text: What was promised.
+        held: Whether it held; None if it was not put to the test.
+        detail: The figures.
+    """
+
+    promise: str
+    text: str
+    held: bool | None
+    detail: str
+
+
+def judge(notes: Notes, replies: Sequence[Reply], status: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """
+    Return a finding for each promise.
+
+    Args:
+        notes: What the services have noted.
+        replies: What the client was answered.
+        status: The services of the gateway's ``status.json``, after the last call.
+    """
+    return [
+        _limits(notes),
+        _priorities(notes),
+        _rest(status),
+        _refusals(replies),
+        _probes(notes),
+        _attempts(notes),
+        _retry_after(notes),
+    ]
+
+
+def allowed(service: Service, arrivals: Sequence[Arrival]) -> int:
+    """
+    Return the units that *service* allowed from the first to the last of *arrivals*.
+    """
+    if not arrivals:
+        return 0
+    if service.burst is None:
+        windows = int(arrivals[-1].wall // service.period) - int(arrivals[0].wall // service.period) + 1
+        return windows * service.amount
+    span = (arrivals[-1].at_ns - arrivals[0].at_ns) / _NANO
+    return int(span * service.amount / service.period) + service.burst + 1
+
+
+def first_waits(arrivals: Iterable[Arrival]) -> dict[str, list[float]]:
+    """
+    Return, by priority, the seconds from the start of each call to its first arrival.
+    """
+    waits: dict[str, list[float]] = {name: [] for name in PRIORITIES}
+    seen: set[str] = set()
+    for each in arrivals:
+        if each.call not in seen and each.priority in waits:
+            seen.add(each.call)
+            waits[each.priority].append((each.at_ns - each.sent_ns) / _NANO)
+    return waits
+
+
+def _limits(notes: Notes) -> Finding:
+    refused = over = total = 0
+    for service in CAST.values():
+        if service.is_ours:
+            arrivals = notes.of(service.name)
+            total += len(arrivals)
+            refused += sum(each.status in {403, 429} for each in arrivals)
+            over += _over(service, arrivals)
+    text = "no window over what the server allows"
+    detail = f"{refused} refused by the servers, {over} over by the judge's count, of {total} requests"
+    return Finding("P1", text, max(refused, over) <= _SHARE * total if total else None, detail)
+
+
+def _over(service: Service, arrivals: Iterable[Arrival]) -> int:
+    """
+    Count the requests that *service* did not allow.
+    """
+    over = 0
+    if service.burst is None:
+        used: Counter[int] = Counter()
+        for each in arrivals:
+            window = int(each.wall // service.period)
+            used[window] += each.cost
+            over += used[window] > service.amount
+        return over
+    level, at = 0.0, 0
+    for each in arrivals:
+        level = max(0.0, level - (each.at_ns - at) / _NANO * service.amount / service.period) + each.cost
+        at = each.at_ns
+        if level > service.burst + 1:
+            over += 1
+            level -= each.cost
+    return over
+
+
+def _priorities(notes: Notes) -> Finding:
+    pairs = wrong = 0
+    firsts = {each.call: each for each in reversed(notes.arrivals)}
+    lines: dict[tuple[str, str], list[Arrival]] = {}
+    for each in reversed(firsts.values()):
+        lines.setdefault((each.service, each.line), []).append(each)
+    for line in lines.values():
+        for before, after in combinations(line, 2):
+            # Both waited when the first was let go, and not at the same moment as the second.
+            if after.sent_ns + _MARGIN < before.at_ns and before.at_ns + _MARGIN < after.at_ns:
+                first, second = _level(before, before.at_ns), _level(after, before.at_ns)
+                pairs += first != second
+                wrong += first < second
+    means = {name: sum(each) / max(1, len(each)) for name, each in first_waits(notes.arrivals).items()}
+    detail = f"{wrong} of {pairs} pairs the wrong way; " + ", ".join(
+        f"{name} {mean * 1000:.0f}" for name, mean in means.items()
+    )
+    return Finding("P2", "a higher priority goes first", wrong == 0 if pairs >= _FEWEST else None, f"{detail} ms")
+
+
+def _level(arrival: Arrival, now: int) -> int:
+    """
+    Return the priority of a waiting call at *now*: waiting raises it.
+    """
+    aged = int((now - arrival.sent_ns) / _NANO / AGE_AFTER)
+    return min(len(PRIORITIES) - 1, len(PRIORITIES) - 1 - PRIORITIES.index(arrival.priority) + aged)
+
+
+def _rest(status: Mapping[str, Mapping[str, Any]]) -> Finding:
+    in_flight = sum(each["in_flight"] for each in status.values())
+    waiting = sum(sum(each["waiting"].values()) for each in status.values())
+    detail = f"{in_flight} in flight, {waiting} waiting"
+    return Finding("P3", "at rest nothing is held", in_flight == waiting == 0 if status else None, detail)
+
+
+def _refusals(replies: Iterable[Reply]) -> Finding:
+    refusals = [each for each in replies if each.reason]
+    silent = Counter(f"{each.service} {each.reason}" for each in refusals if not each.has_retry_after)
+    detail = f"{len(refusals) - silent.total()} of {len(refusals)} with Retry-After"
+    without = "".join(f", {number} {what} without" for what, number in silent.items())
+    return Finding("P4", "refusals say when to come back", not silent if refusals else None, detail + without)
+
+
+def _probes(notes: Notes) -> Finding:
+    text = f"an open breaker lets out {PROBES} probe at a time"
+    fullest = probes = 0
+    for service, down, up in notes.outages:
+        arrivals = [each for each in notes.of(service) if down <= each.done_ns and each.at_ns < up]
+        opened = _opened(arrivals)
+        times = [each.at_ns / _NANO for each in arrivals if opened is not None and each.at_ns > opened]
+        probes += len(times)
+        for index, at in enumerate(times):
+            fullest = max(fullest, sum(at <= other < at + _NEAR * OPEN_FOR for other in times[index:]))
+    detail = f"{probes} probes while it was open, at most {fullest} in {OPEN_FOR * 1000:.0f} ms"
+    return Finding("P5", text, fullest <= PROBES if probes else None, detail)
+
+
+def _opened(arrivals: Iterable[Arrival]) -> int | None:
+    """
+    Return from when on the breaker must have been open: so many failures after the last success, and the grace.
+    """
+    failures: list[int] = []
+    for each in sorted(arrivals, key=lambda each: each.done_ns):
+        failures = [] if each.is_ok else [*failures, each.done_ns]
+    return failures[CONSECUTIVE - 1] + int(GRACE * _NANO) if len(failures) >= CONSECUTIVE else None
+
+
+def _attempts(notes: Notes) -> Finding:
+    made: dict[str, Counter[str]] = {name: Counter(each.call for each in notes.of(name)) for name in CAST}
+    most = {name: max(calls.values(), default=0) for name, calls in made.items()}
+    retried = sum(number > 1 for calls in made.values() for number in calls.values())
+    held = all(most[name] <= ATTEMPTS[name] for name in CAST)
+    detail = f"{retried} calls were tried again"
+    detail += "".join(f"; {name} {most[name]} of {ATTEMPTS[name]}" for name in CAST if most[name] > 1)
+    return Finding("P7", "no call makes more attempts than its policy has", held if retried else None, detail)
+
+
+def _retry_after(notes: Notes) -> Finding:
+    told = early = 0
+    for service in CAST:
+        arrivals = notes.of(service)
+        away = [
+            (each.done_ns + int(GRACE * _NANO), each.done_ns + each.retry_after * _NANO)
+            for each in arrivals
+            if each.retry_after
+        ]
+        told += len(away)
+        early += sum(any(begin <= each.at_ns < end for begin, end in away) for each in arrivals)
+    detail = f"{told} answers with Retry-After, {early} requests before its end"
+    return Finding("P8", "Retry-After is obeyed", early == 0 if told else None, detail)

@@ -1,0 +1,166 @@
+"""
+The commands that need no gateway, and what the command line says to mistakes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from egressor.cli import main as entry
+from egressor.cli.main import main
+from egressor.policies import load
+
+GOOD = '[services.t]\ntype = "llm_api"\nmax_wait = 5\n'
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """
+    An empty folder to work in, and no settings from outside.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name in ("EGRESSOR_CONFIG", "EGRESSOR_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_init_then_check(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    What ``init`` writes passes ``check``; a second ``init`` leaves it alone.
+    """
+    assert main(["init"]) == 0
+    Path("egressor.toml").write_text(Path("egressor.toml").read_text() + "# mine\n")
+    assert main(["init"]) == 2
+    assert Path("egressor.toml").read_text().endswith("# mine\n")
+    assert main(["check"]) == 0
+    assert "stays as it is" in capsys.readouterr().err
+    assert "openai" in load("egressor.toml").services
+
+
+def test_check_shows_sources(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    ``check`` prints each value with where it came from, as text and as JSON.
+    """
+    (here / "my.toml").write_text(GOOD)
+
+    assert main(["check", "my.toml"]) == 0
+    text = capsys.readouterr().out
+    assert main(["check", "--json", "my.toml"]) == 0
+    document = json.loads(capsys.readouterr().out)
+
+    rows = {(row["service"], row["key"]): row for row in document["settings"]}
+    assert document["ok"]
+    assert rows["t", "max_wait"] == {"service": "t", "key": "max_wait", "value": 5.0, "source": "my.toml:3"}
+    assert rows["t", "limits"]["source"] == "preset llm_api"
+    assert "max_wait" in text
+    assert "my.toml:3" in text
+
+
+def test_check_finds_every_error(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    All mistakes are listed on stderr, with their lines, and the exit code is 2.
+    """
+    (here / "my.toml").write_text("[services.t]\nmax_wiat = 5\ntimeout = -1\n")
+    monkeypatch.setenv("EGRESSOR_CONFIG", "my.toml")
+
+    assert main(["check"]) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert main(["check", "--json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+
+    assert len(error) == 2
+    assert error[0].startswith("egressor: my.toml:2: ")
+    assert "max_wait" in error[0]
+    assert [each["line"] for each in document["errors"]] == [2, 3]
+
+
+def test_explain(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    ``explain`` lists the steps of one service; an unknown one is an error with the nearest name.
+    """
+    (here / "egressor.toml").write_text(GOOD.replace("services.t", "services.reddit"))
+
+    assert main(["explain", "reddit"]) == 0
+    assert capsys.readouterr().out.startswith("A call to reddit:")
+    assert main(["explain", "redit"]) == 2
+    assert "did you mean 'reddit'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["check"], 2, "egressor init"),
+        (["check", "none.toml"], 2, "none.toml"),
+        (["serve"], 2, "egressor init"),
+        (["explain", "t"], 2, "egressor init"),
+        (["explode"], 2, "explode"),
+        (["status", "--nope"], 2, "--nope"),
+        (["init", "no/such/folder.toml"], 2, "can't be written"),
+        (["status"], 1, "no running gateway"),
+        (["status", "--url", "http://127.0.0.1:9"], 1, "does not answer"),
+        (["status", "--url", "file:///etc/passwd"], 2, "http://"),
+        (["pause", "t", "--url", "http://127.0.0.1:9"], 1, "does not answer"),
+    ],
+)
+def test_mistakes(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A mistake is one clear line on stderr, never a traceback.
+    """
+    assert main(words) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "gate.lan"])
+def test_serve_is_for_this_machine(here: Path, host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    An address that others reach is refused, as nobody has to show a key.
+    """
+    (here / "egressor.toml").write_text(GOOD)
+
+    assert main(["serve", "--host", host]) == 2
+    assert "open to other machines" in capsys.readouterr().err
+
+
+def test_serve_needs_its_keys(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A key that isn't there is an error at the start, not at the first call.
+    """
+    monkeypatch.delenv("NO_KEY", raising=False)
+    (here / "egressor.toml").write_text(GOOD + 'base_url = "http://127.0.0.1:9"\napi_key = { env = "NO_KEY" }\n')
+
+    assert main(["serve", "--port", "0"]) == 2
+    assert "services.t.api_key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("missing", "code"), [("click", 2), ("aiohttp", 2)])
+def test_missing_extra(
+    missing: str, code: int, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Without the extra the command says how to get it.
+    """
+    (here / "egressor.toml").write_text(GOOD)
+    for name in [name for name in sys.modules if name.startswith(("egressor.cli.", "egressor.gateway", missing))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+
+    assert entry.main(["serve", "--port", "0"]) == code
+    assert "pip install 'egressor[gateway]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["serve", "--help"], ["status", "-h"]])
+def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Help and version are answers, not errors.
+    """
+    assert main(words) == 0
+    assert "egressor" in capsys.readouterr().out

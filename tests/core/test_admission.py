@@ -1,0 +1,232 @@
+"""
+One decision over many cells, and what a cost may be.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from fractions import Fraction
+from math import ceil, inf, nan
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egressor._core.admission import (
+    Ask,
+    Denied,
+    Entry,
+    Why,
+    check_cost,
+    never_fits,
+    places,
+    put_back,
+    refuse,
+    shown,
+    take,
+    whole,
+)
+from egressor._core.limits import FOREVER, Concurrency, Fixed, Gcra, Sliding
+from egressor.errors import ConfigError
+
+SECOND = 1_000_000
+
+
+def entry(limit: Gcra | Sliding | Fixed | Concurrency, units: int = 1, *, cell: int = 0, key: str = "") -> Entry:
+    """
+    Return an entry that asks *limit*, whose cell holds *cell*, for *units*.
+    """
+    cells: dict[str, int] = defaultdict(int)
+    cells[key] = cell
+    return Entry(cells, key, units, limit, f"{limit.amount} of {type(limit).__name__}", "requests")
+
+
+limits = st.one_of(
+    st.builds(Gcra, amount=st.integers(1, 5), period=st.integers(1, 500), burst=st.integers(1, 5)),
+    st.builds(Sliding, amount=st.integers(1, 5), period=st.integers(1, 500)),
+    st.builds(Fixed, amount=st.integers(1, 5), period=st.integers(1, 500)),
+    st.builds(Concurrency, amount=st.integers(1, 5)),
+)
+pasts = st.lists(st.tuples(st.integers(0, 100), st.integers(0, 6)), min_size=1, max_size=20)
+
+
+def left(entries: list[Entry], now: int) -> list[int]:
+    """
+    Return what is left in each of *entries*' cells.
+    """
+    return [each.limit.left(each.cells[each.key], now) for each in entries]
+
+
+@given(st.lists(limits, min_size=1, max_size=4), pasts)
+def test_all_cells_give_or_none_does(kinds: list[Gcra | Sliding | Fixed | Concurrency], past: list[tuple[int, int]]) -> None:
+    """
+    After each decision either all entries are taken, or every cell says the same as before, now and later.
+    """
+    cells: list[dict[str, int]] = [{"": 0} for _ in kinds]
+    now = SECOND
+    for pause, units in past:
+        now += pause
+        entries = [Entry(cell, "", units, kind, "", "") for cell, kind in zip(cells, kinds, strict=True)]
+        before = left(entries, now)
+        waits = [each.limit.wait(each.cells[""], now, 7) for each in entries]
+        refusal = refuse(entries, now, 0)
+
+        granted = take(Ask(tuple(entries), level=0), now, 0)
+
+        assert granted == (refusal is None)
+        if granted:
+            assert left(entries, now) == [much - units for much in before]
+        else:
+            assert left(entries, now) == before
+            assert [each.limit.wait(each.cells[""], now, 7) for each in entries] == waits
+
+
+@given(st.lists(limits, min_size=1, max_size=4), st.integers(1, 5))
+def test_what_was_taken_can_be_put_back(kinds: list[Gcra | Sliding | Fixed | Concurrency], units: int) -> None:
+    """
+    Entries that were taken and put back at the same moment leave what was there.
+    """
+    entries = [entry(kind, min(units, kind.most)) for kind in kinds]
+    before = left(entries, SECOND)
+
+    take(Ask(tuple(entries), level=0), SECOND, 0)
+    put_back(entries, SECOND, SECOND)
+
+    assert left(entries, SECOND) == before
+
+
+def test_a_refusal_names_the_entry_that_waits_longest() -> None:
+    """
+    Of two that are short the later one counts, and none where all would be granted.
+    """
+    soon = entry(Gcra(amount=1, period=SECOND, burst=1), cell=2 * SECOND)
+    later = entry(Gcra(amount=1, period=SECOND, burst=1), cell=5 * SECOND)
+    held = entry(Concurrency(amount=1), cell=1)
+    free = entry(Concurrency(amount=1))
+
+    assert refuse([free, soon, later], SECOND, 0) == (later, 4 * SECOND)
+    assert refuse([later, soon], SECOND, 0) == (later, 4 * SECOND)
+    assert refuse([later, held], SECOND, 0) == (held, FOREVER)
+    assert refuse([free], SECOND, 0) is None
+
+
+def test_asking_for_nothing_fits_always_but_into_debt() -> None:
+    """
+    A cost of 0 is a peek: it takes nothing, and is refused only while a debt is unpaid.
+    """
+    limit = Gcra(amount=1, period=SECOND, burst=2)
+    full, debt = entry(limit, 0, cell=3 * SECOND), entry(limit, 0, cell=4 * SECOND)
+
+    assert (take(Ask((full,), level=0), SECOND, 0), full.cells[""]) == (True, 3 * SECOND)
+    assert not take(Ask((debt,), level=0), SECOND, 0)
+
+
+def test_what_can_never_fit_is_named() -> None:
+    """
+    The first entry above what its limit ever holds at once; a bucket holds its burst.
+    """
+    fits = entry(Sliding(amount=10, period=SECOND), 10)
+    never = entry(Gcra(amount=10, period=SECOND, burst=2), 3)
+
+    assert never_fits([fits, never]) is never
+    assert never_fits([fits]) is None
+
+
+def test_places_are_what_is_held_until_the_end() -> None:
+    """
+    Only concurrency is given back when a lease is settled.
+    """
+    rate, place = entry(Sliding(amount=1, period=SECOND)), entry(Concurrency(amount=3))
+    ask = Ask((rate, place), level=2)
+
+    assert places((rate, place)) == (place,)
+    assert (ask.places, ask.level, ask.scope, ask.cost) == ((place,), 2, {}, {})
+
+
+def test_an_ask_with_other_entries_is_otherwise_the_same() -> None:
+    """
+    Only the entries, and the places among them, differ.
+    """
+    place = entry(Concurrency(amount=3))
+    ask = Ask((), level=1, compiled="policy", scope={"user": "u"}, cost={"tokens": 3}, limited=False)
+
+    other = ask.with_entries((place,))
+
+    assert (other.entries, other.places) == ((place,), (place,))
+    assert (other.level, other.compiled, other.scope, other.cost, other.limited) == (
+        1, "policy", {"user": "u"}, {"tokens": 3}, False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("why", list(Why))
+def test_only_limits_and_retry_after_are_waited_for(why: Why) -> None:
+    """
+    A ban, a pause, an open breaker, a spent budget or a full queue is not cured by standing in line.
+    """
+    assert Denied(why, "key", None, "text").may_park == (why in {Why.LIMIT, Why.STAY_AWAY})
+
+
+@pytest.mark.parametrize(
+    ("cost", "checked"),
+    [
+        ({}, {"requests": 1}),
+        ({"tokens": 0.2}, {"requests": 1, "tokens": 1}),
+        ({"tokens": 7, "requests": 0}, {"requests": 0, "tokens": 7}),
+        ({"requests": 2.0}, {"requests": 2}),
+        ({"tokens": 1 << 53}, {"requests": 1, "tokens": 1 << 53}),
+        ({"tokens": -0.0}, {"requests": 1, "tokens": 0}),
+    ],
+)
+def test_a_cost_is_whole_units_rounded_up(cost: dict[str, float], checked: dict[str, int]) -> None:
+    """
+    Each attempt is one request unless it says otherwise.
+    """
+    assert check_cost(cost) == checked
+
+
+@pytest.mark.parametrize("value", [-1, -1e-9, nan, inf, -inf, (1 << 53) + 1, 10**400, True, False, "7", None, [1], 1j])
+def test_a_cost_that_is_no_amount_is_an_error(value: object) -> None:
+    """
+    Negative, infinite, huge, or no number at all: the message names the value and the limits.
+    """
+    with pytest.raises(ConfigError, match=r"^cost\.tokens: a cost must be a (finite )?number.*, not ") as caught:
+        check_cost({"tokens": value})  # type: ignore[dict-item]
+
+    assert caught.value.key == "cost.tokens"
+
+
+@pytest.mark.parametrize("unit", ["", "two words", "1st", "a-b", 7, None])
+def test_a_unit_that_is_no_name_is_an_error(unit: object) -> None:
+    """
+    A unit that no limit could name would be counted nowhere.
+    """
+    with pytest.raises(ConfigError, match="a unit of a cost must be a name"):
+        check_cost({unit: 1})  # type: ignore[dict-item]
+
+
+@given(st.one_of(st.integers(0, 1 << 53), st.floats(0, 1 << 53)))
+def test_whole_rounds_up_exactly(value: float) -> None:
+    """
+    The result is the ceiling of the exact value.
+    """
+    assert whole(value, what="it", key="k") == ceil(Fraction(value))
+
+
+class Rude:
+    """
+    An object that can't be shown.
+    """
+
+    def __repr__(self) -> str:
+        message = "no"
+        raise RuntimeError(message)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(7, "7"), ("x" * 38, repr("x" * 38)), ("x" * 39, "'" + "x" * 39 + "…"), (Rude(), "a Rude")]
+)
+def test_what_is_shown_is_short_whatever_it_is(value: object, text: str) -> None:
+    """
+    At most 40 characters and a dot of dots; an object that can't be shown is named by its type.
+    """
+    assert shown(value) == text

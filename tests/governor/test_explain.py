@@ -1,0 +1,72 @@
+"""
+A policy in words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from egressor import Governor
+
+EVERYTHING = {
+    "limits": ["20/minute", "10/second burst 20"],
+    "max_concurrency": 8,
+    "max_wait": 30.0,
+    "timeout": 5.0,
+    "queue_size": 99,
+    "breaker": {"consecutive": 3, "failure_rate": 0.5, "slow_rate": 0.8, "shadow": True, "probes": 2},
+    "retry": {"attempts": 3, "budget": 0.2},
+    "rules": [{"match": {"user": "*"}, "limits": ["5/minute"]}, {"match": {"user": "bob"}, "priority": "low"}],
+}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "A call to s:",
+        "20/minute, 10/second burst 20",
+        "at most 8 at once",
+        "user=*",
+        "5/minute",
+        "at most 99 calls, 30 s each",
+        "at most 5 s an attempt",
+        "3 failures in a row or ",
+        "shadow",
+        "at most 3 attempts",
+        "20%",
+    ],
+)
+def test_everything_that_is_set_is_explained(words: str) -> None:
+    """
+    The explanation names each limit, bound, rule, breaker rule and retry setting of the policy.
+    """
+    assert words in Governor({"s": EVERYTHING}).explain("s")
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ({}, "5. limits, all or nothing: none"),
+        ({"breaker": {"enabled": False}}, "3. breaker: none"),
+        ({"retry": {"attempts": 1}}, "9. retry: none"),
+        ({"breaker": {"consecutive": 0, "failure_rate": 0.5}}, "failure_rate 0.5 over 60 s"),
+    ],
+)
+def test_what_is_not_set_is_said_not_to_be(policy: dict[str, Any], words: str) -> None:
+    """
+    What a policy turns off is said to be off.
+    """
+    assert words in Governor({"s": policy}).explain("s")
+
+
+def test_the_steps_stand_in_the_order_in_which_they_are_taken() -> None:
+    """
+    The steps are numbered from 1 to 10, from the pause to the fallback.
+    """
+    lines = Governor({"s": EVERYTHING}).explain("s").splitlines()
+    steps = [line.split(":")[0] for line in lines if line[:1].isdigit()]
+
+    assert steps[:4] == ["1. pause", "2. ban", "3. breaker", "4. Retry-After"]
+    assert [int(step.split(".")[0]) for step in steps] == list(range(1, 11))

@@ -1,0 +1,169 @@
+"""
+Forks, and the end of the interpreter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from egressor import Governor
+
+DEADLINE = 20
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """
+    Run *work* in a forked child and return its exit code: 0 if all was well, 99 if it did not end in time.
+    """
+    pid = os.fork()
+    if not pid:
+        try:
+            work()
+        except BaseException:  # noqa: BLE001 - a child must not go on as a second test run
+            os._exit(1)
+        os._exit(0)
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)  # real time: a child process ends when it ends
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return 99
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_can_wait_and_be_woken() -> None:
+    """
+    The alarms' thread does not follow a fork; the child starts its own, by threads and by a loop, and is in time.
+    """
+    gov = Governor({"s": {"limits": ["50/second burst 1"], "max_wait": 10.0}})
+    for _ in range(3):
+        gov.call("s", str)
+
+    def child() -> None:
+        began = time.monotonic()
+        for _ in range(10):
+            gov.call("s", str)
+        asyncio.run(gov.acall("s", asyncio.sleep, 0))
+        assert time.monotonic() - began < 2
+
+    assert in_child(child) == 0
+    gov.call("s", str)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fork_in_the_middle_of_everything_leaves_a_child_that_works() -> None:
+    """
+    Regression: a lock that another thread held at the fork was held for ever in the child.
+    """
+    gov = Governor({"s": {"max_concurrency": 50, "max_wait": 10.0}, "t": {}})
+    seen: list[object] = []
+    gov.tap(seen.append)
+    over = threading.Event()
+
+    def load() -> None:
+        while not over.is_set():
+            gov.call("s", str)
+            gov.call("t", lambda: gov.call("t", str))
+            seen.clear()
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    for thread in threads:
+        thread.start()
+
+    def child() -> None:
+        seen.clear()
+        for _ in range(5):
+            assert gov.call("s", lambda: 7) == 7
+            assert gov.call("t", lambda: gov.call("t", lambda: 8)) == 8
+        assert gov.taps.drain(5)
+        assert seen
+
+    try:
+        codes = [in_child(child) for _ in range(40)]
+    finally:
+        over.set()
+        sys.setswitchinterval(before)
+        for thread in threads:
+            thread.join()
+
+    assert codes == [0] * 40
+
+
+PROGRAMS = {
+    "threads that wait": """
+        gov.permit("s").acquire()
+        for _ in range(5):
+            threading.Thread(target=gov.call, args=("s", str), daemon=True).start()
+        while gov.status()["s"]["waiting"]["medium"] < 5:
+            time.sleep(0.01)
+    """,
+    "a loop with tasks that wait": """
+        async def main():
+            permit = await gov.permit("s")
+            tasks = [asyncio.create_task(gov.acall("s", asyncio.sleep, 0)) for _ in range(5)]
+            while gov.status()["s"]["waiting"]["medium"] < 5:
+                await asyncio.sleep(0)
+            await permit.arelease()
+        asyncio.run(main())
+    """,
+    "a permit in a global": """
+        permit = gov.permit("s").acquire()
+    """,
+    "a generator that was never ended": """
+        @gov.throttled("s")
+        def numbers():
+            yield 1
+            yield 2
+        generator = numbers()
+        next(generator)
+    """,
+    "a tap with a full queue": """
+        gov.tap(lambda event: time.sleep(60))
+        for _ in range(5):
+            gov.call("s", str)
+    """,
+    "a loop thread that is a daemon": """
+        async def forever():
+            await gov.acall("s", asyncio.Event().wait)
+        threading.Thread(target=asyncio.run, args=(forever(),), daemon=True).start()
+        while not gov.status()["s"]["in_flight"]:
+            time.sleep(0.01)
+    """,
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_ends_with_queued_work_in_time_and_in_silence(name: str) -> None:
+    """
+    An interpreter that ends while calls wait, or permits are held, ends within two seconds and prints nothing.
+    """
+    head = """
+        import asyncio, threading, time
+        from egressor import Governor
+        gov = Governor({"s": {"max_concurrency": 1, "max_wait": 60.0}})
+    """
+    tail = """
+        print(time.monotonic(), flush=True)
+    """
+    lines = [line.removeprefix(" " * 8) for line in (head + PROGRAMS[name] + tail).splitlines()]
+
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+    ended = time.monotonic()
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ended - float(done.stdout) < 2

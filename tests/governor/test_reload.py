@@ -1,0 +1,219 @@
+"""
+Another policy while calls are under way: all or nothing, and nothing is lost or doubled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from egressor import Config, ConfigError, Governor, Paused, Policy, ServiceType, WaitTooLong
+from egressor.testing import FakeClock
+
+
+def concurrent(places: int) -> dict[str, Any]:
+    """
+    Return services whose ``s`` has so many *places*.
+    """
+    return {"s": {"max_concurrency": places, "max_wait": 60.0, "queue_size": 1_000}}
+
+
+def test_places_that_are_held_stay_held_whatever_the_limit_becomes() -> None:
+    """
+    With 50 places held, a limit of 100, then 10, then 1,000 says how many are left, and each one is given back once.
+    """
+    gov = Governor(concurrent(100), clock=FakeClock())
+    held = [gov.permit("s").acquire() for _ in range(50)]
+
+    left = []
+    for places in (100, 10, 1_000):
+        gov.reload(concurrent(places))
+        left.append(gov.status()["s"]["limits"][0]["left"])
+    for permit in held[:25]:
+        permit.release()
+    left.append(gov.status()["s"]["limits"][0]["left"])
+    gov.reload(concurrent(10))
+    left.append(gov.status()["s"]["limits"][0]["left"])
+    for permit in held[25:]:
+        permit.release()
+    left.append(gov.status()["s"]["limits"][0]["left"])
+
+    assert left == [50, 0, 950, 975, 0, 10]
+    assert gov.status()["s"]["in_flight"] == 0
+
+
+def test_those_that_wait_go_on_under_the_new_policy_in_their_order() -> None:
+    """
+    Twenty wait for the only place; with ten places, ten go at once, in the order in which they came.
+    """
+    gov = Governor(concurrent(1), clock=FakeClock())
+    began: list[int] = []
+
+    async def main() -> list[int]:
+        release = asyncio.Event()
+
+        async def work(number: int) -> None:
+            began.append(number)
+            await release.wait()
+
+        tasks = [asyncio.create_task(gov.acall("s", work, number)) for number in range(21)]
+        while gov.status()["s"]["waiting"]["medium"] < 20:
+            await asyncio.sleep(0)
+        gov.reload(concurrent(10))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        after = list(began)
+        release.set()
+        await asyncio.gather(*tasks)
+        return after
+
+    assert asyncio.run(main()) == list(range(10))
+    assert began == list(range(21))
+    assert gov.status()["s"]["limits"][0]["left"] == 10
+
+
+def test_reload_under_threads_loses_no_place() -> None:
+    """
+    Eight threads call while the limit changes from 100 to 2 to 1,000 and back a hundred times; all places come back.
+    """
+    gov = Governor(concurrent(100))
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            gov.call("s", lambda: None)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for places in (2, 1_000, 100) * 33:
+        gov.reload(concurrent(places))
+    over.set()
+    for thread in threads:
+        thread.join()
+
+    status = gov.status()["s"]
+    assert (status["in_flight"], sum(status["waiting"].values()), status["limits"][0]["left"]) == (0, 0, 100)
+    assert status["succeeded"] == status["admitted"]
+
+
+def test_what_was_taken_of_a_rate_stays_taken() -> None:
+    """
+    A reload is no way to get a fresh allowance: what was taken of the old limit counts towards the new one.
+    """
+    gov = Governor({"s": {"limits": ["10/minute"], "max_wait": 0.0}}, clock=FakeClock())
+    for _ in range(8):
+        gov.call("s", str)
+
+    gov.reload({"s": {"limits": ["9/minute"], "max_wait": 0.0}})
+
+    assert gov.status()["s"]["limits"][0]["left"] == 1
+    gov.call("s", str)
+    with pytest.raises(WaitTooLong):
+        gov.call("s", str)
+
+
+def test_a_breaker_stays_open_unless_its_policy_changes() -> None:
+    """
+    A reload that leaves the breaker's settings alone leaves its state alone.
+    """
+    gov = Governor({"s": {}}, clock=FakeClock())
+    gov.force_open("s")
+
+    gov.reload({"s": {"max_wait": 5.0}})
+    assert gov.status()["s"]["state"] == "forced_open"
+    gov.reload({"s": {"breaker": {"consecutive": 7}}})
+
+    assert gov.status()["s"]["state"] == "closed"
+
+
+def test_a_wrong_policy_changes_nothing() -> None:
+    """
+    A mistake anywhere in the new configuration leaves all of the old one in force.
+    """
+    gov = Governor({"s": {"limits": ["1/minute"]}, "t": {}}, clock=FakeClock())
+    before = gov.config
+
+    with pytest.raises(ConfigError, match="max_wiat"):
+        gov.reload({"s": {"limits": ["9/minute"]}, "t": {"max_wiat": 5}})
+
+    assert gov.config is before
+    assert gov.status()["s"]["limits"][0]["limit"] == 1
+
+
+def test_a_service_that_is_removed_refuses_and_works_again_when_it_returns() -> None:
+    """
+    Regression: a function decorated before its service was removed refused for ever, also when the service was back.
+    """
+    gov = Governor({"s": {"limits": ["2/minute"]}}, clock=FakeClock())
+    governed = gov.throttled("s")(lambda: 7)
+    governed()
+
+    gov.reload({"t": {}})
+    with pytest.raises(Paused, match="the service was removed from the configuration"):
+        governed()
+    with pytest.raises(ConfigError, match="unknown service 's'"):
+        gov.call("s", str)
+    assert list(gov.status()) == ["t"]
+    gov.reload({"s": {"limits": ["2/minute"]}})
+
+    assert governed() == 7
+    assert gov.status()["s"]["limits"][0]["left"] == 0
+
+
+def test_a_preset_that_no_file_names_outlives_a_reload() -> None:
+    """
+    Regression: a function decorated with a service type refused for ever after the first reload of any file.
+    """
+    gov = Governor({"s": {}}, clock=FakeClock())
+    governed = gov.throttled(ServiceType.INTERNAL_API)(lambda: 7)
+    governed()
+
+    gov.reload({"s": {}})
+
+    assert governed() == 7
+
+
+def test_a_new_service_is_there_at_once() -> None:
+    """
+    A service that the new configuration adds can be called.
+    """
+    gov = Governor({"s": {}}, clock=FakeClock())
+
+    gov.reload(Config(services={"s": Policy(), "t": Policy()}))
+
+    assert gov.call("t", lambda: 7) == 7
+
+
+def test_a_file_is_read_again(tmp_path: Path) -> None:
+    """
+    Without a source, `reload` reads the governor's own file; a governor without one says so.
+    """
+    path = tmp_path / "egressor.toml"
+    path.write_text('[services.s]\nlimits = ["1/minute"]\n', encoding="utf-8")
+    gov = Governor.from_file(path, clock=FakeClock())
+    path.write_text('[services.s]\nlimits = ["2/minute"]\n', encoding="utf-8")
+
+    gov.reload()
+
+    assert gov.status()["s"]["limits"][0]["limit"] == 2
+    gov.reload(str(path))
+    with pytest.raises(ConfigError, match="no file to read again"):
+        Governor({"s": {}}).reload()
+
+
+def test_a_permit_from_before_the_reload_settles_without_harm() -> None:
+    """
+    The true cost of an attempt from before the reload is not charged to cells of another form.
+    """
+    gov = Governor({"s": {"limits": ["100 tokens/minute"]}}, clock=FakeClock())
+
+    with gov.permit("s", cost={"tokens": 10}) as permit:
+        gov.reload({"s": {"limits": ["200 tokens/minute burst 200"]}})
+        permit.settle(cost={"tokens": 50})
+
+    assert gov.status()["s"]["limits"][0]["left"] == 190

@@ -1,0 +1,255 @@
+"""
+Many waiters: the order in which they are served, and what it costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any, ClassVar
+
+import pytest
+
+from egressor import Governor, Priority, QueueFull
+from egressor._core.admission import Denied, Lease
+from egressor.governor.route import Options
+from egressor.stores import Parked
+from egressor.testing import FakeClock
+
+MICRO = 1_000_000
+
+
+class Crowd:
+    """
+    Waiters of one service ``s``, and what they are given, without any thread or task.
+    """
+
+    def __init__(self, **policy: Any) -> None:
+        self.clock = FakeClock()
+        self.gov = Governor({"s": policy}, clock=self.clock, dice=lambda: 0.5)
+        self.gate = self.gov.gate("s")
+        self.start = self.clock.now()
+        self.served: list[tuple[str, float]] = []
+        self.refused: list[str] = []
+        self.ticks = 0
+        tick = self.gate.tick
+
+        def counted() -> None:
+            self.ticks += 1
+            tick()
+
+        self.gate.tick = counted  # type: ignore[method-assign]
+
+    def wait(self, name: str, *, priority: Priority = Priority.MEDIUM, within: float = 3_600.0, cost: int = 0) -> None:
+        """
+        Let somebody called *name* wait.
+        """
+        parked = Parked(self.clock.threads, None)
+        parked.signal = lambda: self._woken(name, parked)
+        options = Options(priority=priority, cost={"tokens": cost} if cost else None)
+        reply = self.gate.park(self.gov.route("s", options).ask((), {}), self.clock.now() + round(within * MICRO), parked)
+        if reply is not None:
+            parked.reply = reply
+            self._woken(name, parked)
+
+    def _woken(self, name: str, parked: Parked) -> None:
+        if isinstance(parked.reply, Lease):
+            self.served.append((name, (self.clock.now() - self.start) / MICRO))
+        else:
+            assert isinstance(parked.reply, Denied)
+            self.refused.append(name)
+
+    @property
+    def order(self) -> list[str]:
+        """
+        Who was served, in order.
+        """
+        return [name for name, _ in self.served]
+
+
+def test_ten_thousand_waiters_are_woken_once_each() -> None:
+    """
+    10,000 waiters on 1,000 a second end after ten seconds: one look at the line for each moment at which some are due.
+    """
+    crowd = Crowd(limits=["1000/second burst 1"], queue_size=10_000)
+
+    for number in range(10_001):
+        crowd.wait(str(number))
+    crowd.clock.advance(20)
+
+    assert crowd.order == [str(number) for number in range(10_001)]
+    assert crowd.served[-1][1] == pytest.approx(10, abs=0.001)
+    assert crowd.ticks <= 10_001
+    assert crowd.gov.status()["s"]["waiting"] == {"low": 0, "medium": 0, "high": 0, "critical": 0}
+
+
+def test_a_window_that_opens_wakes_no_more_than_it_lets_in() -> None:
+    """
+    2,000 waiters on a window of 100 a minute: each minute 100 are woken, after two looks at the line.
+    """
+    crowd = Crowd(limits=["100/minute fixed"], max_wait=3_600.0)
+    for number in range(2_000):
+        crowd.wait(str(number))
+    assert crowd.ticks == 0
+
+    crowd.clock.advance(3_000)
+
+    per_minute = Counter(int(at // 60) for _, at in crowd.served)
+    assert sorted(per_minute.values()) == [100] * 20
+    assert crowd.ticks <= 40
+
+
+def test_ten_thousand_arrivals_at_a_queue_of_a_thousand() -> None:
+    """
+    A thousand wait; the other nine thousand are refused at once with `QueueFull`, which says when to come back.
+    """
+    crowd = Crowd(limits=["1/second burst 1"], queue_size=1_000, max_wait=3_600.0)
+    crowd.gov.call("s", str)
+
+    for number in range(10_000):
+        crowd.wait(str(number))
+
+    assert len(crowd.refused) == 9_000
+    assert crowd.gov.status()["s"]["waiting"]["medium"] == 1_000
+    with pytest.raises(QueueFull) as caught:
+        crowd.gov.call("s", str)
+    assert caught.value.retry_after == pytest.approx(1_001)
+
+
+def test_a_higher_priority_goes_first_and_a_priority_in_its_order() -> None:
+    """
+    Served are the critical ones, then high, medium, low; among equals by deadline, then by arrival.
+    """
+    crowd = Crowd(limits=["1/second burst 1"], max_wait=3_600.0, age_after=3_600.0)
+    crowd.gov.call("s", str)
+    for priority in Priority:
+        crowd.wait(f"{priority.name} second", priority=priority)
+        crowd.wait(f"{priority.name} third", priority=priority)
+        crowd.wait(f"{priority.name} first", priority=priority, within=60.0)
+
+    crowd.clock.advance(60)
+
+    levels = ["CRITICAL", "HIGH", "MEDIUM", "LOW"]
+    assert crowd.order == [f"{level} {place}" for level in levels for place in ("first", "second", "third")]
+
+
+def test_a_low_call_is_served_within_its_bound_under_a_critical_load() -> None:
+    """
+    With a critical call for every turn, a low call is critical itself after three times *age_after*, and goes next.
+    """
+    crowd = Crowd(limits=["1/second burst 1"], max_wait=600.0, age_after=10.0)
+    crowd.wait("at once")
+    crowd.wait("low", priority=Priority.LOW, within=600.0)
+    for number in range(60):
+        crowd.wait(f"critical {number}", priority=Priority.CRITICAL, within=600.0)
+        crowd.clock.advance(1)
+
+    at = dict(crowd.served)["low"]
+    assert 29 <= at <= 32
+
+
+def test_without_ageing_in_time_nobody_passes() -> None:
+    """
+    Before its three steps are over the low call waits: the load above it is served in its order.
+    """
+    crowd = Crowd(limits=["1/second burst 1"], max_wait=600.0, age_after=10.0)
+    crowd.wait("at once")
+    crowd.wait("low", priority=Priority.LOW, within=600.0)
+    for number in range(28):
+        crowd.wait(f"critical {number}", priority=Priority.CRITICAL, within=600.0)
+        crowd.clock.advance(1)
+
+    assert "low" not in crowd.order
+    assert len(crowd.served) == 29
+
+
+def test_a_big_cost_is_not_starved_by_small_ones() -> None:
+    """
+    A call of the whole burst waits until it has gathered it, though small calls behind it would fit all the time.
+    """
+    crowd = Crowd(limits=["100 tokens/second burst 100"], max_wait=600.0)
+    crowd.wait("first", cost=100)
+    crowd.wait("big", cost=100)
+    for number in range(50):
+        crowd.wait(f"small {number}", cost=1)
+        crowd.clock.advance(0.1)
+
+    assert crowd.order[:3] == ["first", "big", "small 0"]
+    assert dict(crowd.served)["big"] == pytest.approx(1.0)
+
+
+def test_a_newcomer_does_not_pass_those_that_wait() -> None:
+    """
+    A call that comes at the moment in which a turn is due goes behind those that wait for it.
+    """
+    crowd = Crowd(limits=["1/second burst 1"], max_wait=60.0)
+    crowd.wait("at once")
+    crowd.wait("waited")
+    crowd.clock._run_to = lambda until: setattr(crowd.clock, "_now", until)  # type: ignore[method-assign]
+    crowd.clock.advance(1)
+    del crowd.clock._run_to
+
+    crowd.wait("newcomer")
+    crowd.clock.advance(5)
+
+    assert crowd.order == ["at once", "waited", "newcomer"]
+
+
+def test_a_user_who_is_held_back_holds_nobody_else_back() -> None:
+    """
+    Waiters of one user's own limit stand in a line of their own.
+    """
+    gov = Governor(
+        {"s": {"rules": [{"match": {"user": "*"}, "limits": ["1/minute burst 1"]}], "max_wait": 3_600.0}},
+        clock=FakeClock(),
+    )
+
+    async def main() -> list[str]:
+        order: list[str] = []
+
+        async def call(user: str) -> None:
+            await gov.acall("s", asyncio.sleep, 0, scope={"user": user})
+            order.append(user)
+
+        await asyncio.gather(*(call(user) for user in ("ann", "ann", "bob", "cid", "bob")))
+        return order
+
+    assert asyncio.run(main()) == ["ann", "bob", "cid", "ann", "bob"]
+
+
+def test_those_whose_time_is_over_are_refused_in_time() -> None:
+    """
+    Waiters with deadlines of one to nine seconds behind a place that is never free leave one a second.
+    """
+    crowd = Crowd(max_concurrency=1, max_wait=60.0)
+    crowd.wait("holder")
+    for seconds in range(1, 10):
+        crowd.wait(str(seconds), within=seconds)
+
+    left = []
+    for _ in range(9):
+        crowd.clock.advance(1)
+        left.append(list(crowd.refused))
+
+    assert left == [[str(second) for second in range(1, end)] for end in range(2, 11)]
+
+
+def test_pause_and_lift_reach_those_that_wait() -> None:
+    """
+    A pause refuses all who wait; lifting a Retry-After serves all whom it held back.
+    """
+    crowd = Crowd(max_wait=60.0, retry={"attempts": 1})
+
+    class Busy:
+        status_code = 429
+        headers: ClassVar = {"Retry-After": "30"}
+
+    gov = crowd.gov
+    gov.call("s", Busy)
+    crowd.wait("one")
+    crowd.wait("two")
+    assert crowd.order == []
+    gov.lift_ban("s")
+
+    assert crowd.order == ["one", "two"]
+    assert gov.status()["s"]["retry_after_s"] == 0

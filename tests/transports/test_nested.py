@@ -1,0 +1,88 @@
+"""
+An SDK's own retries are noticed, and only they.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+
+import httpx2
+import openai
+import pytest
+
+from egressor import Governor
+from egressor.testing import FakeClock
+from egressor.transports import NestedRetryWarning
+from egressor.transports.httpx import Transport
+from tests.transports.upstream import Upstream, answer
+
+
+def ask(gov: Governor, url: str, *, times: int, max_retries: int) -> list[str]:
+    """
+    Ask by an SDK, so many times, and return the warnings.
+    """
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        httpx2.Client(transport=Transport(gov, "llm")) as client,
+        openai.OpenAI(base_url=url, api_key="k", http_client=client, max_retries=max_retries) as sdk,
+    ):
+        warnings.simplefilter("always")
+        for _ in range(times):
+            with pytest.raises(openai.InternalServerError):
+                sdk.models.list()
+    return [str(each.message) for each in caught if each.category is NestedRetryWarning]
+
+
+@pytest.mark.parametrize(("max_retries", "warned"), [(0, 0), (1, 1)])
+def test_retries_inside_are_warned_of_once(upstream: Upstream, max_retries: int, warned: int) -> None:
+    """
+    However often an SDK retries on one governor, one warning says what to set; with ``max_retries=0`` none does.
+    """
+    gov = Governor({"llm": {"retry": {"attempts": 2}, "breaker": {"enabled": False}}}, clock=FakeClock())
+    # The SDK's own back-off is real time; it obeys this header.
+    upstream.script("/models", answer(500, headers={"retry-after-ms": "1"}))
+    found = ask(gov, upstream.url, times=2, max_retries=max_retries)
+
+    assert len(found) == warned
+    assert all("max_retries=0" in text for text in found)
+    assert len(upstream.received) == 2 * 2 * (1 + max_retries)
+
+
+@pytest.mark.parametrize(("count", "warned"), [("0", 0), ("1", 1), ("17", 1), ("", 0), ("x", 0), ("-1", 0)])
+def test_only_a_number_above_0_proves_it(upstream: Upstream, count: str, warned: int) -> None:
+    """
+    An SDK sends 0 also where it never retries.
+    """
+    gov = Governor({"llm": {}})
+    url = upstream.script("/a", answer())
+    with warnings.catch_warnings(record=True) as caught, httpx2.Client(transport=Transport(gov, "llm")) as client:
+        warnings.simplefilter("always")
+        client.get(url, headers={"X-Stainless-Retry-Count": count})
+
+    assert len(caught) == warned
+
+
+def test_a_warning_that_is_an_error_leaks_nothing(upstream: Upstream) -> None:
+    """
+    It is raised before anything is admitted.
+    """
+    gov = Governor({"llm": {}})
+    with warnings.catch_warnings(), httpx2.Client(transport=Transport(gov, "llm")) as client:
+        warnings.simplefilter("error")
+        with pytest.raises(NestedRetryWarning):
+            client.get(upstream.script("/a", answer()), headers={"x-stainless-retry-count": "1"})
+
+    state = gov.status()["llm"]
+    assert (state["admitted"], state["in_flight"]) == (0, 0)
+
+
+def test_no_library_is_imported_before_it_is_asked() -> None:
+    """
+    Neither ``import egressor`` nor the transports' module loads httpx2 or httpx.
+    """
+    code = "import sys, egressor, egressor.transports.httpx; print({'httpx', 'httpx2', 'h11'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"
