@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from egressor._core.model import Outcome
+from egressor._core.model import ErrorCategory, ErrorSeverity, Outcome, Verdict
 from egressor._core.steps import Discard, Done, Fall, Park, Send, Sleep, Step, Stream
 
 from .job import INSTANT
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from .job import Job
 
 __all__ = ["Run"]
+
+
+_HURRIED = Verdict(
+    category=ErrorCategory.TIMEOUT,
+    severity=ErrorSeverity.MEDIUM,
+    scope="call",
+    fingerprint="deadline",
+    why="the caller's own deadline came before the attempt's timeout",
+    may_have_run=True,
+)
 
 
 class Run:
@@ -93,14 +103,16 @@ class Run:
         job = self._job
         job.nest.hold(step.lease.ask)
         seconds = job.seconds(step.until)
+        bound = asyncio.timeout(seconds)
         try:
             sent = job.wish.send(step.lease, seconds)
             if type(sent) is Outcome:
                 return sent  # A block: there is nothing to await, and no time to bound.
-            async with asyncio.timeout(seconds):
+            async with bound:
                 value = await sent
         except BaseException as error:  # noqa: BLE001 - an outcome is a value
-            return Outcome(error=error)
+            is_callers = bound.expired() and seconds * 1_000_000 < job.timeout
+            return Outcome(error=error, verdict=_HURRIED if is_callers else None)
         return value if type(value) is Outcome else Outcome(value)
 
     async def _fall(self) -> Outcome:

@@ -5,7 +5,7 @@ const STATES = {
   forced_open: [0, "✖", "open (forced)", "bad"],
   banned: [1, "⛔", "banned", "bad"],
   open: [2, "✖", "open", "bad"],
-  paused: [3, "⏸", "paused", "wait"],
+  paused: [3, "‖", "paused", "wait"],
   half_open: [4, "◐", "half-open", "wait"],
   disabled: [6, "○", "breaker off", "soft"],
   closed: [7, "✔", "ok", "good"],

@@ -115,6 +115,9 @@ class Compiled:
         """
         if not self._units.issuperset(cost):
             self._check_units(cost)
+        return self._ask(scope, cost, level, limited=limited)
+
+    def _ask(self, scope: Mapping[str, str], cost: Mapping[str, int], level: int, *, limited: bool) -> Ask:
         entries: list[Entry] = []
         if limited:
             entries += [_entry(part, "", cost) for part in self.service_cells]
@@ -141,7 +144,8 @@ class Compiled:
         """
         Return *ask*, which was made from another policy, as this one has it.
         """
-        return self.ask(scope=ask.scope, cost=ask.cost, level=ask.level, limited=ask.limited)
+        # Its units were checked when it was made: a call that waits is not refused for a name that has changed since.
+        return self._ask(ask.scope, ask.cost, ask.level, limited=ask.limited)
 
     def adopt(self, old: Compiled, now: int, skew: int) -> None:
         """

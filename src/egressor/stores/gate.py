@@ -149,11 +149,11 @@ class Gate:
         with self._lock:
             self._collect()
             now = self._now()
+            self._room.promote(now)
+            decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
             # Where somebody listens to the steps, no call takes the straight path, which does the same.
             if now >= self._banks_at:
                 self._turn_banks(now)
-            self._room.promote(now)
-            decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
             return self._denied(ask, decision, until, now) if isinstance(decision, Short) else decision
 
     def park(self, ask: Ask, until: int, parked: Parked) -> Lease | Denied | None:
@@ -165,6 +165,8 @@ class Gate:
             now = self._now()
             self._room.promote(now)
             decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
+            if now >= self._banks_at:
+                self._turn_banks(now)
             if not isinstance(decision, Short):
                 return decision
             full = self.compiled.queue_size
@@ -256,9 +258,9 @@ class Gate:
         with self._lock:
             self._collect()
             now = self._now()
+            self._room.serve_due(now)
             if now >= self._banks_at:
                 self._turn_banks(now)
-            self._room.serve_due(now)
             self._recalm()
 
     # --- operators ---------------------------------------------------------------------------------------------------
@@ -350,7 +352,7 @@ class Gate:
                     {
                         "name": part.name,
                         "unit": part.unit,
-                        "limit": part.limit.amount,
+                        "limit": part.limit.most,
                         "left": part.limit.left(part.cells[""], now, skew),
                     }
                     for part in self.compiled.service_cells
@@ -524,11 +526,14 @@ class Gate:
         return self._clock.wall() - now if self.compiled.has_fixed else 0
 
     def _turn_banks(self, now: int) -> None:
-        gone = [bank.turn(now) for bank in self.compiled.banks]
-        self._banks_at = min(bank.turn_at for bank in self.compiled.banks)
-        if any(len(bank) for bank in self.compiled.banks):
+        banks = self.compiled.banks
+        for bank in banks:
+            bank.turn(now)
+        # While nothing is kept, nobody need look; the first key that is kept asks for it.
+        self._banks_at = 0
+        if any(banks):
+            self._banks_at = min(bank.turn_at for bank in banks)
             self._keeper.arm(self, self._banks_at)
-        del gone
 
 
 def _after_fork() -> None:

@@ -21,7 +21,7 @@ from .cast import AGE_AFTER, ATTEMPTS, CAST, CONSECUTIVE, OPEN_FOR, PRIORITIES, 
 if TYPE_CHECKING:
     from .journal import Arrival, Notes
 
-__all__ = ["GRACE", "Finding", "Reply", "allowed", "first_waits", "judge"]
+__all__ = ["GRACE", "Finding", "Reply", "allowed", "bans", "first_waits", "judge"]
 
 GRACE = 0.25
 """
@@ -29,6 +29,7 @@ Seconds for which requests may still arrive that were sent before an answer was 
 """
 
 _NANO = 1_000_000_000
+# On a machine that is busy, one request may overtake another between the gate and the service.
 _SHARE = 0.002
 _FEWEST = 20
 _MARGIN = _NANO // 20
@@ -106,6 +107,18 @@ def allowed(service: Service, arrivals: Sequence[Arrival]) -> int:
     return int(span * service.amount / service.period) + service.burst + 1
 
 
+def bans(arrivals: Iterable[Arrival]) -> int:
+    """
+    Count the bans among *arrivals*: what was on its way when one began belongs to it.
+    """
+    number = until = 0
+    for each in arrivals:
+        if each.status == 418:
+            number += each.at_ns >= until
+            until = each.done_ns + each.retry_after * _NANO
+    return number
+
+
 def first_waits(arrivals: Iterable[Arrival]) -> dict[str, list[float]]:
     """
     Return, by priority, the seconds from the start of each call to its first arrival.
@@ -171,7 +184,9 @@ def _priorities(notes: Notes) -> Finding:
     detail = f"{wrong} of {pairs} pairs the wrong way; " + ", ".join(
         f"{name} {mean * 1000:.0f}" for name, mean in means.items()
     )
-    return Finding("P2", "a higher priority goes first", wrong == 0 if pairs >= _FEWEST else None, f"{detail} ms")
+    return Finding(
+        "P2", "a higher priority goes first", wrong <= _SHARE * pairs if pairs >= _FEWEST else None, f"{detail} ms"
+    )
 
 
 def _level(arrival: Arrival, now: int) -> int:

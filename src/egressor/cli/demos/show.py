@@ -87,7 +87,8 @@ async def perform(*, seconds: float | None, port: int, stage: Stage) -> Outcome:
         async with _upstreams(journal) as (process, urls):
             gov = Governor(services=services(urls))
             play = _Play(gov, process, seconds=seconds, stage=stage)
-            await serve(gov, host="127.0.0.1", port=port, ready=play.ready, until=play.run)
+            with _interrupts(play.interrupt):
+                await serve(gov, host="127.0.0.1", port=port, ready=play.ready, until=play.run)
         # The journal is complete only now that its writer has ended.
         notes = read(journal)
         findings = judge(notes, play.replies, play.status)
@@ -166,25 +167,27 @@ class _Play:
         """
         workload = Workload(self.url)
         self.replies = workload.replies
-        with _interrupts(self._interrupt):
-            running = asyncio.create_task(workload.run())
-            others = [asyncio.create_task(self._follow_script())]
-            if self._stage.is_live:
-                others.append(asyncio.create_task(self._keep_showing()))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None if self._seconds is None else self._seconds - _END):
-                    await self._stop.wait()
-            workload.stop()
-            await running
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-            # What was relayed last is settled just after the client has read its end.
-            await asyncio.sleep(_REST)
-            self.status = await workload.status()
-            self._clear()
+        running = asyncio.create_task(workload.run())
+        others = [asyncio.create_task(self._follow_script())]
+        if self._stage.is_live:
+            others.append(asyncio.create_task(self._keep_showing()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if self._seconds is None else self._seconds - _END):
+                await self._stop.wait()
+        workload.stop()
+        await running
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        # What was relayed last is settled just after the client has read its end.
+        await asyncio.sleep(_REST)
+        self.status = await workload.status()
+        self._clear()
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
+        """
+        End the run now, politely.
+        """
         self.was_stopped = True
         self._stop.set()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from egressor.cli.text import columns
 
 from .cast import CAST, PRIORITIES
-from .judge import Finding, Reply, allowed, first_waits
+from .judge import Finding, Reply, allowed, bans, first_waits
 
 if TYPE_CHECKING:
     from .journal import Notes
@@ -25,6 +25,9 @@ Colours a text: ``paint("PASS", "green")``.
 
 _WORDS = {True: ("PASS", "green"), False: ("FAIL", "red"), None: ("----", "yellow")}
 _HEAD = ("service", "allowed", "used", "sent", "ok", "429", "418", "5xx", "other", "refused", "breaker", "bans")
+_LEGEND = """\
+allowed, used: in the service's own unit, which is weight at binance
+other: challenged or cut off; breaker: opened/closed"""
 _SECOND = len("  0 s")
 _CALM = ("closed", "disabled")
 
@@ -77,7 +80,7 @@ def _service(
         "refused": dict(Counter(each.reason for each in replies if each.service == name and each.reason)),
         "waits": {level: _stats(waits) for level, waits in first_waits(arrivals).items()},
         "breaker": {"opened": status.get("breaker", {}).get("openings_total", 0), "closed": closings},
-        "bans": status.get("bans_total", 0),
+        "bans": bans(arrivals),
     }
 
 
@@ -93,7 +96,7 @@ def show(summary: Mapping[str, Any], *, paint: Paint) -> str:
     services = summary["services"]
     parts = [
         columns([_HEAD, *(_row(name, each) for name, each in services.items())], right=frozenset(range(1, len(_HEAD)))),
-        "allowed and used: in the service's own unit, which is weight at binance\nbreaker: opened/closed",
+        _LEGEND,
         _refused(services),
         columns(_waits(services, summary["waits"]), right=frozenset(range(1, len(PRIORITIES) + 1))),
         "\n".join(_promise(each, paint) for each in summary["promises"]),
@@ -136,15 +139,16 @@ def line(status: Mapping[str, Mapping[str, Any]], *, second: int, width: int, pa
     Return one line about all services: their states, and how many calls were served, refused and wait.
 
     The fullest form that has at most *width* columns is taken: with all states; with those that are not ``closed``;
-    with the calls served only.
+    with the calls served only; without any counts.
     """
-    for words, counts in (("all", 3), ("odd", 3), ("odd", 1)):
+    cells: list[tuple[str, str, str]] = []
+    for words, counts in (("all", 3), ("odd", 3), ("odd", 1), ("odd", 0)):
         cells = [_cell(name, each, words=words, counts=counts) for name, each in status.items()]
-        if sum(len(f"  {name}{word} {numbers}") for name, word, numbers in cells) + _SECOND <= width:
+        if sum(len(f"  {name}{word}{numbers}") for name, word, numbers in cells) + _SECOND <= width:
             break
     colours = ("green" if each["state"] in _CALM else "red" for each in status.values())
     painted = [
-        f"  {name}{paint(word, colour) if word else ''} {numbers}"
+        f"  {name}{paint(word, colour) if word else ''}{numbers}"
         for (name, word, numbers), colour in zip(cells, colours, strict=True)
     ]
     return f"{second:3d} s" + "".join(painted)
@@ -153,4 +157,4 @@ def line(status: Mapping[str, Mapping[str, Any]], *, second: int, width: int, pa
 def _cell(name: str, each: Mapping[str, Any], *, words: str, counts: int) -> tuple[str, str, str]:
     numbers = [each["succeeded"], sum(each["denied"].values()), sum(each["waiting"].values())]
     word = "" if words == "odd" and each["state"] in _CALM else f" {each['state']}"
-    return name, word, "/".join(map(str, numbers[:counts]))
+    return name, word, " " * bool(counts) + "/".join(map(str, numbers[:counts]))

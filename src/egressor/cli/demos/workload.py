@@ -24,6 +24,8 @@ _Request = tuple[str, str, str, object, dict[str, str]]
 _SHARES = (1, 2, 3, 4)
 _USERS = ("ada", "grace", "edsger", "barbara")
 _PATIENCE = 15.0
+_FIRST = 3
+_BREATH = 0.6
 _PROBLEM = "application/problem+json"
 
 
@@ -59,6 +61,11 @@ class Workload:
             ClientSession(connector=TCPConnector(limit=0), timeout=timeout) as session,
             asyncio.TaskGroup() as calls,
         ):
+            # The first requests open the connections, and so take longer than all that follow.
+            await asyncio.gather(
+                *(self._call(session, name, f"{name}-first-{index}", "low") for name in CAST for index in range(_FIRST))
+            )
+            await asyncio.sleep(_BREATH)
             for name in CAST:
                 calls.create_task(self._keep_calling(session, calls, name))
 
