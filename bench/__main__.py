@@ -20,10 +20,10 @@ _ROUNDS = 15
 _PAGE = """\
 # Benchmarks
 
-`make bench` measures Egressor beside its peers, in one run on one machine, and `.venv/bin/python -m bench --write` writes
-this page.
-Rounds are interleaved, and each figure is the median of its rounds: compare the ratios, since absolute figures drift
-from machine to machine.
+`make bench` measures Egressor beside its peers, in one run on one machine.
+`.venv/bin/python -m bench --write` does the same and writes this page.
+Rounds are interleaved, and each figure is the median of its rounds.
+Compare the ratios: absolute figures drift from machine to machine.
 Each peer is in its best honest configuration: in memory, with the algorithm that does the job for the least.
 
 """

@@ -75,4 +75,3 @@ def overtakings(grants: Sequence[Grant]) -> int:
             heappop(waiting)
         wrong += bool(waiting) and waiting[0][:2] < (grant.rank, grant.came)
     return wrong
-

@@ -22,7 +22,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Subject", "Table", "coroutine", "fresh", "function", "interleave", "machine", "peak_bytes", "resident_bytes"]
+__all__ = [
+    "Subject",
+    "Table",
+    "coroutine",
+    "fresh",
+    "function",
+    "interleave",
+    "machine",
+    "peak_bytes",
+    "resident_bytes",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = (

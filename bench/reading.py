@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 
-
 from bench.measure import ROOT, Subject, Table, interleave
 from egressor import CircuitOpen, Governor, classify
 
@@ -58,7 +57,9 @@ def _cases() -> dict[str, Callable[[], object]]:
     quota = StatusError(Response(429, _QUOTA, **_JSON))
     down = Response(503, _PAGE, content_type="text/html")
     missing = Response(404, b'{"detail": "no such thing"}', **_JSON)
-    binance = Response(400, b'{"code": -1021, "msg": "Timestamp for this request is outside of the recvWindow."}', **_JSON)
+    binance = Response(
+        400, b'{"code": -1021, "msg": "Timestamp for this request is outside of the recvWindow."}', **_JSON
+    )
     timeout, refused, value = TimeoutError("timed out"), ConnectionRefusedError(111, "refused"), ValueError("bad price")
     return {
         "429 with Retry-After, raised": lambda: classify(limited),
@@ -142,7 +143,11 @@ def _calls(operation: Callable[[], object]) -> Callable[[int], float]:
 
 
 def _imports() -> Table:
-    programs = {"bare interpreter": "pass", "`import asyncio`": "import asyncio", "`import egressor`": "import egressor"}
+    programs = {
+        "bare interpreter": "pass",
+        "`import asyncio`": "import asyncio",
+        "`import egressor`": "import egressor",
+    }
     times: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(_STARTS):
         for name, program in programs.items():
@@ -150,7 +155,8 @@ def _imports() -> Table:
             subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
             times[name].append((time.perf_counter() - started) * 1_000)
     bare = statistics.median(times["bare interpreter"])
-    rows = [[name, f"{statistics.median(each):.1f}", f"{statistics.median(each) - bare:.1f}"] for name, each in times.items()]
+    rows = [
+        [name, f"{statistics.median(each):.1f}", f"{statistics.median(each) - bare:.1f}"]
+        for name, each in times.items()
+    ]
     return Table(f"H. Importing, median of {_STARTS} starts", ["", "ms, wall clock", "ms over the bare one"], rows)
-
-

@@ -67,7 +67,12 @@ def test_a_refusal_says_who_what_and_when() -> None:
     """
     error = WaitTooLong("20/minute is used up", service="reddit", key="20/minute", retry_after=2.5)
 
-    assert (str(error), error.service, error.key, error.retry_after) == ("20/minute is used up", "reddit", "20/minute", 2.5)
+    assert (str(error), error.service, error.key, error.retry_after) == (
+        "20/minute is used up",
+        "reddit",
+        "20/minute",
+        2.5,
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,9 +95,15 @@ def test_a_configuration_error_says_where(given: dict[str, object], text: str) -
     assert (str(error), error.message) == (text, "wrong")
 
 
-@pytest.mark.parametrize("error", [ConfigError("a", file="f", line=3, key="k", nearest="n"), *(
-    getattr(errors, name)("m", service="s", key="k", retry_after=1.5) for name in REASONS
-), PartialResponse("p", received=7)], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError("a", file="f", line=3, key="k", nearest="n"),
+        *(getattr(errors, name)("m", service="s", key="k", retry_after=1.5) for name in REASONS),
+        PartialResponse("p", received=7),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 def test_an_error_survives_a_process_boundary(error: EgressorError) -> None:
     """
     Pools and task queues pickle what a worker raises.

@@ -58,7 +58,9 @@ def left(entries: list[Entry], now: int) -> list[int]:
 
 
 @given(st.lists(limits, min_size=1, max_size=4), pasts)
-def test_all_cells_give_or_none_does(kinds: list[Gcra | Sliding | Fixed | Concurrency], past: list[tuple[int, int]]) -> None:
+def test_all_cells_give_or_none_does(
+    kinds: list[Gcra | Sliding | Fixed | Concurrency], past: list[tuple[int, int]]
+) -> None:
     """
     After each decision either all entries are taken, or every cell says the same as before, now and later.
     """

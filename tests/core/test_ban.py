@@ -47,9 +47,7 @@ def test_a_suspension_is_half_open(now: int, wait: int) -> None:
     assert check(banned(), now) == wait
 
 
-@pytest.mark.parametrize(
-    ("told", "lasts"), [(None, 100), (7, 7), (99, 99), (50_000, 50_000), (0, 0)], ids=str
-)
+@pytest.mark.parametrize(("told", "lasts"), [(None, 100), (7, 7), (99, 99), (50_000, 50_000), (0, 0)], ids=str)
 def test_the_server_s_word_comes_before_ours(told: int | None, lasts: int) -> None:
     """
     What the server names is neither lengthened to our first suspension nor capped by our longest.

@@ -43,7 +43,9 @@ def used(limit: Rate | Concurrency, history: list[tuple[int, int]]) -> tuple[int
 
 
 @given(gcras, histories)
-def test_a_bucket_never_gives_more_than_amount_and_burst_in_any_period(limit: Gcra, history: list[tuple[int, int]]) -> None:
+def test_a_bucket_never_gives_more_than_amount_and_burst_in_any_period(
+    limit: Gcra, history: list[tuple[int, int]]
+) -> None:
     """
     No window of one period holds more than the amount plus the burst.
     """
@@ -214,7 +216,9 @@ def test_a_cell_untouched_for_its_horizon_says_the_same_as_none(
     assert limit.wait(cell, later, 3 * units) == limit.wait(0, later, 3 * units)
 
 
-@pytest.mark.parametrize(("amount", "bits"), [(1, 40 + 66 * 2), (20, 40 + 66 * 6), (200_000, 40 + 66 * 19), (10**12, 40 + 66 * 41)])
+@pytest.mark.parametrize(
+    ("amount", "bits"), [(1, 40 + 66 * 2), (20, 40 + 66 * 6), (200_000, 40 + 66 * 19), (10**12, 40 + 66 * 41)]
+)
 def test_a_sliding_cell_has_a_bounded_size(amount: int, bits: int) -> None:
     """
     However much is asked and charged, in whatever order, the integer stays within its 65 counts, total and number.
@@ -254,13 +258,17 @@ def test_what_was_just_taken_can_be_given_back_as_if_it_had_never_been(
     back = limit.refund(after, now, units, now)
 
     assert limit.left(back, now) == limit.left(cell, now)
-    assert [limit.wait(back, now, more) for more in range(1, 30)] == [limit.wait(cell, now, more) for more in range(1, 30)]
+    assert [limit.wait(back, now, more) for more in range(1, 30)] == [
+        limit.wait(cell, now, more) for more in range(1, 30)
+    ]
 
 
 @given(
     rates,
     st.lists(
-        st.tuples(st.one_of(st.just(0), st.integers(0, 300)), st.integers(1, 4), st.sampled_from(["take", "cancel", "oldest"])),
+        st.tuples(
+            st.one_of(st.just(0), st.integers(0, 300)), st.integers(1, 4), st.sampled_from(["take", "cancel", "oldest"])
+        ),
         min_size=1,
         max_size=50,
     ),
@@ -324,7 +332,9 @@ def test_time_that_steps_back_only_lengthens_waits(
     earlier = now - back
     units = min(units, limit.most)
 
-    assert earlier + limit.wait(cell, earlier, units) >= now + limit.wait(cell, now, units) or not limit.wait(cell, now, units)
+    assert earlier + limit.wait(cell, earlier, units) >= now + limit.wait(cell, now, units) or not limit.wait(
+        cell, now, units
+    )
     assert limit.left(cell, earlier) <= limit.left(cell, now)
     assert limit.left(limit.charge(cell, earlier, charged), now) <= limit.left(cell, now)
     assert limit.wait(limit.charge(cell, earlier, charged), now, units) >= limit.wait(cell, now, units)

@@ -127,7 +127,7 @@ def test_giving_back_late_gives_back_less() -> None:
 
 def test_gcra_of_five() -> None:
     """
-    throttled ``TestRateLimit``: seconds, units, limited, remaining, reset_after, retry_after (-1: never or not needed).
+    Throttled ``TestRateLimit``: seconds, units, limited, remaining, reset_after, retry_after (-1: never or not needed).
     """
     table = [
         (0, 6, True, 5, 0, -1), (0, 1, False, 4, 1, -1), (0, 1, False, 3, 2, -1), (0, 1, False, 2, 3, -1),

@@ -29,7 +29,7 @@ def test_severities_are_ordered_from_low_to_critical() -> None:
 
 
 @pytest.mark.parametrize("kind", [ServiceType, ErrorCategory])
-def test_values_are_the_names_in_lower_case(kind: type[ServiceType] | type[ErrorCategory]) -> None:
+def test_values_are_the_names_in_lower_case(kind: type[ServiceType | ErrorCategory]) -> None:
     """
     What stands in a file or a metric is what the member is called.
     """

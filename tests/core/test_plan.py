@@ -10,7 +10,7 @@ import pytest
 
 from egressor._core.admission import Ask, Denied, Lease, Settled, Why
 from egressor._core.model import ErrorCategory, Outcome, Verdict
-from egressor._core.plan import Call, plan
+from egressor._core.plan import Call, Plan, plan
 from egressor._core.retry import AttemptTree, RetrySpec
 from egressor._core.steps import (
     MISS,
@@ -88,7 +88,15 @@ PARK = Park(ASK, WAIT_UNTIL)
 SEND = Send(1, LEASE, None)
 DONE = Done(outcome=VALUE, verdict=GOOD, attempts=1)
 GAVE_UP = Done(outcome=FAILED, verdict=DOWN, attempts=1)
-TWICE: list[Step] = [ADMIT, SEND, settle(DOWN, wants_retry=True), Sleep(NOW + 10), ADMIT, Discard(FAILED), Send(2, AGAIN, None)]
+TWICE: list[Step] = [
+    ADMIT,
+    SEND,
+    settle(DOWN, wants_retry=True),
+    Sleep(NOW + 10),
+    ADMIT,
+    Discard(FAILED),
+    Send(2, AGAIN, None),
+]
 TO_SECOND = [LEASE, FAILED, MAY, None, AGAIN, None]
 
 STORIES: dict[str, tuple[dict[str, Any], list[Any], list[Step], Done]] = {
@@ -205,7 +213,9 @@ STORIES: dict[str, tuple[dict[str, Any], list[Any], list[Step], Done]] = {
         [ADMIT, SEND, settle(LATER, wants_retry=True), Sleep(NOW + 300), ADMIT],
         Done(outcome=Outcome(verdict=LATER), denied=OPEN, verdict=LATER, attempts=1),
     ),
-    "not retryable": ({}, [LEASE, WRONG, MAY], [ADMIT, SEND, settle(BAD)], Done(outcome=WRONG, verdict=BAD, attempts=1)),
+    "not retryable": (
+        {}, [LEASE, WRONG, MAY], [ADMIT, SEND, settle(BAD)], Done(outcome=WRONG, verdict=BAD, attempts=1),
+    ),
     "one attempt is all": ({"attempts": 1}, [LEASE, FAILED, MAY], [ADMIT, SEND, settle(DOWN)], GAVE_UP),
     "what may have run is not sent again": (
         {"is_idempotent": False},
@@ -288,7 +298,10 @@ def shape(steps: list[Step]) -> list[tuple[Any, ...]]:
     Return *steps* as comparable values.
     """
     return [
-        (type(step), *(told(part) if isinstance(part, Done) else part for part in map(step.__getattribute__, step.__slots__)))
+        (
+            type(step),
+            *(told(part) if isinstance(part, Done) else part for part in map(step.__getattribute__, step.__slots__)),
+        )
         for step in steps
     ]
 
@@ -380,13 +393,20 @@ class Interruption(BaseException):
     """
 
 
+def run_out(running: Plan, error: BaseException, after: list[Step]) -> None:
+    """
+    Throw *error* in, and perform in *after* what the plan still wants done.
+    """
+    after.append(running.throw(error))
+    while True:
+        after.append(running.send((None, NOW)))
+
+
 LONGEST = ("money is held for all attempts, and charged after the last", "a limit is waited for",
            "a failure takes the fallback", "a body that streams holds the lease to its end")  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("story", "at"), [(story, at) for story in LONGEST for at in range(len(STORIES[story][1]))]
-)
+@pytest.mark.parametrize(("story", "at"), [(story, at) for story in LONGEST for at in range(len(STORIES[story][1]))])
 def test_an_interruption_at_any_step_settles_what_was_taken(story: str, at: int) -> None:
     """
     Thrown in at any step, it comes out, after each hold is charged and the lease of a discarded attempt is settled.
@@ -401,9 +421,7 @@ def test_an_interruption_at_any_step_settles_what_was_taken(story: str, at: int)
 
     after: list[Step] = []
     with pytest.raises(Interruption) as caught:
-        after.append(running.throw(error))
-        while True:
-            after.append(running.send((None, NOW)))
+        run_out(running, error, after)
 
     held = any(isinstance(step, Hold) for step in steps[:at])
     charged = any(isinstance(step, Charge) for step in steps[: at + 1])

@@ -73,7 +73,13 @@ class QueueMachine(RuleBasedStateMachine):
         standing = [each for each in self.naive if each.line == name]
         return sorted(standing, key=lambda each: (-each.level_at(self.promoted), each.deadline, each.seq))
 
-    @rule(target=waiters, level=st.integers(0, TOP), left=st.integers(0, 40), line=st.sampled_from(LINES), units=st.integers(0, 3))
+    @rule(
+        target=waiters,
+        level=st.integers(0, TOP),
+        left=st.integers(0, 40),
+        line=st.sampled_from(LINES),
+        units=st.integers(0, 3),
+    )
     def join(self, level: int, left: int, line: tuple[str, str], units: int) -> Waiter[int]:
         """
         Somebody comes.

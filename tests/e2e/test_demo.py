@@ -188,13 +188,25 @@ def test_probes_are_counted_while_the_breaker_is_open(probes: list[float], held:
     assert finding("P5", arrivals, outages=OUTAGE) == held
 
 
-def test_success_in_an_outage_keeps_the_breaker_closed() -> None:
+def test_success_among_failures_keeps_the_breaker_closed() -> None:
     """
-    The failures that open a breaker are counted from the last success on.
+    Only failures in a row open a breaker: then nothing is known about probes.
     """
-    late = [arrival(at=1.03, done_ns=int(101.9 * NANO)), *(arrival(at=at, status=503) for at in (1.5, 1.6, 1.7))]
+    mixed = [
+        arrival(at=at, status=503 if index % 3 else 200) for index, at in enumerate((1.0, 1.1, 1.2, 1.9, 2.0, 2.1))
+    ]
 
-    assert finding("P5", [*DOWN, *late], outages=OUTAGE) is None
+    assert finding("P5", mixed, outages=OUTAGE) is None
+
+
+def test_late_success_does_not_hide_the_probes() -> None:
+    """
+    An answer that comes after the failures which opened the breaker has not closed it: two probes at once are seen.
+    """
+    late = arrival(at=0.9, done_ns=int(101.2 * NANO))
+    probes = [arrival(at=at, status=503) for at in (1.8, 1.81)]
+
+    assert finding("P5", [late, *DOWN, *probes], outages=OUTAGE) is False
 
 
 @pytest.mark.parametrize(("attempts", "held"), [(1, None), (ATTEMPTS["openai"], True), (ATTEMPTS["openai"] + 1, False)])
@@ -348,6 +360,22 @@ def test_line_is_painted_by_state() -> None:
     text = summary.line(_status(), second=7, width=200, paint=lambda text, colour: f"<{colour}{text}>")
 
     assert text.startswith("  7 s  openai<green closed> 1234/567/89  binance<green closed>")
+
+
+def test_summary_fits_80_columns() -> None:
+    """
+    Also four-figure counts and a long list of figures stay inside of 80 columns, with or without colours.
+    """
+    arrivals = [arrival(name, index / 99, call=f"{name}{index}") for index in range(1200) for name in CAST]
+    replies = [Reply(service=name, priority="low", status=429, reason="wait_too_long") for name in CAST]
+    findings = [
+        Finding("P2", "a higher priority goes first", held, "1234 of 5678 pairs, " * 9) for held in (True, None)
+    ]
+    figures = summary.summarise(Notes(arrivals), replies, {}, closings={}, findings=findings)
+    text = summary.show(figures, paint=lambda text, _: text)
+
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("wait_too_long 1") == len(CAST)
 
 
 def test_too_short_a_run_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

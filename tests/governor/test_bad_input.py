@@ -124,7 +124,10 @@ def test_a_cost_above_the_burst_says_that_it_never_fits(gov: Governor) -> None:
     [
         ({"deadline": math.nan}, "deadline: a deadline must be a finite number of seconds, at most 34560000, not nan"),
         ({"deadline": math.inf}, "deadline: a deadline must be a finite number of seconds, at most 34560000, not inf"),
-        ({"deadline": 10**400}, f"deadline: a deadline must be a finite number of seconds, at most 34560000, not 1{'0' * 39}…"),
+        (
+            {"deadline": 10**400},
+            f"deadline: a deadline must be a finite number of seconds, at most 34560000, not 1{'0' * 39}…",
+        ),
         ({"deadline": True}, "deadline: a deadline must be a number of seconds, not True"),
         ({"deadline": "5"}, "deadline: a deadline must be a number of seconds, not '5'"),
         ({"priority": "hgih"}, "priority: unknown priority 'hgih': low, medium, high, critical (did you mean 'high'?)"),

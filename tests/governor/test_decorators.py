@@ -213,11 +213,17 @@ def test_methods_of_all_kinds(gov: Governor) -> None:
     ("target", "message"),
     [
         (Owner, "throttled: a class can't be throttled: decorate a function that makes Owner"),
-        (property(lambda self: 1), "throttled: a property can't be throttled: decorate the function, then make it a property"),
+        (
+            property(lambda self: 1),
+            "throttled: a property can't be throttled: decorate the function, then make it a property",
+        ),
         (5, "throttled: only what can be called can be throttled, not 5"),
         (None, "throttled: only what can be called can be throttled, not None"),
         ("text", "throttled: only what can be called can be throttled, not 'text'"),
-        (classmethod(property(lambda cls: 1)), "throttled: a property can't be throttled: decorate the function, then make it a property"),  # type: ignore[arg-type]
+        (
+            classmethod(property(lambda cls: 1)),
+            "throttled: a property can't be throttled: decorate the function, then make it a property",
+        ),  # type: ignore[arg-type]
     ],
 )
 def test_what_cannot_work_is_refused_at_once(gov: Governor, target: Any, message: str) -> None:

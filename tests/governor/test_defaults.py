@@ -51,7 +51,9 @@ def test_a_file_named_by_the_environment_is_read(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    "source", [{"s": {}}, {"s": Policy()}, egressor.Config(services={"s": Policy()})], ids=["tables", "policies", "config"]
+    "source",
+    [{"s": {}}, {"s": Policy()}, egressor.Config(services={"s": Policy()})],
+    ids=["tables", "policies", "config"],
 )
 def test_configure_takes_what_a_governor_takes(source: Any) -> None:
     """

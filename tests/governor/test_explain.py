@@ -51,7 +51,7 @@ def test_everything_that_is_set_is_explained(words: str) -> None:
         ({}, "5. limits, all or nothing: none"),
         ({"breaker": {"enabled": False}}, "3. breaker: none"),
         ({"retry": {"attempts": 1}}, "9. retry: none"),
-        ({"breaker": {"consecutive": 0, "failure_rate": 0.5}}, "failure_rate 0.5 over 60 s"),
+        ({"breaker": {"consecutive": 0, "failure_rate": 0.5}}, "50% failures in 60 s"),
     ],
 )
 def test_what_is_not_set_is_said_not_to_be(policy: dict[str, Any], words: str) -> None:

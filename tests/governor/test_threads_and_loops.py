@@ -87,8 +87,9 @@ def test_sixteen_threads_and_four_loops_keep_one_limit_and_use_it(
 
         asyncio.run(main())
 
-    began = time.monotonic_ns()
-    run_all([*(threading.Thread(target=blocking) for _ in range(16)), *(threading.Thread(target=looping) for _ in range(4))])
+    run_all(
+        [*(threading.Thread(target=blocking) for _ in range(16)), *(threading.Thread(target=looping) for _ in range(4))]
+    )
 
     status = gov.status()["s"]
     # Between admission and stamp the threads switch: allow each end of the window a hundredth of it.
@@ -96,7 +97,7 @@ def test_sixteen_threads_and_four_loops_keep_one_limit_and_use_it(
     assert (status["in_flight"], sum(status["waiting"].values()), status["limits"][-1]["left"]) == (0, 0, 20)
     assert status["admitted"] == len(sent_at)
     whole = int(lasts) if "fixed" in limit else lasts
-    assert len(sent_at) >= 0.97 * rate * whole - (0 if "fixed" in limit else rate * 0.0), (len(sent_at), began)
+    assert len(sent_at) >= 0.97 * rate * whole
 
 
 def test_places_are_never_more_than_there_are(switching: None) -> None:
@@ -188,6 +189,33 @@ def test_a_loop_that_was_closed_with_a_waiter_holds_nobody_up() -> None:
     assert served == ["behind"]
     assert gov.status()["s"]["in_flight"] == 0
     lost.get_coro().close()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("way", ["straight", "plan", "block"])
+def test_a_call_that_outlived_its_loop_gives_its_place_back_when_it_is_collected(way: str) -> None:
+    """
+    Regression: a call that was ended outside of its context raised there, and kept its place.
+    """
+    gov = Governor({"s": {"max_concurrency": 1}})
+    loop = asyncio.new_event_loop()
+    forever = asyncio.Event().wait
+
+    async def block() -> None:
+        async with gov.permit("s"):
+            await forever()
+
+    lost = loop.create_task(
+        block() if way == "block" else gov.acall("s", forever, deadline=None if way == "straight" else 60.0)
+    )
+    loop.run_until_complete(asyncio.sleep(0))
+    assert gov.status()["s"]["in_flight"] == 1
+
+    lost._log_destroy_pending = False  # type: ignore[attr-defined] - it is lost on purpose
+    loop.close()
+    lost.get_coro().close()  # type: ignore[union-attr]
+
+    assert gov.status()["s"]["in_flight"] == 0
+    assert gov.call("s", lambda: 7) == 7
 
 
 def test_what_a_call_carries_in_its_context_stays_there() -> None:

@@ -47,7 +47,9 @@ class Crowd:
         parked = Parked(self.clock.threads, None)
         parked.signal = lambda: self._woken(name, parked)
         options = Options(priority=priority, cost={"tokens": cost} if cost else None)
-        reply = self.gate.park(self.gov.route("s", options).ask((), {}), self.clock.now() + round(within * MICRO), parked)
+        reply = self.gate.park(
+            self.gov.route("s", options).ask((), {}), self.clock.now() + round(within * MICRO), parked
+        )
         if reply is not None:
             parked.reply = reply
             self._woken(name, parked)

@@ -382,7 +382,11 @@ SCENES = [
     Scene(
         "a cost by function of the arguments",
         {"limits": ["10 tokens/second burst 10"]},
-        [Call({"cost": cost_of}, ("12345678",)), Call({"cost": cost_of}, ("1234",)), Call({"cost": cost_of}, ("1" * 11,))],
+        [
+            Call({"cost": cost_of}, ("12345678",)),
+            Call({"cost": cost_of}, ("1234",)),
+            Call({"cost": cost_of}, ("1" * 11,)),
+        ],
         [1, 2],
         [
             "returned 1",
@@ -446,7 +450,10 @@ SCENES = [
         {"retry": NO_RETRY, "max_wait": 2.0},
         [CALL, CALL],
         [Answer(429, Retry_After="4")],
-        ["returned Answer 429", "WaitTooLong | s: the server asked every caller to stay away; the wait of 4.500 s does not fit | retry_after 4.5"],
+        [
+            "returned Answer 429",
+            "WaitTooLong | s: the server asked every caller to stay away; the wait of 4.500 s does not fit | retry_after 4.5",
+        ],
         [0],
     ),
     Scene(

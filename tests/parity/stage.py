@@ -244,5 +244,3 @@ def shown(reply: object) -> str:
     if isinstance(reply, Denied):
         return f"Denied {reply.why} {reply.wait}"
     return repr(reply)
-
-

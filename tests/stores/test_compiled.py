@@ -75,13 +75,17 @@ def test_a_breaker_that_is_not_enabled_never_opens() -> None:
     """
     made = compiled(breaker=BreakerPolicy(enabled=False), retry=RetryPolicy(budget=False))
 
-    assert (made.breaker_cell().state, made.breaker_cell().calm, made.retry_budget) == (BreakerState.DISABLED, True, None)
+    assert (made.breaker_cell().state, made.breaker_cell().calm, made.retry_budget) == (
+        BreakerState.DISABLED,
+        True,
+        None,
+    )
 
 
 RULES = (
-    Rule(match={"user": "*"}, limits=("2/minute",), max_concurrency=1),
-    Rule(match={"user": "*", "feature": "*"}, limits=("3/minute",)),
-    Rule(match={"endpoint": "chat"}, limits=("9 tokens/minute",)),
+    Rule(match={"user": "*"}, limits=(Limit("2/minute"),), max_concurrency=1),
+    Rule(match={"user": "*", "feature": "*"}, limits=(Limit("3/minute"),)),
+    Rule(match={"endpoint": "chat"}, limits=(Limit("9 tokens/minute"),)),
 )
 SERVICE = [("10/minute", "", 1), ("max_concurrency 4", "", 1)]
 OF_U1 = [("user=* 2/minute", "u1", 1), ("user=* max_concurrency 1", "u1", 1)]
@@ -92,7 +96,7 @@ OF_U1 = [("user=* 2/minute", "u1", 1), ("user=* max_concurrency 1", "u1", 1)]
     [
         ({}, {}, SERVICE),
         ({"user": "u1"}, {}, SERVICE + OF_U1),
-        ({"user": "u1", "feature": "f"}, {}, [*SERVICE, *OF_U1, ("user=*,feature=* 3/minute", "2:u11:f", 1)]),
+        ({"user": "u1", "feature": "f"}, {}, [*SERVICE, *OF_U1, ("feature=*,user=* 3/minute", "1:f2:u1", 1)]),
         ({"endpoint": "chat"}, {}, SERVICE),
         ({"endpoint": "chat"}, {"tokens": 7}, [*SERVICE, ("endpoint=chat 9 tokens/minute", "", 7)]),
         ({"endpoint": "image"}, {"tokens": 7}, SERVICE),
@@ -119,7 +123,10 @@ def test_a_call_that_is_not_limited_asks_for_nothing() -> None:
     assert made.remake(ask).entries == ()
 
 
-@given(st.lists(st.text("ab:12", max_size=6), min_size=2, max_size=2), st.lists(st.text("ab:12", max_size=6), min_size=2, max_size=2))
+@given(
+    st.lists(st.text("ab:12", max_size=6), min_size=2, max_size=2),
+    st.lists(st.text("ab:12", max_size=6), min_size=2, max_size=2),
+)
 def test_different_scopes_have_different_cells(one: list[str], two: list[str]) -> None:
     """
     No two pairs of values share a cell, whatever is in them.
@@ -224,7 +231,7 @@ def test_cells_of_a_rule_are_taken_over_by_key() -> None:
     Each user's count goes on; a rule that is new begins with none.
     """
     before = compiled(rules=RULES[:1])
-    after = compiled(rules=(Rule(match={"user": "*"}, limits=("5/minute",)), RULES[1]))
+    after = compiled(rules=(Rule(match={"user": "*"}, limits=(Limit("5/minute"),)), RULES[1]))
     entry = before.ask(scope={"user": "u1"}, cost={"requests": 1}, level=0).entries[0]
     entry.cells["u1"] = entry.limit.charge(0, NOW, 2)
     after.adopt(before, NOW, 0)
@@ -235,7 +242,7 @@ def test_cells_of_a_rule_are_taken_over_by_key() -> None:
         for entry in after.ask(scope={"user": user, "feature": "f"}, cost={"requests": 1}, level=0).entries
     }
 
-    new = "user=*,feature=* 3/minute"
+    new = "feature=*,user=* 3/minute"
     assert left == {("user=* 5/minute", "u1"): 3, ("user=* 5/minute", "u2"): 5, (new, "u1"): 3, (new, "u2"): 3}
 
 

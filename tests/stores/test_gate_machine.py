@@ -18,7 +18,7 @@ from egressor._core.admission import Denied, Lease, Why
 from egressor._core.breaker import BreakerState
 from egressor._core.limits import Concurrency
 from egressor._core.model import ErrorCategory, Verdict
-from egressor.policies import BanPolicy, BreakerPolicy, Policy, RetryPolicy, Rule
+from egressor.policies import BanPolicy, BreakerPolicy, Limit, Policy, RetryPolicy, Rule
 from egressor.stores import Parked
 from egressor.stores.compiled import Compiled
 from egressor.stores.gate import Gate
@@ -46,14 +46,14 @@ def policy(places: int, queue_size: int) -> Policy:
     Return a policy with one limit of each kind that slides, a bucket, places, and a limit for each user.
     """
     return Policy(
-        limits=("4/second", "2 tokens/second burst 3"),
+        limits=(Limit("4/second"), Limit("2 tokens/second burst 3")),
         max_concurrency=places,
         queue_size=queue_size,
         age_after=AGE / SECOND,
         breaker=BreakerPolicy(consecutive=3, open_for=2.0),
         ban=BanPolicy(suspend_for=2.0, max_suspend_for=8.0),
         retry=RetryPolicy(budget=False),
-        rules=(Rule(match={"user": "*"}, limits=("2/2 seconds",)),),
+        rules=(Rule(match={"user": "*"}, limits=(Limit("2/2 seconds"),)),),
     )
 
 
@@ -168,18 +168,26 @@ class GateMachine(RuleBasedStateMachine):
     @rule(caller=callers)
     def enter(self, caller: Caller) -> None:
         """
-        A call comes by the straight path.
+        A call comes by the straight path, and by the plan's way if that is closed.
         """
         ask = self.ask(caller)
         entered = self.gate.enter(ask)
         if entered is not None:
             caller.entered = True
             self.granted(caller, self.gate.lease(ask, *entered))
+        else:
+            self.come(caller)
 
     @rule(caller=callers)
     def admit(self, caller: Caller) -> None:
         """
         A call comes by the plan's way.
+        """
+        self.come(caller)
+
+    def come(self, caller: Caller) -> None:
+        """
+        Ask for *caller*, which doesn't wait.
         """
         reply = self.gate.admit(self.ask(caller), caller.deadline)
         if isinstance(reply, Lease):
@@ -309,7 +317,11 @@ class GateMachine(RuleBasedStateMachine):
         """
         self.gate.lift_ban()
 
-    @rule(state=st.sampled_from([BreakerState.CLOSED, BreakerState.CLOSED, BreakerState.FORCED_OPEN, BreakerState.DISABLED]))
+    @rule(
+        state=st.sampled_from(
+            [BreakerState.CLOSED, BreakerState.CLOSED, BreakerState.FORCED_OPEN, BreakerState.DISABLED]
+        )
+    )
     def set_breaker(self, state: BreakerState) -> None:
         """
         An operator sets the breaker.
@@ -366,7 +378,9 @@ class GateMachine(RuleBasedStateMachine):
         probes = [
             caller
             for caller in self.out
-            if caller.lease is not None and caller.lease.probe and caller.lease.generation == self.gate.breaker.generation
+            if caller.lease is not None
+            and caller.lease.probe
+            and caller.lease.generation == self.gate.breaker.generation
             and self.clock.now() < caller.lease.at + 120 * SECOND
         ]
         assert len(probes) <= 1

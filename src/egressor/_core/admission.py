@@ -7,13 +7,13 @@ taken is put back, which is exact because nothing can come between: whoever hold
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
 from egressor.errors import ConfigError
 
-from .limits import Algorithm, Concurrency
+from .limits import BUCKET, BUCKET_BITS, Algorithm, Concurrency, Gcra, Sliding
 
 __all__ = [
     "REQUESTS",
@@ -100,7 +100,9 @@ class Ask:
 
     Attributes:
         entries: What each limit is asked for.
-        steps: The same, as plain tuples for `take`: unpacking those costs a third.
+        buckets: Those of token buckets, laid out for `take`.
+        slides: Those of sliding windows, laid out for `take`.
+        others: The rest, laid out for `take`.
         places: Those of them that are held until the lease is settled.
         level: The priority, from 0 to 3.
         compiled: What it was made from; a store that has loaded another policy since does not take it.
@@ -109,7 +111,18 @@ class Ask:
         limited: Whether limits apply to it.
     """
 
-    __slots__ = ("compiled", "cost", "entries", "level", "limited", "places", "scope", "steps")
+    __slots__ = (
+        "buckets",
+        "compiled",
+        "cost",
+        "entries",
+        "level",
+        "limited",
+        "others",
+        "places",
+        "scope",
+        "slides",
+    )
 
     def __init__(
         self,
@@ -122,7 +135,20 @@ class Ask:
         limited: bool = True,
     ) -> None:
         self.entries = entries
-        self.steps = tuple([(entry.cells, entry.key, entry.units, entry.limit.ask) for entry in entries])
+        buckets: list[tuple[MutableMapping[str, int], str, int, int, Entry]] = []
+        slides: list[tuple[MutableMapping[str, int], str, int, int, int, int, int, Entry]] = []
+        others: list[tuple[MutableMapping[str, int], str, int, Callable[[int, int, int, int], int], Entry]] = []
+        for entry in entries:
+            cells, key, units, limit, _, _ = entry
+            if type(limit) is Gcra:
+                buckets.append((cells, key, units * limit.gap, limit.span, entry))
+            elif type(limit) is Sliding:
+                slides.append((cells, key, units, units * limit.unit, limit.width, limit.mask, limit.amount, entry))
+            else:
+                others.append((cells, key, units, limit.ask, entry))
+        self.buckets = tuple(buckets)
+        self.slides = tuple(slides)
+        self.others = tuple(others)
         self.limited = limited
         self.compiled = compiled
         self.scope = scope or {}
@@ -201,15 +227,42 @@ class Settled(NamedTuple):
 def take(ask: Ask, now: int, skew: int) -> bool:
     """
     Take all of *ask*'s entries, or none: then every cell is as it was.
+
+    Every call passes here, so the usual cases of `Gcra.ask` and `Sliding.ask` stand in line: a call costs as much as
+    what it decides. What they decide is what the algorithms say, and a property test holds them to it.
     """
-    for step in ask.steps:
-        cells, key, units, decide = step
+    for cells, key, cost, span, entry in ask.buckets:
+        cell = cells[key]
+        after = (cell if cell > now else now) + cost
+        if after - now > span:
+            return _undo(ask, entry, now)
+        cells[key] = after
+    for cells, key, units, added, width, mask, amount, entry in ask.slides:
+        cell = cells[key]
+        if cell & BUCKET != now // width:
+            after = entry.limit.ask(cell, now, units)
+        elif ((cell >> BUCKET_BITS) & mask) + units <= amount:
+            after = cell + added
+        else:
+            after = -1
+        if after < 0:
+            return _undo(ask, entry, now)
+        cells[key] = after
+    for cells, key, units, decide, entry in ask.others:
         after = decide(cells[key], now, units, skew)
         if after < 0:
-            put_back(ask.entries[: ask.steps.index(step)], now, now)
-            return False
+            return _undo(ask, entry, now)
         cells[key] = after
     return True
+
+
+def _undo(ask: Ask, refused: Entry, now: int) -> bool:
+    order = [step[-1] for step in ask.buckets] + [step[-1] for step in ask.slides] + [step[-1] for step in ask.others]
+    for entry in order:
+        if entry is refused:
+            break
+        put_back((entry,), now, now)
+    return False
 
 
 def refuse(entries: Sequence[Entry], now: int, skew: int) -> Refusal | None:
@@ -230,7 +283,10 @@ def put_back(entries: Sequence[Entry], now: int, at: int) -> None:
     """
     for entry in entries:
         cells, key = entry.cells, entry.key
-        cells[key] = entry.limit.refund(cells[key], now, entry.units, at)
+        cell = cells[key]
+        # A key that was forgotten meanwhile holds nothing to give back, and is not to be remembered for it.
+        if cell:
+            cells[key] = entry.limit.refund(cell, now, entry.units, at)
 
 
 def never_fits(entries: Sequence[Entry]) -> Entry | None:

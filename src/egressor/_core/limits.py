@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
-__all__ = ["FOREVER", "Algorithm", "Concurrency", "Fixed", "Gcra", "Sliding"]
+__all__ = ["BUCKET", "BUCKET_BITS", "FOREVER", "Algorithm", "Concurrency", "Fixed", "Gcra", "Sliding"]
 
 FOREVER = 1 << 62
 """
@@ -45,8 +45,11 @@ A wait that no clock ends, in microseconds.
 """
 
 _SLICES = 64
-_BUCKET_BITS = 40
-_BUCKET = (1 << _BUCKET_BITS) - 1
+BUCKET_BITS = 40
+BUCKET = (1 << BUCKET_BITS) - 1
+"""
+Where a sliding window's cell keeps the number of its newest sub-bucket; the total stands above it.
+"""
 _COUNT_BITS = 48
 _COUNT = (1 << _COUNT_BITS) - 1
 _END = 2 * _COUNT_BITS
@@ -123,7 +126,7 @@ class Sliding:
         period: Microseconds.
     """
 
-    __slots__ = ("_all", "_bits", "_first", "_mask", "_unit", "amount", "horizon", "most", "period", "width")
+    __slots__ = ("_all", "_bits", "_first", "amount", "horizon", "mask", "most", "period", "unit", "width")
 
     def __init__(self, *, amount: int, period: int) -> None:
         self.amount = amount
@@ -132,9 +135,9 @@ class Sliding:
         self.width = -(-period // _SLICES)
         self.horizon = self.width * (_SLICES + 1)
         self._bits = (2 * amount).bit_length()
-        self._mask = (1 << self._bits) - 1
-        self._first = _BUCKET_BITS + self._bits
-        self._unit = (1 << _BUCKET_BITS) | (1 << self._first)
+        self.mask = (1 << self._bits) - 1
+        self._first = BUCKET_BITS + self._bits
+        self.unit = (1 << BUCKET_BITS) | (1 << self._first)
         self._all = (1 << (self._bits * (_SLICES + 1))) - 1
 
     def ask(self, cell: int, now: int, cost: int, skew: int = 0) -> int:  # noqa: ARG002
@@ -142,10 +145,10 @@ class Sliding:
         Take *cost* units: the new cell, or minus the wait.
         """
         bucket = now // self.width
-        if cell & _BUCKET < bucket:
+        if cell & BUCKET < bucket:
             cell = self._advance(cell, bucket)
-        if ((cell >> _BUCKET_BITS) & self._mask) + cost <= self.amount:
-            return cell + cost * self._unit
+        if ((cell >> BUCKET_BITS) & self.mask) + cost <= self.amount:
+            return cell + cost * self.unit
         return -self._until(cell, now, cost)
 
     def wait(self, cell: int, now: int, units: int, skew: int = 0) -> int:  # noqa: ARG002
@@ -154,50 +157,50 @@ class Sliding:
         """
         rounds = max(0, units - 1) // self.amount
         rest = units - rounds * self.amount
-        cell = self._advance(cell, max(now // self.width, cell & _BUCKET))
+        cell = self._advance(cell, max(now // self.width, cell & BUCKET))
         return rounds * self.period + self._until(cell, now, rest)
 
     def charge(self, cell: int, now: int, units: int, skew: int = 0) -> int:  # noqa: ARG002
         """
         Take *units* whether or not they fit; more than twice the amount in one window is forgotten.
         """
-        cell = self._advance(cell, max(now // self.width, cell & _BUCKET))
-        return cell + min(units, self._mask - self._total(cell)) * self._unit
+        cell = self._advance(cell, max(now // self.width, cell & BUCKET))
+        return cell + min(units, self.mask - self._total(cell)) * self.unit
 
     def refund(self, cell: int, now: int, units: int, at: int) -> int:
         """
         Give back *units* that were taken at *at* and never used; nothing if they have left the window already.
         """
-        cell = self._advance(cell, max(now // self.width, cell & _BUCKET))
-        age = (cell & _BUCKET) - at // self.width
+        cell = self._advance(cell, max(now // self.width, cell & BUCKET))
+        age = (cell & BUCKET) - at // self.width
         if not 0 <= age <= _SLICES:
             return cell
         shift = self._first + self._bits * age
-        back = min(units, (cell >> shift) & self._mask)
-        return cell - (back << shift) - (back << _BUCKET_BITS)
+        back = min(units, (cell >> shift) & self.mask)
+        return cell - (back << shift) - (back << BUCKET_BITS)
 
     def left(self, cell: int, now: int, skew: int = 0) -> int:  # noqa: ARG002
         """
         Return how many units could be taken at once.
         """
-        cell = self._advance(cell, max(now // self.width, cell & _BUCKET))
+        cell = self._advance(cell, max(now // self.width, cell & BUCKET))
         return max(0, self.amount - self._total(cell))
 
     def _total(self, cell: int) -> int:
-        return (cell >> _BUCKET_BITS) & self._mask
+        return (cell >> BUCKET_BITS) & self.mask
 
     def _advance(self, cell: int, bucket: int) -> int:
-        steps = bucket - (cell & _BUCKET)
+        steps = bucket - (cell & BUCKET)
         total = self._total(cell)
         if not total or steps > _SLICES:
             return bucket
         counts = cell >> self._first
         gone = counts >> (self._bits * (_SLICES + 1 - steps))
         while gone:
-            total -= gone & self._mask
+            total -= gone & self.mask
             gone >>= self._bits
         counts = (counts << (self._bits * steps)) & self._all
-        return (counts << self._first) | (total << _BUCKET_BITS) | bucket
+        return (counts << self._first) | (total << BUCKET_BITS) | bucket
 
     def _until(self, cell: int, now: int, cost: int) -> int:
         missing = self._total(cell) + cost - self.amount
@@ -205,9 +208,9 @@ class Sliding:
         for age in range(_SLICES, -1, -1):
             if missing <= 0:
                 return 0
-            missing -= (counts >> (self._bits * age)) & self._mask
+            missing -= (counts >> (self._bits * age)) & self.mask
             if missing <= 0:
-                return ((cell & _BUCKET) - age + _SLICES + 1) * self.width - now
+                return ((cell & BUCKET) - age + _SLICES + 1) * self.width - now
         return 0 if missing <= 0 else FOREVER
 
 

@@ -76,8 +76,11 @@ class Run:
             try:
                 reply = await self._perform(step) if perform is None else perform(job, step)
             except BaseException as error:  # noqa: BLE001 - thrown into the plan, which raises it at its end
-                advance, value = self._plan.throw, error
-                continue
+                if type(step) is not Send:
+                    advance, value = self._plan.throw, error
+                    continue
+                # A coroutine that is closed, as the collector does, raises here whatever `_send` has made of it.
+                reply = Outcome(error=error)
             now = job.clock.now()
             if job.tap is not None:
                 job.tap(step, reply, now)

@@ -189,13 +189,11 @@ class ThreadsHome:
     Alarms reach it through a queue whose ``put`` may be called from anywhere, a finaliser included.
     """
 
-    __slots__ = ("_armed", "_clock", "_inbox", "_pid")
+    __slots__ = ("_clock", "_state")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._pid = 0
-        self._inbox: SimpleQueue[tuple[int, Ticking]] = SimpleQueue()
-        self._armed: dict[Ticking, int] = {}
+        self._state: tuple[int, SimpleQueue[tuple[int, Ticking]], dict[Ticking, int]] = (0, SimpleQueue(), {})
 
     def is_gone(self) -> bool:
         """
@@ -208,21 +206,23 @@ class ThreadsHome:
         Look at *ticking* at *when*.
         """
         # A fork takes the memory along, but not the thread.
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._inbox, self._armed = SimpleQueue(), {}
-            Thread(target=self._run, args=(self._inbox, self._armed), name="egressor-alarms", daemon=True).start()
-        elif self._armed.get(ticking, when + 1) <= when:
+        pid, inbox, armed = self._state
+        if pid != os.getpid():
+            # Without a lock, which a fork could leave locked: two threads that come here at once start a thread each.
+            _, inbox, armed = self._state = (os.getpid(), SimpleQueue(), {})
+            Thread(target=self._run, args=(inbox, armed), name="egressor-alarms", daemon=True).start()
+        elif armed.get(ticking, when + 1) <= when:
             return
-        self._armed[ticking] = when
-        self._inbox.put((when, ticking))
+        armed[ticking] = when
+        inbox.put((when, ticking))
 
     def nudge(self, ticking: Ticking) -> None:
         """
         Look at *ticking* soon, if the thread runs; safe in a finaliser.
         """
-        if self._pid == os.getpid():
-            self._inbox.put((0, ticking))
+        pid, inbox, _ = self._state
+        if pid == os.getpid():
+            inbox.put((0, ticking))
 
     def wake(self, parked: Parked) -> None:
         """

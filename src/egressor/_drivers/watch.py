@@ -15,89 +15,64 @@ from __future__ import annotations
 import asyncio
 import time
 from threading import Lock
+from typing import Any
 
-__all__ = ["Watch", "Watched", "Watches"]
+__all__ = ["Watch", "Watches"]
 
 _MICRO = 1_000_000
-
-
-class Watched:
-    """
-    One attempt under a time-out.
-
-    Attributes:
-        task: Who makes it.
-        due: When its time is up, in monotonic microseconds.
-    """
-
-    __slots__ = ("_before", "due", "task")
-
-    def __init__(self, task: asyncio.Task[object], due: int) -> None:
-        self.task = task
-        self.due = due
-        self._before: int | None = None
-
-    def expire(self) -> None:
-        """
-        Cancel the attempt.
-        """
-        self._before = self.task.cancelling()
-        self.task.cancel("egressor: the attempt's time is up")
-
-    @property
-    def is_due(self) -> bool:
-        """
-        Whether it was cancelled because its time is up.
-        """
-        return self._before is not None
-
-    def is_expired(self) -> bool:
-        """
-        Whether the cancellation that has just come is this time-out's, and nobody else's; it is taken back then.
-        """
-        return self._before is not None and self.task.uncancel() <= self._before
 
 
 class Watch:
     """
     The attempts of one service in one event loop.
 
+    A task makes one attempt on the straight path at a time, as calls inside of it take the plan's way.
+
     Args:
         loop: The loop.
         timeout: Microseconds that each attempt may take.
+
+    Attributes:
+        is_armed: Whether the timer is set, as it must be while an attempt is under way.
+        open: When each task's attempt began, in monotonic microseconds.
     """
 
-    __slots__ = ("_is_armed", "loop", "open", "timeout")
+    __slots__ = ("_expired", "is_armed", "loop", "open", "timeout")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout: int) -> None:
         self.loop = loop
         self.timeout = timeout
-        self.open: dict[Watched, None] = {}
-        self._is_armed = False
+        self.open: dict[asyncio.Task[Any] | None, int] = {}
+        self._expired: dict[asyncio.Task[Any] | None, int] = {}
+        self.is_armed = False
 
-    def begin(self, at: int) -> Watched:
+    def is_over(self, task: asyncio.Task[Any] | None) -> bool:
         """
-        Watch the running task's attempt, which began at *at*; delete it from `open` when it ends.
+        Whether *task*'s attempt was cancelled because its time is up, and by nobody else; that is taken back then.
         """
-        watched = Watched(asyncio.current_task(self.loop), at + self.timeout)  # type: ignore[arg-type]
-        self.open[watched] = None
-        if not self._is_armed:
-            self._arm(self.timeout)
-        return watched
+        before = self._expired.pop(task, None)
+        return before is not None and task is not None and task.uncancel() <= before
 
-    def _arm(self, after: int) -> None:
-        self._is_armed = True
+    def arm(self, after: int) -> None:
+        """
+        Look in *after* microseconds whether somebody's time is up.
+        """
+        self.is_armed = True
         self.loop.call_later(after / _MICRO, self._look)
 
     def _look(self) -> None:
-        self._is_armed = False
+        self.is_armed = False
         now = time.monotonic_ns() // 1000
-        for watched in list(self.open):
-            if watched.due > now:
-                self._arm(watched.due - now)
+        for task, at in list(self.open.items()):
+            left = at + self.timeout - now
+            if left > 0:
+                self.arm(left)
                 return
-            del self.open[watched]
-            watched.expire()
+            del self.open[task]
+            if task is None:
+                continue  # It is driven by hand: there is nobody to cancel.
+            self._expired[task] = task.cancelling()
+            task.cancel("egressor: the attempt's time is up")
 
 
 class Watches:

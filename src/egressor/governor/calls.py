@@ -1,14 +1,14 @@
 """
 One call, from the caller's side: the straight path, the plan, and the edge where values become exceptions again.
 
-`call` and `acall` are the two colours of the same few lines: admit, call, settle. Whatever is not a plain success
+`through` and `athrough` are the two colours of the same few lines: admit, call, settle. Whatever is not a plain success
 (denied, nested, deadline, a failure, a response with a status) goes to `_surprised`, which runs the plan from there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from egressor._core.admission import Denied, Why
 from egressor._core.model import Outcome
@@ -30,26 +30,27 @@ from egressor.errors import (
 )
 from egressor.telemetry import Event
 
-from .nesting import CURRENT, Nest
-from .route import UNSET, carries_status, judge
+from .nesting import CURRENT, Nest, step_out
+from .route import CARRIES, UNSET, carries_status, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from egressor._core.admission import Lease
     from egressor._core.model import Verdict
     from egressor._core.steps import Step
     from egressor._drivers.clock import Clock
     from egressor._drivers.job import Wish
-    from egressor._drivers.watch import Watched
+    from egressor._drivers.watch import Watch
     from egressor.telemetry import Taps
 
     from .route import Route
 
-__all__ = ["Context", "Flight", "acall", "call", "conclude", "rejection"]
+__all__ = ["Context", "Flight", "Here", "Where", "athrough", "conclude", "rejection", "through"]
 
 _SECOND = 1_000_000
 _NOTE = "egressor: "
+_CROWDED = frozenset({Why.LIMIT, Why.QUEUE_FULL, Why.WAIT_TOO_LONG})
 _KINDS: dict[Why, type[Rejected]] = {
     Why.LIMIT: WaitTooLong,
     Why.STAY_AWAY: WaitTooLong,
@@ -154,7 +155,7 @@ class Flight:
         compiled = gate.compiled
         ask = first[0].ask if first is not None else route.ask(args, kwargs or {})
         self.route = route
-        self.nest = nest or Nest(gate, None, compiled.retry.attempts, CURRENT.get())
+        self.nest = nest or Nest(gate, None, CURRENT.get())
         started = context.clock.now() if first is None else first[0].at
         taps = context.taps
 
@@ -206,7 +207,7 @@ class Flight:
         try:
             step = sync.Run(self.plan, self.job).start()
         finally:
-            CURRENT.reset(token)
+            step_out(token)
             self.land(step)
         return step
 
@@ -219,92 +220,116 @@ class Flight:
         try:
             step = await aio.Run(self.plan, self.job).start()
         finally:
-            CURRENT.reset(token)
+            step_out(token)
             self.land(step)
         return step
 
 
-def call(
-    context: Context, route: Route, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Any:
+class Where(Protocol):
     """
-    Call *function* through the gate, blocking.
+    Where calls go.
     """
-    nest = first = None
-    if route.is_straight and not context.taps.is_on and CURRENT.get() is None:
-        gate = route.gate
-        ask = route.ask(args, kwargs)
-        entered = gate.enter(ask)
-        if entered is not None:
-            nest = Nest(gate, ask, gate.compiled.retry.attempts)
-            token = CURRENT.set(nest)
-            outcome = value = None
-            try:
-                value = function(*args, **kwargs)
-                if carries_status(value):
-                    outcome = Outcome(value)
-            except BaseException as error:  # noqa: BLE001 - an outcome is a value; the plan's end raises it
-                outcome = Outcome(error=error)
-            CURRENT.reset(token)
-            if outcome is None:
-                nest.is_over = True
-                if nest.lent:
-                    nest.let_go()
-                gate.leave(ask, entered[0], entered[1])
-                return value
-            first = (gate.lease(ask, *entered), outcome, context.clock.now())
-    flight = Flight(context, route, _Function(function, args, kwargs), args=args, kwargs=kwargs, nest=nest, first=first)
-    return conclude(route, flight.run())
+
+    context: Context
+    route: Route
 
 
-async def acall(
-    context: Context,
-    route: Route,
-    function: Callable[..., Awaitable[Any]],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> Any:
+class Here:
     """
-    Call *function* through the gate, awaiting.
+    Where one call goes.
     """
-    nest = first = None
-    if route.is_straight and not context.taps.is_on and CURRENT.get() is None:
-        gate = route.gate
-        ask = route.ask(args, kwargs)
-        # Before anything is taken: outside of an event loop this raises.
-        loop = asyncio.get_running_loop()
-        entered = gate.enter(ask)
-        if entered is not None:
-            nest = Nest(gate, ask, gate.compiled.retry.attempts)
-            token = CURRENT.set(nest)
-            outcome = value = None
-            watch = route.watch
-            if watch is None or watch.loop is not loop or watch.timeout != gate.compiled.timeout:
-                watch = route.watch = context.watches.of(loop, gate.compiled.timeout)
-            watched = watch.begin(entered[0])
-            try:
-                value = await function(*args, **kwargs)
-                if carries_status(value):
-                    outcome = Outcome(value)
-            except BaseException as error:  # noqa: BLE001 - an outcome is a value; the plan's end raises it
-                outcome = Outcome(error=_timed_out(error, watched))
-            else:
-                if watched.is_due:
-                    watched.is_expired()  # The function made a value of its cancellation, which counts all the same.
-            finally:
-                watch.open.pop(watched, None)
+
+    __slots__ = ("context", "route")
+
+    def __init__(self, context: Context, route: Route) -> None:
+        self.context = context
+        self.route = route
+
+
+def through(where: Where, function: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Return *function* with each call through the gate, blocking.
+    """
+
+    def governed(*args: Any, **kwargs: Any) -> Any:
+        context, route = where.context, where.route
+        nest = first = None
+        if route.is_straight and not context.taps.is_on and CURRENT.get() is None:
+            gate = route.gate
+            ask = route.kept or route.ask(args, kwargs)
+            entered = gate.enter(ask)
+            if entered is not None:
+                nest = Nest(gate, ask)
+                token = CURRENT.set(nest)
+                outcome = value = None
+                try:
+                    value = function(*args, **kwargs)
+                    if CARRIES.get(type(value), True) and carries_status(value):
+                        outcome = Outcome(value)
+                except BaseException as error:  # noqa: BLE001 - an outcome is a value; the plan's end raises it
+                    outcome = Outcome(error=error)
                 CURRENT.reset(token)
-            if outcome is None:
-                nest.is_over = True
-                if nest.lent:
-                    nest.let_go()
-                gate.leave(ask, entered[0], entered[1])
-                return value
-            first = (gate.lease(ask, *entered), outcome, context.clock.now())
-    flight = Flight(
-        context, route, _Coroutine(function, args, kwargs), args=args, kwargs=kwargs, nest=nest, first=first
-    )
-    return conclude(route, await flight.arun())
+                if outcome is None:
+                    nest.is_over = True
+                    if nest.lent:
+                        nest.let_go()
+                    gate.leave(ask, entered[0], entered[1])
+                    return value
+                first = (gate.lease(ask, *entered), outcome, context.clock.now())
+        wish = _Function(function, args, kwargs)
+        return conclude(route, Flight(context, route, wish, args=args, kwargs=kwargs, nest=nest, first=first).run())
+
+    return governed
+
+
+def athrough(where: Where, function: Callable[..., Awaitable[Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """
+    Return *function* with each call through the gate, awaiting.
+    """
+
+    async def governed(*args: Any, **kwargs: Any) -> Any:
+        context, route = where.context, where.route
+        nest = first = None
+        if route.is_straight and not context.taps.is_on and CURRENT.get() is None:
+            gate = route.gate
+            ask = route.kept or route.ask(args, kwargs)
+            # Before anything is taken: outside of an event loop this raises.
+            loop = asyncio.get_running_loop()
+            entered = gate.enter(ask)
+            if entered is not None:
+                nest = Nest(gate, ask)
+                token = CURRENT.set(nest)
+                outcome = value = None
+                watch = route.watch
+                if watch is None or watch.loop is not loop or watch.timeout != gate.compiled.timeout:
+                    watch = route.watch = context.watches.of(loop, gate.compiled.timeout)
+                task = asyncio.current_task(loop)
+                watch.open[task] = entered[0]
+                if not watch.is_armed:
+                    watch.arm(watch.timeout)
+                try:
+                    value = await function(*args, **kwargs)
+                    if CARRIES.get(type(value), True) and carries_status(value):
+                        outcome = Outcome(value)
+                except BaseException as error:  # noqa: BLE001 - an outcome is a value; the plan's end raises it
+                    outcome = Outcome(error=_timed_out(error, watch, task))
+                finally:
+                    if watch.open.pop(task, None) is None:
+                        watch.is_over(task)  # It made a value of its cancellation, which counts all the same.
+                    step_out(token)
+                if outcome is None:
+                    nest.is_over = True
+                    if nest.lent:
+                        nest.let_go()
+                    gate.leave(ask, entered[0], entered[1])
+                    return value
+                first = (gate.lease(ask, *entered), outcome, context.clock.now())
+        flight = Flight(
+            context, route, _Coroutine(function, args, kwargs), args=args, kwargs=kwargs, nest=nest, first=first
+        )
+        return conclude(route, await flight.arun())
+
+    return governed
 
 
 def conclude(route: Route, done: Done | Stream) -> Any:
@@ -332,6 +357,9 @@ def rejection(route: Route, denied: Denied) -> Rejected:
     Return *denied* as an exception.
     """
     retry_after = None if denied.wait is None else denied.wait / _SECOND
+    if retry_after is None and denied.why in _CROWDED:
+        # Nobody knows when a place comes free; as long as half of the attempts take is a fair guess.
+        retry_after = route.gate.counts.quantile(0.5) or 1.0
     message = f"{route.service}: {denied.text}"
     if denied.why is Why.WAIT_TOO_LONG and denied.wait is not None:
         message += f"; the wait of {retry_after:.3f} s does not fit"
@@ -346,8 +374,8 @@ def _note(error: BaseException, text: str) -> None:
     error.add_note(text)
 
 
-def _timed_out(error: BaseException, watched: Watched) -> BaseException:
-    if not watched.is_expired() or not isinstance(error, asyncio.CancelledError):
+def _timed_out(error: BaseException, watch: Watch, task: asyncio.Task[Any] | None) -> BaseException:
+    if not watch.is_over(task) or not isinstance(error, asyncio.CancelledError):
         return error
     timeout = TimeoutError("the attempt took longer than its policy's timeout")
     timeout.__cause__ = error

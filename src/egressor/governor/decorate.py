@@ -1,7 +1,7 @@
 """
 The decorators' wrappers, one for each kind of callable.
 
-Functions, coroutine functions, and objects that are called like either go through `call` or `acall`. Generators of
+Functions, coroutine functions, and objects that are called like either go `through` or `athrough`. Generators of
 both colours hold a permit from their first item to their end: what they yielded can't be taken back, so they are not
 tried again.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from egressor._core.admission import shown
 from egressor.errors import ConfigError
 
-from .calls import acall, call
+from .calls import athrough, through
 from .permit import Permit
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def decorate(binding: Binding, target: Any, *, has_fallback: bool = False) -> An
     elif isgeneratorfunction(shape):
         governed = _generator(binding, target)
     elif iscoroutinefunction(shape):
-        governed = _coroutine(binding, target)
+        governed = athrough(binding, target)
     else:
-        governed = _function(binding, target)
+        governed = through(binding, target)
     return update_wrapper(governed, target)
 
 
@@ -105,23 +105,9 @@ def _shape(target: Any) -> Any:
     return type(target).__call__
 
 
-def _function(binding: Binding, target: Callable[..., Any]) -> Callable[..., Any]:
-    def governed(*args: Any, **kwargs: Any) -> Any:
-        return call(binding.context, binding.route, target, args, kwargs)
-
-    return governed
-
-
-def _coroutine(binding: Binding, target: Callable[..., Any]) -> Callable[..., Any]:
-    async def governed(*args: Any, **kwargs: Any) -> Any:
-        return await acall(binding.context, binding.route, target, args, kwargs)
-
-    return governed
-
-
 def _generator(binding: Binding, target: Callable[..., Any]) -> Callable[..., Any]:
     def governed(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        with Permit(binding.context, binding.route, args, kwargs, nests=False) as permit:
+        with Permit.around(binding.context, binding.route, args, kwargs) as permit:
             inner = target(*args, **kwargs)
             advance, value = inner.send, None
             while True:
@@ -145,7 +131,7 @@ def _generator(binding: Binding, target: Callable[..., Any]) -> Callable[..., An
 
 def _async_generator(binding: Binding, target: Callable[..., Any]) -> Callable[..., Any]:
     async def governed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        async with Permit(binding.context, binding.route, args, kwargs, nests=False) as permit:
+        async with Permit.around(binding.context, binding.route, args, kwargs) as permit:
             inner = target(*args, **kwargs)
             advance, value = inner.asend, None
             while True:

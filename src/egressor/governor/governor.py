@@ -20,7 +20,7 @@ from egressor.stores.compiled import Compiled
 from egressor.stores.gate import Gate
 from egressor.telemetry import Event, Taps
 
-from .calls import Context, acall, call
+from .calls import Context, Here, athrough, through
 from .decorate import Binding, decorate, is_async
 from .explain import explain
 from .permit import Permit
@@ -194,7 +194,7 @@ class Governor:
                 idempotent=idempotent,
             ),
         )
-        return call(self._context, route, function, args, kwargs)
+        return through(Here(self._context, route), function)(*args, **kwargs)
 
     async def acall(
         self,
@@ -225,7 +225,7 @@ class Governor:
                 idempotent=idempotent,
             ),
         )
-        return await acall(self._context, route, function, args, kwargs)
+        return await athrough(Here(self._context, route), function)(*args, **kwargs)
 
     def permit(
         self,

@@ -8,8 +8,9 @@ that a call around it holds, because that call lends its places while nested one
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from egressor._core.retry import Frame
     from egressor.stores.gate import Gate
 
-__all__ = ["CURRENT", "Nest"]
+__all__ = ["CURRENT", "Nest", "step_out"]
 
 _LOCK = Lock()
 _DROPPED: deque[Frame] = deque()
@@ -39,7 +40,6 @@ class Nest:
     Args:
         gate: Its service's gate.
         ask: What its attempt was granted; None while none is under way.
-        attempts: Attempts that its policy allows.
         parent: The call around it.
     """
 
@@ -50,11 +50,13 @@ class Nest:
     is_over = False
     _away: Ask | None = None
 
-    def __init__(self, gate: Gate, ask: Ask | None, attempts: int, parent: Nest | None = None) -> None:
+    parent: Nest | None = None
+
+    def __init__(self, gate: Gate, ask: Ask | None, parent: Nest | None = None) -> None:
         self.gate = gate
         self.ask = ask
-        self.attempts = attempts
-        self.parent = parent
+        if parent is not None:
+            self.parent = parent
 
     def enter(self) -> Frame:
         """
@@ -70,7 +72,7 @@ class Nest:
                 self.parent._enter()  # noqa: SLF001 - the same class
                 self.tree = self.parent.tree
             self.tree = self.tree or AttemptTree()
-            self.frame = self.tree.enter(self.attempts)
+            self.frame = self.tree.enter(self.gate.compiled.retry.attempts)
         return self.frame
 
     def hold(self, ask: Ask) -> None:
@@ -168,3 +170,25 @@ CURRENT: ContextVar[Nest | None] = ContextVar("egressor_call", default=None)
 """
 The innermost call under way in this context.
 """
+
+
+def step_out(token: Token[Nest | None]) -> None:
+    """
+    Undo the ``CURRENT.set`` that gave *token*.
+    """
+    try:
+        CURRENT.reset(token)
+    except ValueError:
+        # A task that outlived its event loop is ended by the garbage collector, wherever that runs; a permit may be
+        # given back by another thread. What was set there is no concern of this context.
+        return
+
+
+def _after_fork() -> None:
+    # A thread that is not in the child may have held the lock at the fork; nobody would ever give it back.
+    global _LOCK  # noqa: PLW0603 - there is one
+    _LOCK = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

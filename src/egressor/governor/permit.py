@@ -15,7 +15,7 @@ from egressor._drivers import aio, sync
 from egressor.errors import ConfigError
 
 from .calls import Flight, conclude
-from .nesting import CURRENT, Nest
+from .nesting import CURRENT, Nest, step_out
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -41,46 +41,36 @@ class Permit:
 
     Use it with ``with`` or ``async with``; or take it by `acquire` and give it back by `release`, or by ``await
     permit`` and ``await permit.arelease()``. An exception that leaves the block is the attempt's outcome, and comes
-    out as it was raised. Calls inside of a block may use its place; a permit without a block lends nothing. A permit may
-    be taken again after it was given back.
+    out as it was raised. Calls inside of a block may use its place; a permit without a block lends nothing. A permit
+    may be taken again after it was given back.
     """
 
-    __slots__ = (
-        "_acquired",
-        "_args",
-        "_context",
-        "_entered",
-        "_flight",
-        "_kwargs",
-        "_lease",
-        "_nest",
-        "_nests",
-        "_route",
-        "_run",
-        "_token",
-    )
+    # Not slots: one is made for each block, and most blocks never touch most of these.
+    _args: tuple[Any, ...] = ()
+    _kwargs: Mapping[str, Any] = _NOTHING
+    _nests = True
+    _acquired = False
+    _entered: tuple[int, int] | None = None
+    _lease: Lease | None = None
+    _flight: Flight | None = None
+    _run: sync.Run | aio.Run | None = None
+    _nest: Nest | None = None
+    _token: Token[Nest | None] | None = None
 
-    def __init__(
-        self,
-        context: Context,
-        route: Route,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] = _NOTHING,
-        *,
-        nests: bool = True,
-    ) -> None:
+    def __init__(self, context: Context, route: Route) -> None:
         self._context = context
         self._route = route
-        self._args = args
-        self._kwargs = kwargs
-        self._nests = nests
-        self._acquired = False
-        self._entered: tuple[int, int] | None = None
-        self._lease: Lease | None = None
-        self._flight: Flight | None = None
-        self._run: sync.Run | aio.Run | None = None
-        self._nest: Nest | None = None
-        self._token: Token[Nest | None] | None = None
+
+    @classmethod
+    def around(cls, context: Context, route: Route, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Self:
+        """
+        Return a permit for a generator's body, called with these arguments: it is the innermost call only `inside`.
+        """
+        permit = cls(context, route)
+        permit._args = args
+        permit._kwargs = kwargs
+        permit._nests = False
+        return permit
 
     # --- taking it ---------------------------------------------------------------------------------------------------
 
@@ -215,7 +205,7 @@ class Permit:
         try:
             yield
         finally:
-            CURRENT.reset(token)
+            step_out(token)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -226,12 +216,12 @@ class Permit:
         route = self._route
         if not route.is_straight or self._context.taps.is_on or CURRENT.get() is not None:
             return False
-        ask = route.ask(self._args, self._kwargs)
+        ask = route.kept or route.ask(self._args, self._kwargs)
         gate = route.gate
         self._entered = gate.enter(ask)
         if self._entered is None:
             return False
-        self._nest = Nest(gate, ask, gate.compiled.retry.attempts)
+        self._nest = Nest(gate, ask)
         if self._nests:
             self._token = CURRENT.set(self._nest)
         return True
@@ -250,10 +240,7 @@ class Permit:
         token, self._token = self._token, None
         if token is None:
             return
-        try:
-            CURRENT.reset(token)
-        except ValueError:
-            CURRENT.set(None)  # It is given back in another context than it was taken in.
+        step_out(token)
 
     def _take_off(self, block: _Block) -> Flight:
         self._flight = Flight(self._context, self._route, block, args=self._args, kwargs=self._kwargs)
@@ -307,5 +294,3 @@ class _Block:
         """
         Do nothing: a block is never tried twice.
         """
-
-

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from egressor._drivers.watch import Watch
     from egressor.stores.gate import Gate
 
-__all__ = ["UNSET", "Costs", "Options", "Route", "Scope", "carries_status", "judge", "to_priority"]
+__all__ = ["CARRIES", "UNSET", "Costs", "Options", "Route", "Scope", "carries_status", "judge", "to_priority"]
 
 Scope = Mapping[str, str] | Callable[..., Mapping[str, str]]
 Costs = Mapping[str, float] | Callable[..., Mapping[str, float]]
@@ -91,13 +91,14 @@ class Route:
 
     Attributes:
         is_straight: Whether a success may take the straight path: nothing to bound but the timeout.
+        kept: What every call asks for, where that does not depend on its arguments; made anew after a reload.
         watch: The time-outs of the event loop that it was last used in.
 
     Raises:
         ConfigError: The endpoint, the scope or the cost is not valid.
     """
 
-    __slots__ = ("_ask", "gate", "is_straight", "options", "service", "watch")
+    __slots__ = ("gate", "is_straight", "kept", "options", "service", "watch")
 
     def __init__(self, service: str, gate: Gate, options: Options) -> None:
         self.service = service
@@ -105,15 +106,15 @@ class Route:
         self.options = options
         self.is_straight = options.deadline is None
         self.watch: Watch | None = None
-        self._ask: Ask | None = None
+        self.kept: Ask | None = None
         if not callable(options.scope) and not callable(options.cost):
-            self._ask = self.ask((), {})
+            self.kept = self.ask((), {})
 
     def ask(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ask:
         """
         Return what one attempt of a call with these arguments asks for.
         """
-        ask = self._ask
+        ask = self.kept
         compiled = self.gate.compiled
         if ask is not None and ask.compiled is compiled:
             return ask
@@ -127,7 +128,7 @@ class Route:
             level = compiled.policy.priority_for(checked) if compiled.has_priorities else compiled.policy.priority
         fresh = compiled.ask(scope=checked, cost=units, level=level, limited=options.limited)
         if ask is not None:
-            self._ask = fresh
+            self.kept = fresh
         return fresh
 
     def _scope(self, scope: Mapping[str, str]) -> dict[str, str]:
@@ -176,7 +177,10 @@ def _deadline(value: object) -> int:
     return int(value * _MICRO)
 
 
-_CARRIES: dict[type, bool] = {}
+CARRIES: dict[type, bool] = {}
+"""
+What `carries_status` has found, by type.
+"""
 
 
 def carries_status(value: object) -> bool:
@@ -184,7 +188,7 @@ def carries_status(value: object) -> bool:
     Whether *value* looks like an HTTP response: it has headers, and a whole-numbered status.
     """
     kind = type(value)
-    known = _CARRIES.get(kind)
+    known = CARRIES.get(kind)
     if known is None:
         try:
             status = getattr(value, "status_code", getattr(value, "status", None))
@@ -193,8 +197,8 @@ def carries_status(value: object) -> bool:
             is_fixed = known or not hasattr(value, "__dict__")
         except Exception:  # noqa: BLE001 - a user's object may raise anything here
             known = is_fixed = False
-        if is_fixed and len(_CARRIES) < 10_000:
-            _CARRIES[kind] = known
+        if is_fixed and len(CARRIES) < 10_000:
+            CARRIES[kind] = known
     return known
 
 

@@ -15,7 +15,7 @@ from egressor._core.steps import Done, Stream
 from egressor._drivers import aio, sync
 
 from .calls import Flight, conclude
-from .nesting import CURRENT
+from .nesting import CURRENT, step_out
 
 if TYPE_CHECKING:
     from egressor._core.model import Verdict
@@ -90,7 +90,7 @@ def open_call(flight: Flight) -> Opened:
     try:
         step = run.start()
     finally:
-        CURRENT.reset(token)
+        step_out(token)
         if not isinstance(step, Stream):
             flight.land(step)
     return Opened(conclude(flight.route, step), flight, run, step if isinstance(step, Stream) else None)
@@ -106,7 +106,7 @@ async def aopen_call(flight: Flight) -> Opened:
     try:
         step = await run.start()
     finally:
-        CURRENT.reset(token)
+        step_out(token)
         if not isinstance(step, Stream):
             flight.land(step)
     return Opened(conclude(flight.route, step), flight, run, step if isinstance(step, Stream) else None)

@@ -21,7 +21,6 @@ class Counts:
 
     Attributes:
         admitted: Attempts let through.
-        succeeded: Attempts that succeeded.
         failed: Attempts that failed, in `categories` by their kind.
         retried: Retries that were granted.
         openings: How often the breaker opened.
@@ -40,12 +39,10 @@ class Counts:
         "latency",
         "openings",
         "retried",
-        "succeeded",
     )
 
     def __init__(self) -> None:
         self.admitted = 0
-        self.succeeded = 0
         self.failed = 0
         self.retried = 0
         self.openings = 0
@@ -59,16 +56,21 @@ class Counts:
         """
         Attempts under way: let through, and neither ended nor taken back.
         """
-        return self.admitted - self.succeeded - self.failed
+        return self.admitted - sum(self.latency)
+
+    @property
+    def succeeded(self) -> int:
+        """
+        Attempts that succeeded.
+        """
+        return sum(self.latency) - self.failed
 
     def settle(self, verdict: Verdict, duration: int) -> None:
         """
         Count an attempt's end; *duration* is in microseconds.
         """
         self.latency[max(0, duration).bit_length()] += 1
-        if verdict.category is None:
-            self.succeeded += 1
-        else:
+        if verdict.category is not None:
             self.failed += 1
             self.categories[verdict.category] = self.categories.get(verdict.category, 0) + 1
 

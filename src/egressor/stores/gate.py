@@ -68,6 +68,7 @@ class Gate:
 
     def __init__(self, compiled: Compiled, *, clock: Clock, dice: Callable[[], float], keeper: Keeper) -> None:
         self.compiled = compiled
+        self._slow_call = compiled.breaker.slow_call
         self.calm = True
         self.counts = Counts()
         self.breaker = compiled.breaker_cell()
@@ -119,15 +120,25 @@ class Gate:
         try:
             now = self._now()
             took = now - at
-            counts = self.counts
-            counts.succeeded += 1
-            counts.latency[took.bit_length()] += 1
-            compiled = self.compiled
-            if compiled.retry_budget is not None:
-                deposit(self._retries, compiled.retry_budget, now)
-            if ask.places:
-                put_back(ask.places, now, at)
-            changed = record_success(self.breaker, compiled.breaker, now, generation, took)
+            self.counts.latency[took.bit_length()] += 1
+            # `deposit` and `record_success`, in line for the time in which either only counts.
+            retries = self._retries
+            if retries.since <= now < retries.until:
+                retries.fresh += 1
+            elif self.compiled.retry_budget is not None:
+                deposit(retries, self.compiled.retry_budget, now)
+            for cells, key, units, _, _, _ in ask.places:
+                cells[key] -= units
+            breaker = self.breaker
+            changed = None
+            if (
+                breaker.quiet_from <= now < breaker.quiet_until
+                and generation == breaker.generation
+                and took <= self._slow_call
+            ):
+                breaker.fresh += 1
+            else:
+                changed = record_success(breaker, self.compiled.breaker, now, generation, took)
             if changed is not None or not self.calm:
                 self._changed(changed, now, 0)
                 self._room.freed(ask.places, now)
@@ -232,6 +243,8 @@ class Gate:
                     cells[key] = limit.refund(cells[key], now, units - actual, lease.at)
                 truth.append(entry._replace(units=actual))
             lease.ask = lease.ask.with_entries(tuple(truth))
+            if now >= self._banks_at:
+                self._turn_banks(now)
             self._room.freed(lease.ask.entries, now)
 
     def lend(self, ask: Ask) -> None:
@@ -261,6 +274,9 @@ class Gate:
             self._room.serve_due(now)
             if now >= self._banks_at:
                 self._turn_banks(now)
+            elif 0 < self._banks_at < FOREVER:
+                # A home keeps the earliest alarm only, and that was this one.
+                self._keeper.arm(self, self._banks_at)
             self._recalm()
 
     # --- operators ---------------------------------------------------------------------------------------------------
@@ -321,8 +337,11 @@ class Gate:
                 self.breaker.generation += generation
                 self._retries = BudgetCell()
             self.compiled = compiled
-            self._banks_at = 0 if compiled.banks else FOREVER
+            self._slow_call = compiled.breaker.slow_call
+            self._banks_at = FOREVER
             self._room.remake(compiled.remake, now)
+            if compiled.banks:
+                self._turn_banks(now)
             self._recalm()
 
     def count_denied(self, why: Why) -> None:
@@ -478,8 +497,10 @@ class Gate:
 
     def _feed_ban(self, lease: Lease, verdict: Verdict, now: int, told: int) -> None:
         if verdict.category is ErrorCategory.BAN:
+            before = self._ban.count
             bans.suspend(self._ban, self.compiled.ban, now, told or None)
-            self.counts.bans += 1
+            # Calls that were under way when the ban began report it too: one ban, not many.
+            self.counts.bans += self._ban.count - before
             self._recalm()
             self._flush()
         elif lease is self._ban_probe:

@@ -216,8 +216,8 @@ def _probes(notes: Notes) -> Finding:
     text = f"an open breaker lets out {PROBES} probe at a time"
     fullest = probes = 0
     for service, down, up in notes.outages:
-        arrivals = [each for each in notes.of(service) if down <= each.done_ns and each.at_ns < up]
-        opened = _opened(arrivals)
+        arrivals = [each for each in notes.of(service) if each.at_ns < up]
+        opened = _opened(arrivals, down)
         times = [each.at_ns / _NANO for each in arrivals if opened is not None and each.at_ns > opened]
         probes += len(times)
         for index, at in enumerate(times):
@@ -226,14 +226,18 @@ def _probes(notes: Notes) -> Finding:
     return Finding("P5", text, fullest <= PROBES if probes else None, detail)
 
 
-def _opened(arrivals: Iterable[Arrival]) -> int | None:
+def _opened(arrivals: Iterable[Arrival], down: int) -> int | None:
     """
-    Return from when on the breaker must have been open: so many failures after the last success, and the grace.
+    Return from when on the breaker must have been open: so many failures in a row, and the grace.
+
+    An answer that was under way when the outage began may succeed later, and closes nothing any more.
     """
-    failures: list[int] = []
+    streak = 0
     for each in sorted(arrivals, key=lambda each: each.done_ns):
-        failures = [] if each.is_ok else [*failures, each.done_ns]
-    return failures[CONSECUTIVE - 1] + int(GRACE * _NANO) if len(failures) >= CONSECUTIVE else None
+        streak = 0 if each.is_ok else streak + 1
+        if streak >= CONSECUTIVE and each.done_ns >= down:
+            return each.done_ns + int(GRACE * _NANO)
+    return None
 
 
 def _attempts(notes: Notes) -> Finding:

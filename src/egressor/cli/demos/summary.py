@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from egressor.cli.text import columns
@@ -131,7 +132,8 @@ def _waits(services: Mapping[str, Any], total: Mapping[str, Any]) -> list[list[s
 
 def _promise(each: Mapping[str, Any], paint: Paint) -> str:
     word, colour = _WORDS[each["held"]]
-    return f"{paint(word, colour)}  {each['promise']}  {each['text']}\n          {each['detail']}"
+    detail = fill(each["detail"], 80, initial_indent=" " * 10, subsequent_indent=" " * 10)
+    return f"{paint(word, colour)}  {each['promise']}  {each['text']}\n{detail}"
 
 
 def line(status: Mapping[str, Mapping[str, Any]], *, second: int, width: int, paint: Paint) -> str:
