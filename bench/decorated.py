@@ -121,8 +121,8 @@ def governor() -> Governor:
 _GOVERNOR = governor()
 _OURS: dict[str, Wrapper] = {
     "egressor": _GOVERNOR.throttled("full"),
-    "egressor, one limit a sliding window": _GOVERNOR.throttled("sliding"),
-    "egressor, presets off: one limit": _GOVERNOR.throttled("plain"),
+    "egressor, one of the limits a sliding window": _GOVERNOR.throttled("sliding"),
+    "egressor, one limit and the defaults": _GOVERNOR.throttled("plain"),
 }
 
 

@@ -33,8 +33,8 @@ class Contender(NamedTuple):
 
     Attributes:
         label: What the table calls it.
-        make: Returns what touches a key, and what lets two idle periods pass, if it can.
-        keys: How many keys it is asked to hold.
+        make: Returns what touches a key; and, where it is asked for, what lets two idle periods pass.
+        forgets: Whether it can be told that time passes.
     """
 
     label: str

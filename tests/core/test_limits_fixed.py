@@ -161,6 +161,23 @@ def test_a_jump_moves_no_open_window(jump: int, period: int) -> None:
     assert again > 0
 
 
+@given(st.integers(0, 3 * PERIOD), st.integers(-PERIOD, PERIOD), st.integers(0, 2 * PERIOD))
+@example(PERIOD, -1, 0)
+def test_a_window_that_a_jump_has_lengthened_is_over_at_the_horizon(now: int, jump: int, more: int) -> None:
+    """
+    A cell that nobody touched for its horizon says the same as none, also where the clock was moved in between.
+    """
+    limit, skew = Fixed(amount=1, period=PERIOD), 10 * PERIOD
+    cell = limit.charge(0, now, 1, skew)
+    again = now + PERIOD
+    cell = limit.charge(cell, again, 1, skew + jump)
+
+    later = again + limit.horizon + more
+
+    for after in (skew, skew + jump, skew + 2 * jump):
+        assert limit.wait(cell, later, 2, after) == limit.wait(0, later, 2, after)
+
+
 def test_after_a_jump_the_windows_are_aligned_again() -> None:
     """
     The window after a jump is longer than a period, and ends where the clock, as it is now, has its boundary.

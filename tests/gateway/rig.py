@@ -60,7 +60,7 @@ async def until(condition: Callable[[], bool]) -> None:
     Wait, at most 10 s, until *condition* holds: what the kernel tells of connections comes when it comes.
     """
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - nothing here could set an event
+        while not condition():
             await asyncio.sleep(0.005)  # real time: the kernel's
 
 

@@ -261,7 +261,7 @@ def test_an_interruption_comes_out_at_once_and_is_nobodys_failure(
     nothing_leaked(gov, admitted=3)
 
 
-class Rude(Exception):  # noqa: N818 - it is one
+class Rude(Exception):
     """
     An exception that can't be shown.
     """
@@ -357,7 +357,7 @@ def test_what_cannot_be_called_is_no_call(gov: Governor) -> None:
     """
     A coroutine function handed to `call`, and a plain one handed to `acall`, are mistakes that leave nothing behind.
     """
-    with pytest.raises(ConfigError, match="is a coroutine function: use await gov.acall"):
+    with pytest.raises(ConfigError, match=r"is a coroutine function: use await gov\.acall"):
         gov.call("s", asyncio.sleep, 0)
     with pytest.raises(TypeError):
         asyncio.run(gov.acall("s", str))  # type: ignore[arg-type]

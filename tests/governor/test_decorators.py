@@ -221,9 +221,9 @@ def test_methods_of_all_kinds(gov: Governor) -> None:
         (None, "throttled: only what can be called can be throttled, not None"),
         ("text", "throttled: only what can be called can be throttled, not 'text'"),
         (
-            classmethod(property(lambda cls: 1)),
+            classmethod(property(lambda cls: 1)),  # type: ignore[arg-type]
             "throttled: a property can't be throttled: decorate the function, then make it a property",
-        ),  # type: ignore[arg-type]
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(gov: Governor, target: Any, message: str) -> None:

@@ -19,13 +19,12 @@ from egressor.testing import FakeClock
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Begin, and end, without a default governor.
     """
     monkeypatch.delenv("EGRESSOR_CONFIG", raising=False)
     monkeypatch.setattr(defaults, "_DEFAULT", [])
-    yield
 
 
 def test_without_configuration_the_presets_apply() -> None:
@@ -184,5 +183,5 @@ def test_every_public_name_is_there() -> None:
     assert [name for name in egressor.__all__ if not hasattr(egressor, name)] == []
     assert egressor.__version__
     with pytest.raises(AttributeError, match="nope"):
-        _ = egressor.nope  # type: ignore[attr-defined]
+        _ = egressor.nope
     assert egressor.Governor is Governor

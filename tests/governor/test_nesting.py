@@ -73,7 +73,7 @@ def test_somebody_else_does_not_get_in_beside_the_call_and_its_child() -> None:
 @pytest.mark.parametrize("way", ["acall", "permit"])
 def test_a_task_may_outlive_the_call_that_started_it(inner: str, way: str, tapped: bool) -> None:
     """
-    Regression: a task that was started in a call, and made its own call after or across the call's end, took a place for good.
+    Regression: a task started in a call, whose own call came after or across the call's end, took a place for good.
     """
     gov = one_place()
     if tapped:
@@ -168,8 +168,7 @@ def test_permits_without_a_block_hold_a_place_each(way: str) -> None:
     held = []
 
     async def main() -> None:
-        for _ in range(3):
-            held.append(await gov.permit("s"))
+        held.extend([await gov.permit("s") for _ in range(3)])
         with pytest.raises(WaitTooLong):
             await gov.permit("s")
         assert places(gov) == (0, 3)
@@ -177,8 +176,7 @@ def test_permits_without_a_block_hold_a_place_each(way: str) -> None:
             await permit.arelease()
 
     def blocking() -> None:
-        for _ in range(3):
-            held.append(gov.permit("s").acquire())
+        held.extend([gov.permit("s").acquire() for _ in range(3)])
         with pytest.raises(WaitTooLong):
             gov.permit("s").acquire()
         assert places(gov) == (0, 3)

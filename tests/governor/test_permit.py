@@ -111,7 +111,7 @@ def test_a_permit_is_held_once(gov: Governor) -> None:
 @pytest.mark.parametrize("way", ["block", "release", "ablock", "arelease"])
 def test_an_error_in_the_block_is_the_attempts(gov: Governor, way: str) -> None:
     """
-    What leaves the block, or is handed to `release`, is the attempt's failure, opens the breaker, and is raised as it is.
+    What leaves the block, or is handed to `release`, is the attempt's failure: it opens the breaker, and comes out.
     """
     error = ConnectionRefusedError()
 
@@ -153,7 +153,7 @@ def test_a_permit_that_was_awaited_is_not_released_blocking() -> None:
 
     async def main() -> None:
         permit = await gov.permit("s")
-        with pytest.raises(ConfigError, match="given back by: await permit.arelease"):
+        with pytest.raises(ConfigError, match=r"given back by: await permit\.arelease"):
             permit.release()
         assert held(gov) == 1
         await permit.arelease()

@@ -130,7 +130,8 @@ def test_a_tap_can_add_another() -> None:
     """
     A tap that is added while another runs is told from the next event on.
     """
-    taps, seen = Taps(), []
+    taps = Taps()
+    seen: list[Any] = []
 
     def first(event: Any) -> None:
         if len(taps._taps) == 1:

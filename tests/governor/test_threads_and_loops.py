@@ -181,14 +181,14 @@ def test_a_loop_that_was_closed_with_a_waiter_holds_nobody_up() -> None:
     while gov.status()["s"]["waiting"]["medium"] < 2:
         pass
 
-    lost._log_destroy_pending = False  # type: ignore[attr-defined] - it is lost on purpose
+    lost._log_destroy_pending = False  # type: ignore[attr-defined]  # lost on purpose
     loop.close()
     holder.release()
     behind.join(10)
 
     assert served == ["behind"]
     assert gov.status()["s"]["in_flight"] == 0
-    lost.get_coro().close()  # type: ignore[union-attr]
+    lost.get_coro().close()
 
 
 @pytest.mark.parametrize("way", ["straight", "plan", "block"])
@@ -210,9 +210,9 @@ def test_a_call_that_outlived_its_loop_gives_its_place_back_when_it_is_collected
     loop.run_until_complete(asyncio.sleep(0))
     assert gov.status()["s"]["in_flight"] == 1
 
-    lost._log_destroy_pending = False  # type: ignore[attr-defined] - it is lost on purpose
+    lost._log_destroy_pending = False  # type: ignore[attr-defined]  # lost on purpose
     loop.close()
-    lost.get_coro().close()  # type: ignore[union-attr]
+    lost.get_coro().close()
 
     assert gov.status()["s"]["in_flight"] == 0
     assert gov.call("s", lambda: 7) == 7
@@ -294,6 +294,8 @@ def test_a_cancellation_from_outside_stays_one_when_the_time_is_up_too() -> None
     """
     gov = Governor({"s": {"timeout": 0.02, "max_concurrency": 1}})
 
+    task: asyncio.Task[object]
+
     async def hang() -> None:
         try:
             await asyncio.Event().wait()
@@ -306,6 +308,5 @@ def test_a_cancellation_from_outside_stays_one_when_the_time_is_up_too() -> None
         await asyncio.wait([task])
         return task.cancelled()
 
-    task: asyncio.Task[object]
     assert asyncio.run(main())
     assert gov.status()["s"]["limits"][0]["left"] == 1

@@ -184,7 +184,7 @@ SCENES = [
         {"max_concurrency": 1},
         [hold, Call({"deadline": 5.0})],
         [],
-        ["WaitTooLong | s: its turn did not come within 5.000 s"],
+        ["WaitTooLong | s: its turn did not come within 5.000 s | retry_after 1"],
         [],
     ),
     Scene(
@@ -376,7 +376,7 @@ SCENES = [
         {"max_concurrency": 1, "max_wait": 6.0},
         [hold, CALL],
         [],
-        ["WaitTooLong | s: its turn did not come within 6.000 s"],
+        ["WaitTooLong | s: its turn did not come within 6.000 s | retry_after 1"],
         [],
     ),
     Scene(
@@ -452,7 +452,10 @@ SCENES = [
         [Answer(429, Retry_After="4")],
         [
             "returned Answer 429",
-            "WaitTooLong | s: the server asked every caller to stay away; the wait of 4.500 s does not fit | retry_after 4.5",
+            (
+                "WaitTooLong | s: the server asked every caller to stay away; the wait of 4.500 s does not fit"
+                " | retry_after 4.5"
+            ),
         ],
         [0],
     ),

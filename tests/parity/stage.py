@@ -11,14 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from egressor import Governor, Priority
 from egressor._core.admission import Denied, Lease
 from egressor.governor.route import Options
 from egressor.stores import Parked
-from egressor.telemetry import Event
 from egressor.testing import FakeClock
+
+if TYPE_CHECKING:
+    from egressor.telemetry import Event
 
 __all__ = ["Answer", "Call", "Record", "Scene", "Stage", "perform"]
 

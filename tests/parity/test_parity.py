@@ -40,7 +40,7 @@ def test_a_scene_ends_as_the_table_says(scene: Scene, driver: str, way: str, tap
 @pytest.mark.parametrize("scene", SCENES, ids=by_name)
 def test_all_ways_leave_the_gate_in_the_same_state(scene: Scene) -> None:
     """
-    After a scene the gate says the same whichever way was taken: cells, counts, breaker, queue, and who else was served.
+    After a scene the gate says the same whichever way was taken: cells, counts, breaker, queue, who else was served.
     """
     records = [perform(scene, driver=driver, way=way, tapped=tapped) for driver, way, tapped in WAYS]
 

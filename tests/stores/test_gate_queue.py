@@ -11,7 +11,7 @@ import pytest
 from egressor._core.admission import Denied, Lease
 from egressor._core.model import ErrorCategory, Verdict
 from egressor.policies import Limit, Rule
-from tests.stores.scene import Scene
+from tests.stores.scene import SECOND, Scene
 
 if TYPE_CHECKING:
     from egressor.stores import Parked
@@ -139,6 +139,21 @@ def test_one_that_waiting_has_raised_is_held_back_by_nobody_lower() -> None:
     scene.clock.advance(1)
 
     assert any(line.startswith("old@") for line in scene.told)
+
+
+def test_a_newcomer_is_ranked_with_those_that_waiting_has_raised() -> None:
+    """
+    Whoever comes before anybody has looked finds those that wait at the level which they have reached by now.
+    """
+    scene = Scene(limits=("1/minute burst 1",), age_after=10.0)
+    scene.lease()
+    scene.park("old", 0)
+    scene.clock._now += 61 * SECOND
+
+    scene.park("new", 2)
+    scene.gate.tick()
+
+    assert scene.told == ["old@61"]
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(2, "A@2"), (1.999999, "A:wait_too_long@2"), (0, "A:wait_too_long@0")])

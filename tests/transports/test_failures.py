@@ -118,7 +118,7 @@ def test_an_interrupted_retry_frees_the_connection(upstream: Upstream, family: s
 
     async def main() -> int:
         task = asyncio.create_task(caller.client.get(url))
-        while not gov.status()["api"]["retried"]:  # noqa: ASYNC110 - a retry that waits tells nobody
+        while not gov.status()["api"]["retried"]:
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])

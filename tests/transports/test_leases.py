@@ -275,7 +275,7 @@ def test_a_concurrency_limit_counts_bodies_that_stream_in_tasks(upstream: Upstre
     async def main() -> tuple[int, bytes]:
         async with caller.client.stream("GET", url) as response:
             second = asyncio.create_task(caller.client.get(url))
-            while not any(gov.status()["api"]["waiting"].values()):  # noqa: ASYNC110 - a queue tells nobody
+            while not any(gov.status()["api"]["waiting"].values()):
                 await asyncio.sleep(0)
             sent = len(upstream.received)
             gate.release(2)

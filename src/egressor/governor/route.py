@@ -206,7 +206,7 @@ def judge(outcome: Outcome, wall: int) -> Verdict:
     """
     Read *outcome*; *wall* is microseconds since 1970, for a Retry-After that names a date.
     """
-    if outcome.verdict is not None:
+    if outcome.verdict is not None and (outcome.error is None or not outcome.verdict.ok):
         return outcome.verdict
     if outcome.error is None and not carries_status(outcome.value):
         return _SUCCESS
