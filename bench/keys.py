@@ -1,7 +1,7 @@
 """
 D: a limit for each of a million users.
 
-Each run has an interpreter of its own (``python -m bench.keys NAME KEYS``). Memory is what the process grew by while
+Each run has an interpreter of its own (``python -m bench.keys touch NAME``). Memory is what the process grew by while
 the keys were touched; the keys' own texts were there before, for everybody.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import random
 import statistics
 import sys
 import time
@@ -33,16 +34,16 @@ class Contender(NamedTuple):
 
     Attributes:
         label: What the table calls it.
-        make: Returns what touches a key; and, where it is asked for, what lets two idle periods pass.
-        forgets: Whether it can be told that time passes.
+        make: Returns what touches a key.
+        forget: Returns what touches a key, and what lets two idle periods pass and counts the keys that are left.
     """
 
     label: str
-    make: Callable[[], tuple[Touch, Callable[[], int] | None]]
-    keys: int = _MANY
+    make: Callable[[], Touch]
+    forget: Callable[[], tuple[Touch, Callable[[], int]]] | None = None
 
 
-def _dictionary() -> tuple[Touch, None]:
+def _dictionary() -> Touch:
     cells: dict[str, float] = {}
     gap, span = 0.6, _PERIOD
 
@@ -55,49 +56,56 @@ def _dictionary() -> tuple[Touch, None]:
         cells[key] = after
         return True
 
-    return touch, None
+    return touch
 
 
-def _egressor(limit: str) -> Callable[[], tuple[Touch, Callable[[], int]]]:
-    def make() -> tuple[Touch, Callable[[], int]]:
-        from egressor import Governor
-        from egressor.testing import FakeClock
+def _decorated(limit: str, clock: Any = None) -> tuple[Any, Touch]:
+    from egressor import Governor
 
-        clock = FakeClock(jumps=False)
-        rule = {"match": {"user": "*"}, "limits": [limit]}
-        gov = Governor(services={"upstream": {"rules": [rule]}}, clock=clock)
+    rule = {"match": {"user": "*"}, "limits": [limit]}
+    gov = Governor(services={"upstream": {"rules": [rule]}}, clock=clock)
 
-        @gov.throttled("upstream", scope=lambda user: {"user": user}, deadline=None)
-        def touch(user: str) -> None:
-            pass
+    @gov.throttled("upstream", scope=lambda user: {"user": user})
+    def touch(user: str) -> None:
+        pass
 
-        def idle() -> int:
-            clock.advance(2.1 * _PERIOD)
-            return int(str(gov.gate("upstream").snapshot()["keys"]))
-
-        return touch, idle
-
-    return make
+    return gov, touch
 
 
-def _gate(limit: str) -> Callable[[], tuple[Touch, None]]:
-    def make() -> tuple[Touch, None]:
-        from egressor import Governor
+def _forgetting(limit: str) -> tuple[Touch, Callable[[], int]]:
+    from egressor.testing import FakeClock
 
-        rule = {"match": {"user": "*"}, "limits": [limit]}
-        gate = Governor(services={"upstream": {"rules": [rule]}}).gate("upstream")
-        make_ask, enter = gate.compiled.ask, gate.enter
-        cost = {"requests": 1}
+    clock = FakeClock(jumps=False)
+    gov, touch = _decorated(limit, clock)
 
-        def touch(user: str) -> object:
-            return enter(make_ask(scope={"user": user}, cost=cost, level=1))
+    def idle() -> int:
+        clock.advance(2.1 * _PERIOD)
+        return int(gov.gate("upstream").snapshot()["keys"])
 
-        return touch, None
-
-    return make
+    return touch, idle
 
 
-def _aiolimiters() -> tuple[Touch, None]:
+def _egressor(limit: str) -> Contender:
+    return Contender(
+        f"**egressor** `{limit}`, a decorated call",
+        lambda: _decorated(limit)[1],
+        lambda: _forgetting(limit),
+    )
+
+
+def _gate() -> Touch:
+    gov, _ = _decorated("100/minute burst 100")
+    gate = gov.gate("upstream")
+    make_ask, enter = gate.compiled.ask, gate.enter
+    cost = {"requests": 1}
+
+    def touch(user: str) -> object:
+        return enter(make_ask(scope={"user": user}, cost=cost, level=1))
+
+    return touch
+
+
+def _aiolimiters() -> Touch:
     from aiolimiter import AsyncLimiter
 
     limiters: dict[str, AsyncLimiter] = {}
@@ -114,22 +122,23 @@ def _aiolimiters() -> tuple[Touch, None]:
             return True
         return False
 
-    return touch, None
+    return touch
 
 
-def _throttled() -> tuple[Touch, None]:
+def _throttled() -> Touch:
     from throttled import MemoryStore, RateLimiterType, Throttled, per_min
 
     store = MemoryStore(options={"MAX_SIZE": 2 * _MANY})
     limiter = Throttled(using=RateLimiterType.GCRA.value, quota=per_min(100, burst=100), store=store)
-    return limiter.limit, None
+    touch: Touch = limiter.limit
+    return touch
 
 
 CONTENDERS = {
     "floor": Contender("floor: a dict of floats, no lock", _dictionary),
-    "gcra": Contender("**egressor** `100/minute burst 100`, a decorated call", _egressor("100/minute burst 100")),
-    "sliding": Contender("**egressor** `100/minute`, a decorated call", _egressor("100/minute")),
-    "gate": Contender("**egressor** `100/minute burst 100`, admission alone", _gate("100/minute burst 100")),
+    "gcra": _egressor("100/minute burst 100"),
+    "sliding": _egressor("100/minute"),
+    "gate": Contender("**egressor** `100/minute burst 100`, admission alone", _gate),
     "throttled": Contender("throttled-py GCRA, room for all keys", _throttled),
     "aiolimiter": Contender("aiolimiter, one in a dict for each key", _aiolimiters),
 }
@@ -140,27 +149,17 @@ def measure(*, rounds: int) -> list[Table]:
     Measure everybody, and return the table.
     """
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
+    idle: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
     for _ in range(rounds):
         for name, contender in CONTENDERS.items():
-            runs[name].append(fresh("bench.keys", name, str(contender.keys)))
+            runs[name].append(fresh("bench.keys", "touch", name))
+            if contender.forget is not None:
+                idle[name].append(fresh("bench.keys", "forget", name))
     rows = []
     for name, contender in CONTENDERS.items():
-
-        def median(key: str, each: list[dict[str, float]] = runs[name]) -> float:
-            return statistics.median(run[key] for run in each)
-
-        left = f"{median('left_bytes'):,.0f}" if runs[name][0]["keys_left"] >= 0 else ""
-        keys_left = f"{median('keys_left'):,.0f}" if runs[name][0]["keys_left"] >= 0 else "kept"
-        rows.append(
-            [
-                contender.label,
-                f"{median('bytes'):,.0f}",
-                f"{median('few_ns'):,.0f}",
-                f"{median('many_ns'):,.0f}",
-                keys_left,
-                left,
-            ]
-        )
+        cells = [_median(runs[name], key) for key in ("bytes", "few_ns", "many_ns")]
+        after = [_median(idle[name], key) for key in ("keys", "bytes")] if idle[name] else ["kept", ""]
+        rows.append([contender.label, *cells, *after])
     columns = [
         "1,000,000 keys",
         "bytes a key",
@@ -171,42 +170,57 @@ def measure(*, rounds: int) -> list[Table]:
     ]
     notes = [
         "Bytes are the growth of the resident set, without the keys' own texts, which whoever calls holds.",
-        "Touches are in random order. The two idle periods are a fake clock's; nothing scans the keys.",
+        "Touches are in random order. The idle periods are a fake clock's, in runs of their own.",
     ]
     return [Table("D. A limit for each of a million keys", columns, rows, notes)]
 
 
-async def run(name: str, keys: int) -> dict[str, float]:
-    """
-    Touch *keys* keys, and return what it took. Nothing here waits; a peer wants a loop to run.
-    """
-    import random
+def _median(runs: list[dict[str, float]], key: str) -> str:
+    return f"{statistics.median(run[key] for run in runs):,.0f}"
 
-    touch, idle = CONTENDERS[name].make()
-    few = [f"few{number}" for number in range(_FEW)]
-    many = [f"user{number}" for number in range(keys)]
+
+async def touching(name: str) -> dict[str, float]:
+    """
+    Touch every key, and return what it took. Nothing here waits; a peer wants a loop to run.
+    """
+    touch = CONTENDERS[name].make()
+    few, many = [f"few{number}" for number in range(_FEW)], _users()
     chance = random.Random(7)
-    order_few = [chance.choice(few) for _ in range(20_000)]
+    order_few = [chance.choice(few) for _ in range(20 * _FEW)]
     order_many = [chance.choice(many) for _ in range(_TOUCHES)]
     for key in few:
         touch(key)
     few_ns = _time(touch, order_few)
+    grown = _growth(touch, many)
+    return {"bytes": grown / _MANY, "few_ns": few_ns, "many_ns": _time(touch, order_many)}
+
+
+async def forgetting(name: str) -> dict[str, float]:
+    """
+    Touch every key, let two periods pass, and return what is left.
+    """
+    forget = CONTENDERS[name].forget
+    assert forget is not None, f"{name} forgets nothing"
+    touch, idle = forget()
+    many = _users()
+    before = resident_bytes()
+    _growth(touch, many)
+    left = idle()
+    gc.collect()
+    return {"keys": left, "bytes": (resident_bytes() - before) / _MANY}
+
+
+def _users() -> list[str]:
+    return [f"user{number}" for number in range(_MANY)]
+
+
+def _growth(touch: Touch, keys: list[str]) -> int:
     gc.collect()
     before = resident_bytes()
-    for key in many:
+    for key in keys:
         touch(key)
     gc.collect()
-    grown = resident_bytes() - before
-    many_ns = _time(touch, order_many)
-    keys_left = -1 if idle is None else idle()
-    gc.collect()
-    return {
-        "bytes": grown / keys,
-        "few_ns": few_ns,
-        "many_ns": many_ns,
-        "keys_left": keys_left,
-        "left_bytes": (resident_bytes() - before) / keys,
-    }
+    return resident_bytes() - before
 
 
 def _time(touch: Touch, order: list[str]) -> float:
@@ -216,11 +230,11 @@ def _time(touch: Touch, order: list[str]) -> float:
     return (time.process_time_ns() - started) / len(order)
 
 
-def main(name: str, keys: str) -> Any:
+def main(what: str, name: str) -> None:
     """
-    Run one contender, and print what it took as JSON.
+    Run one contender, and print what came of it as JSON.
     """
-    print(json.dumps(asyncio.run(run(name, int(keys)))))
+    print(json.dumps(asyncio.run({"touch": touching, "forget": forgetting}[what](name))))
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ class Gate:
         with self._lock:
             self._collect()
             now = self._now()
-            self._room.promote(now)
+            self._room.make_way(now)
             decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
             # Where somebody listens to the steps, no call takes the straight path, which does the same.
             if now >= self._banks_at:
@@ -174,7 +174,7 @@ class Gate:
         with self._lock:
             self._collect()
             now = self._now()
-            self._room.promote(now)
+            self._room.make_way(now)
             decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
             if now >= self._banks_at:
                 self._turn_banks(now)
@@ -398,7 +398,11 @@ class Gate:
             if never is not None:
                 return _never(never)
             refusal = refuse(ask.entries, now, skew)
-            return Short(None, now) if refusal is None else Short(refusal.entry, now + refusal.wait)
+            return (
+                Short(None, now)
+                if refusal is None
+                else Short(refusal.entry, now + refusal.wait + refusal.entry.limit.slack)
+            )
         self.counts.admitted += 1
         if self.calm:
             return Lease(ask, at=now, generation=self.breaker.generation, probe=0)

@@ -121,13 +121,6 @@ class WaitingRoom:
             return Short(entry, line.ready_at)
         return None
 
-    def promote(self, now: int) -> None:
-        """
-        Raise those that have waited long enough, before anybody's rank is compared with theirs.
-        """
-        if self._queue.size:
-            self._queue.promote(now)
-
     def units_before(self, entry: Entry, *, level: int, until: int) -> int:
         """
         Return what those take of *entry*'s cell that surely go first.
@@ -179,6 +172,18 @@ class WaitingRoom:
             for home in self._homes:
                 self._arm(home)
         return True
+
+    def make_way(self, now: int) -> None:
+        """
+        Let those go whose time has come, before a newcomer is looked at.
+
+        While thousands arrive, their loop is too busy to look at its timer, and what a bucket can't hold in the
+        meantime would be lost.
+        """
+        if self._alarms and self._alarms[0][0] <= now:
+            self.serve_due(now)
+        elif self._queue.size:
+            self._queue.promote(now)
 
     def serve_due(self, now: int) -> None:
         """
