@@ -57,6 +57,12 @@ class FakeClock(Clock):
         """
         return self._now
 
+    def ns(self) -> int:
+        """
+        Return the fake monotonic time in nanoseconds.
+        """
+        return self._now * 1000
+
     def wall(self) -> int:  # type: ignore[override]
         """
         Return the fake wall time in microseconds.

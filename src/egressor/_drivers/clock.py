@@ -48,6 +48,8 @@ class Clock:
         """
         return monotonic_ns() // 1000
 
+    ns = staticmethod(time.monotonic_ns)
+
     @staticmethod
     def wall() -> int:
         """

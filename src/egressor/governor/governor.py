@@ -76,6 +76,7 @@ class Governor:
         self._gates: dict[str, Gate] = {}
         self._removed: dict[str, Gate] = {}
         self._routes: dict[tuple[object, ...], Route] = {}
+        self._plain: dict[str, Route] = {}
         self._is_closed = False
         for name, policy in config.services.items():
             self._gates[name] = self._gate_of(name, policy)
@@ -240,14 +241,19 @@ class Governor:
         """
         Return leave for one attempt, to be taken by ``with`` or ``async with``. The options are those of `throttled`.
         """
-        route = None
-        if scope is None and cost is None and deadline is None and isinstance(service, str):
-            route = self._routes.get((service, endpoint, priority, True))
-        if route is None:
-            route = self._route(
+        is_plain = endpoint is None and priority is None and scope is None and cost is None and deadline is None
+        if is_plain and isinstance(service, str):
+            # The plainest permit is found by its service alone.
+            route = self._plain.get(service)
+            if route is None:
+                route = self._plain[service] = self._route(service, Options())
+            return Permit(self._context, route)
+        return Permit(
+            self._context,
+            self._route(
                 service, Options(endpoint=endpoint, priority=priority, scope=scope, cost=cost, deadline=deadline)
-            )
-        return Permit(self._context, route)
+            ),
+        )
 
     def route(self, service: str | ServiceType, options: Options) -> Route:
         """
@@ -377,6 +383,7 @@ class Governor:
                 self._retire(name)
             self.config = config
             self._routes.clear()
+            self._plain.clear()
 
     def close(self) -> None:
         """

@@ -21,6 +21,11 @@ class Clock(Protocol):
     Where a store gets the time from, in microseconds.
     """
 
+    def ns(self) -> int:
+        """
+        Monotonic time, in nanoseconds: what every call reads, so it should be no more than a system call.
+        """
+
     def now(self) -> int:
         """
         Monotonic time.

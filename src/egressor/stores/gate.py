@@ -75,6 +75,7 @@ class Gate:
         self._lock = Lock()
         self._clock = clock
         self._now = clock.now
+        self._ns = clock.ns
         self._dice = dice
         self._keeper = keeper
         self._retries = BudgetCell()
@@ -101,7 +102,7 @@ class Gate:
             compiled = self.compiled
             if not self.calm or ask.compiled is not compiled:
                 return None
-            now = self._now()
+            now = self._ns() // 1000
             if not take(ask, now, self._clock.wall() - now if compiled.has_fixed else 0):
                 return None
             self.counts.admitted += 1
@@ -118,7 +119,7 @@ class Gate:
         lock = self._lock
         lock.acquire()
         try:
-            now = self._now()
+            now = self._ns() // 1000
             took = now - at
             self.counts.latency[took.bit_length()] += 1
             # `deposit` and `record_success`, in line for the time in which either only counts.
