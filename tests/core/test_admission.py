@@ -5,6 +5,7 @@ One decision over many cells, and what a cost may be.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from fractions import Fraction
 from math import ceil, inf, nan
 
@@ -232,3 +233,53 @@ def test_what_is_shown_is_short_whatever_it_is(value: object, text: str) -> None
     At most 40 characters and a dot of dots; an object that can't be shown is named by its type.
     """
     assert shown(value) == text
+
+
+def test_what_was_forgotten_is_not_remembered_for_being_given_back() -> None:
+    """
+    A key whose cell is gone holds nothing: giving back to it makes no key, and no capacity.
+    """
+    held = entry(Gcra(amount=10, period=SECOND, burst=10), 3)
+    held.cells.clear()
+    untouched = entry(Gcra(amount=10, period=SECOND, burst=10), 3)
+
+    put_back((held._replace(cells={"": 0}), untouched), 5 * SECOND, 5 * SECOND)
+
+    assert dict(untouched.cells) == {"": 0}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["bucket", "window", "fixed", "places"]), st.integers(1, 40), st.integers(1, 4)),
+        min_size=1,
+        max_size=4,
+    ),
+    st.lists(st.integers(0, SECOND // 3), min_size=1, max_size=60),
+)
+def test_take_in_line_decides_as_the_algorithms_do(limits: list[tuple[str, int, int]], gaps: list[int]) -> None:
+    """
+    The cells after `take` are those that each algorithm's own `ask` makes, or all as before if one of them refuses.
+    """
+    made: dict[str, Callable[[int], Gcra | Sliding | Fixed | Concurrency]] = {
+        "bucket": lambda amount: Gcra(amount=amount, period=SECOND, burst=max(1, amount // 2)),
+        "window": lambda amount: Sliding(amount=amount, period=SECOND),
+        "fixed": lambda amount: Fixed(amount=amount, period=SECOND),
+        "places": lambda amount: Concurrency(amount=amount),
+    }
+    entries = tuple(entry(made[kind](amount), units) for kind, amount, units in limits)
+    cells = [0] * len(entries)
+    now = 0
+    for gap in gaps:
+        now += gap
+        asked = [each.limit.ask(cell, now, each.units, 0) for each, cell in zip(entries, cells, strict=True)]
+        left = [each.limit.left(cell, now, 0) for each, cell in zip(entries, cells, strict=True)]
+
+        assert take(Ask(entries, level=1), now, 0) == (min(asked) >= 0)
+
+        got = [each.cells[each.key] for each in entries]
+        if min(asked) >= 0:
+            cells = asked
+            assert got == cells
+        else:
+            assert [each.limit.left(cell, now, 0) for each, cell in zip(entries, got, strict=True)] == left
+            cells = got

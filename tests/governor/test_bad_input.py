@@ -410,3 +410,21 @@ def test_the_route_of_a_call_names_its_service(gov: Governor) -> None:
     A route that transports make holds the service's gate.
     """
     assert gov.route("s", Options()).gate is gov.gate("s")
+
+
+def test_a_context_manager_closes_a_governor_in_a_loop() -> None:
+    """
+    ``async with`` and `aclose` end a governor as `close` does.
+    """
+
+    async def main() -> Governor:
+        async with Governor({"s": {}}, clock=FakeClock()) as gov:
+            assert await gov.acall("s", asyncio.sleep, 0, 7) == 7
+        other = Governor({"s": {}}, clock=FakeClock())
+        await other.aclose()
+        with pytest.raises(ConfigError, match="closed"):
+            other.gate("s")
+        return gov
+
+    with pytest.raises(ConfigError, match="closed"):
+        asyncio.run(main()).gate("s")

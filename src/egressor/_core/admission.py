@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from enum import StrEnum
+from itertools import takewhile
 from typing import NamedTuple
 
 from egressor.errors import ConfigError
@@ -258,10 +259,7 @@ def take(ask: Ask, now: int, skew: int) -> bool:
 
 def _undo(ask: Ask, refused: Entry, now: int) -> bool:
     order = [step[-1] for step in ask.buckets] + [step[-1] for step in ask.slides] + [step[-1] for step in ask.others]
-    for entry in order:
-        if entry is refused:
-            break
-        put_back((entry,), now, now)
+    put_back(tuple(takewhile(lambda entry: entry is not refused, order)), now, now)
     return False
 
 

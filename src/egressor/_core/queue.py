@@ -288,8 +288,7 @@ class Queue(Generic[T]):
 
     def _step_out(self, waiter: Waiter[T]) -> None:
         line = waiter.line
-        if line is None:
-            return
+        assert line is not None  # noqa: S101 - only who stands somewhere is moved or leaves
         line.drop(waiter)
         if not line.size:
             self.lines.pop(line.name, None)
