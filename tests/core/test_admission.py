@@ -254,7 +254,7 @@ def test_what_was_forgotten_is_not_remembered_for_being_given_back() -> None:
         min_size=1,
         max_size=4,
     ),
-    st.lists(st.integers(0, SECOND // 3), min_size=1, max_size=60),
+    st.lists(st.just(0) | st.integers(0, SECOND // 3), min_size=1, max_size=60),
 )
 def test_take_in_line_decides_as_the_algorithms_do(limits: list[tuple[str, int, int]], gaps: list[int]) -> None:
     """
