@@ -8,6 +8,7 @@ One call, from the caller's side: the straight path, the plan, and the edge wher
 from __future__ import annotations
 
 import asyncio
+from asyncio import current_task, get_running_loop
 from typing import TYPE_CHECKING, Any, Protocol
 
 from egressor._core.admission import Denied, Why
@@ -294,7 +295,7 @@ def athrough(where: Where, function: Callable[..., Awaitable[Any]]) -> Callable[
             gate = route.gate
             ask = route.kept or route.ask(args, kwargs)
             # Before anything is taken: outside of an event loop this raises.
-            loop = asyncio.get_running_loop()
+            loop = get_running_loop()
             entered = gate.enter(ask)
             if entered is not None:
                 nest = Nest(gate, ask)
@@ -303,7 +304,7 @@ def athrough(where: Where, function: Callable[..., Awaitable[Any]]) -> Callable[
                 watch = route.watch
                 if watch is None or watch.loop is not loop or watch.timeout != gate.compiled.timeout:
                     watch = route.watch = context.watches.of(loop, gate.compiled.timeout)
-                task = asyncio.current_task(loop)
+                task = current_task(loop)
                 watch.open[task] = entered[0]
                 if not watch.is_armed:
                     watch.arm(watch.timeout)
