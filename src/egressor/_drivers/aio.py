@@ -9,10 +9,10 @@ from collections.abc import Coroutine
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from egressor._core.model import ErrorCategory, ErrorSeverity, Outcome, Verdict
+from egressor._core.model import Outcome
 from egressor._core.steps import Discard, Done, Fall, Park, Send, Sleep, Step, Stream
 
-from .job import INSTANT
+from .job import HURRIED, INSTANT
 
 if TYPE_CHECKING:
     from egressor._core.plan import Plan
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from .job import Job
 
 __all__ = ["Run"]
-
-
-_HURRIED = Verdict(
-    category=ErrorCategory.TIMEOUT,
-    severity=ErrorSeverity.MEDIUM,
-    scope="call",
-    fingerprint="deadline",
-    why="the caller's own deadline came before the attempt's timeout",
-    may_have_run=True,
-)
 
 
 class Run:
@@ -115,7 +105,7 @@ class Run:
                 value = await sent
         except BaseException as error:  # noqa: BLE001 - an outcome is a value
             is_callers = bound.expired() and seconds * 1_000_000 < job.timeout
-            return Outcome(error=error, verdict=_HURRIED if is_callers else None)
+            return Outcome(error=error, verdict=HURRIED if is_callers else None)
         return value if type(value) is Outcome else Outcome(value)
 
     async def _fall(self) -> Outcome:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from egressor._core.admission import Denied, Why
+from egressor._core.model import ErrorCategory, ErrorSeverity, Verdict
 from egressor._core.steps import MISS, Admit, Charge, Hold, Recall, Settle
 
 if TYPE_CHECKING:
@@ -18,7 +19,20 @@ if TYPE_CHECKING:
 
     from .clock import Clock
 
-__all__ = ["INSTANT", "Cache", "Holder", "Job", "Money", "Wish"]
+__all__ = ["HURRIED", "INSTANT", "Cache", "Holder", "Job", "Money", "Wish"]
+
+
+HURRIED = Verdict(
+    category=ErrorCategory.TIMEOUT,
+    severity=ErrorSeverity.MEDIUM,
+    scope="call",
+    fingerprint="deadline",
+    why="the caller's own deadline came before the attempt's timeout",
+    may_have_run=True,
+)
+"""
+The verdict on an attempt that the caller's own deadline cut short: it says nothing about the service.
+"""
 
 
 class Wish(Protocol):

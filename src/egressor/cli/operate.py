@@ -8,9 +8,10 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 import click
@@ -112,19 +113,32 @@ def _ask(url: str | None, path: str, body: bytes | None = None) -> tuple[int, di
         )
     if not base.startswith(("http://", "https://")):
         return _fail(2, "--url must begin with http:// or https://")
+    try:
+        parts = urlsplit(base)
+        shown = f"{parts.scheme}://{parts.hostname or ''}" + ("" if parts.port is None else f":{parts.port}")
+    except ValueError:
+        return _fail(2, "--url is no URL: its host or port can't be read")
+    if "@" in parts.netloc or " " in base:
+        return _fail(2, "--url holds no user, password or blank: http://host:port")
     request = Request(base + path, data=body)  # noqa: S310 - the scheme was checked
     if body is not None:
-        token = os.environ.get("EGRESSOR_TOKEN") or (known.token if known else "")
+        token = (os.environ.get("EGRESSOR_TOKEN") or (known.token if known else "")).strip()
+        if not token.isascii() or not token.isprintable():
+            return _fail(2, "EGRESSOR_TOKEN holds characters that no token has")
         request.add_header("Authorization", f"Bearer {token}")
     try:
         with _opener().open(request, timeout=_TIMEOUT) as answer:
-            return 0, json.loads(answer.read())
+            document = json.loads(answer.read())
+            if not isinstance(document, dict):
+                return _fail(1, f"what answers at {shown} is no egressor gateway")
+            return 0, document
     except HTTPError as error:
         with error:
             return _fail(2, _detail(error))
-    except (URLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        return _fail(1, f"the gateway at {base} does not answer: {reason}")
+    except (URLError, OSError, ValueError, HTTPException) as error:
+        # Of other errors only the kind is told: their text may repeat the request, and the token with it.
+        reason = getattr(error, "reason", None) or type(error).__name__
+        return _fail(1, f"the gateway at {shown} does not answer: {reason}")
 
 
 class _NoRedirect(HTTPRedirectHandler):

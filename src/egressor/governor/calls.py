@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import current_task, get_running_loop
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from egressor._core.admission import Denied, Why
@@ -183,6 +184,7 @@ class Flight:
                 dice=context.dice,
                 is_idempotent=options.idempotent if idempotent is None else idempotent,
                 has_fallback=options.fallback is not UNSET,
+                is_late=options.deadline is not None and options.deadline <= 0,
             ),
             first=first,
         )
@@ -369,10 +371,11 @@ def rejection(route: Route, denied: Denied) -> Rejected:
 
 def _note(error: BaseException, text: str) -> None:
     # The same exception object may be raised again and again: it carries one note of ours, the latest.
-    notes = getattr(error, "__notes__", None)
-    if isinstance(notes, list):
-        notes[:] = [note for note in notes if not str(note).startswith(_NOTE)]
-    error.add_note(text)
+    with suppress(Exception):  # An exception of the user's own may do anything here, and comes out all the same.
+        notes = getattr(error, "__notes__", None)
+        if isinstance(notes, list):
+            notes[:] = [note for note in notes if not str(note).startswith(_NOTE)]
+        error.add_note(text)
 
 
 def _timed_out(error: BaseException, watch: Watch, task: asyncio.Task[Any] | None) -> BaseException:

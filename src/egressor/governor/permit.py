@@ -5,6 +5,7 @@ Capacity for a block of code: ``with gov.permit("reddit") as permit: ...``.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from inspect import isawaitable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -163,10 +164,13 @@ class Permit:
     async def arelease(self, error: BaseException | None = None) -> None:
         """
         Give it back; *error* is the attempt's, if it failed. A second time nothing happens.
+
+        A permit that was taken by blocking is given back by blocking, which is as short.
         """
         run, flight, outcome = self._let_go(error)
-        if isinstance(run, aio.Run) and flight is not None:
-            flight.land(await run.resume(outcome))
+        if flight is not None and run is not None:
+            step = run.resume(outcome)
+            flight.land(await step if isawaitable(step) else step)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

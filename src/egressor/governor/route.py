@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from egressor._core.admission import Ask, check_cost, shown
 from egressor._core.classify import classify
-from egressor._core.model import Outcome, Priority, Verdict
+from egressor._core.model import ErrorCategory, Outcome, Priority, Verdict
 from egressor.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ Costs = Mapping[str, float] | Callable[..., Mapping[str, float]]
 
 _MICRO = 1_000_000
 _LONGEST = 400 * 86_400
+_REFUSED = Verdict(
+    category=ErrorCategory.CANCELLED,
+    scope="call",
+    fingerprint="refused",
+    why="a call inside it was refused before it was sent",
+)
 _LONGEST_VALUE = 1024
 _ONE_REQUEST = check_cost({})
 _SUCCESS = Verdict(why="the call returned")
@@ -210,4 +216,6 @@ def judge(outcome: Outcome, wall: int) -> Verdict:
         return outcome.verdict
     if outcome.error is None and not carries_status(outcome.value):
         return _SUCCESS
-    return classify(outcome.error if outcome.error is not None else outcome.value, now=wall / _MICRO)
+    verdict = classify(outcome.error if outcome.error is not None else outcome.value, now=wall / _MICRO)
+    # A call inside this one was refused by us: no server has said anything, of this service least of all.
+    return _REFUSED if verdict.fingerprint.startswith("rejected.") else verdict

@@ -161,7 +161,7 @@ class Gate:
         with self._lock:
             self._collect()
             now = self._now()
-            self._room.make_way(now)
+            self._room.promote(now)
             decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
             # Where somebody listens to the steps, no call takes the straight path, which does the same.
             if now >= self._banks_at:
@@ -175,7 +175,7 @@ class Gate:
         with self._lock:
             self._collect()
             now = self._now()
-            self._room.make_way(now)
+            self._room.promote(now)
             decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
             if now >= self._banks_at:
                 self._turn_banks(now)

@@ -173,16 +173,14 @@ class WaitingRoom:
                 self._arm(home)
         return True
 
-    def make_way(self, now: int) -> None:
+    def promote(self, now: int) -> None:
         """
-        Let those go whose time has come, before a newcomer is looked at.
+        Raise those that have waited long enough, before anybody's rank is compared with theirs.
 
-        While thousands arrive, their loop is too busy to look at its timer, and what a bucket can't hold in the
-        meantime would be lost.
+        A newcomer serves nobody: a lease that is granted while its holder's event loop is busy is used later, and many
+        of those together look like one clump to the server.
         """
-        if self._alarms and self._alarms[0][0] <= now:
-            self.serve_due(now)
-        elif self._queue.size:
+        if self._queue.size:
             self._queue.promote(now)
 
     def serve_due(self, now: int) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from egressor._core.classify import classify
 from egressor._core.model import Outcome
+from egressor._drivers.job import HURRIED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,9 +169,15 @@ class Attempts(_Reading):
         try:
             response = self._inner.handle_request(request)
         except Exception as error:  # noqa: BLE001 - raised again, or at the end
+            if isinstance(error, self._family.library.TimeoutException) and self._is_hurried(timeout):
+                return Outcome(error=error, verdict=HURRIED)
             return self._raised(error)
         verdict = self._verdict(response)
         return self._whole(response, verdict) or self._read(response, self._begin(response, until), verdict)
+
+    def _is_hurried(self, timeout: float | None) -> bool:
+        # The caller's deadline left less than the policy's time-out: that it passed says nothing about the service.
+        return timeout is not None and timeout < self._route.gate.compiled.policy.timeout
 
     def discard(self, outcome: Outcome) -> None:  # noqa: ARG002 - its unread rest is what `_left` is
         """
