@@ -107,6 +107,9 @@ def test_explain(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["status", "--url", "http://127.0.0.1:9"], 1, "does not answer"),
         (["status", "--url", "file:///etc/passwd"], 2, "http://"),
         (["pause", "t", "--url", "http://127.0.0.1:9"], 1, "does not answer"),
+        (["status", "--url", "http://localhost:abc"], 2, "--url is no URL"),
+        (["status", "--url", "http://local host:9"], 2, "no user, password or blank"),
+        (["status", "--url", "http://user:SECRET@127.0.0.1:9"], 2, "no user, password or blank"),
     ],
 )
 def test_mistakes(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,6 +120,22 @@ def test_mistakes(words: list[str], code: int, message: str, capsys: pytest.Capt
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+    assert "SECRET" not in error
+
+
+def test_a_token_with_a_line_end_is_never_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Regression: a carriage return, as from a file with Windows line ends, had the token printed in an error.
+    """
+    monkeypatch.setenv("EGRESSOR_TOKEN", "SECRETSECRET\rSECRET\r")
+
+    assert main(["pause", "t", "--url", "http://127.0.0.1:9"]) == 2
+
+    told = capsys.readouterr()
+    assert "EGRESSOR_TOKEN holds characters" in told.err
+    assert "SECRET\r" not in told.err + told.out
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "gate.lan"])
