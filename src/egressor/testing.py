@@ -131,8 +131,7 @@ class FakeClock(Clock):
         except BaseException:
             gate.abandon(parked)
             raise
-        assert parked.reply is not None  # noqa: S101 - nobody is woken without one
-        return parked.reply
+        return gate.take_up(parked)
 
     async def await_turn(self, gate: Gate, ask: Ask, until: int) -> Lease | Denied:
         """
@@ -149,8 +148,7 @@ class FakeClock(Clock):
         except BaseException:
             gate.abandon(parked)
             raise
-        assert parked.reply is not None  # noqa: S101 - nobody is woken without one
-        return parked.reply
+        return gate.take_up(parked)
 
     async def _await(self, woken: asyncio.Future[None]) -> None:
         passes = 0
@@ -186,6 +184,8 @@ class _FakeHome:
     """
     Everybody who waits for a fake clock.
     """
+
+    is_prompt = True
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from egressor import ConfigError, Governor, NeverFits, Priority, ServiceType
+from egressor import ConfigError, Governor, NeverFits, Priority, ServiceType, WaitTooLong
 from egressor.governor.route import Options
 from egressor.testing import FakeClock
 
@@ -163,12 +163,13 @@ def test_an_option_that_is_wrong_is_refused(gov: Governor, way: str, options: An
 
 
 @pytest.mark.parametrize("deadline", [0, 0.0, -1, -0.5])
-def test_a_deadline_that_is_over_may_still_go_if_nothing_waits(gov: Governor, deadline: float) -> None:
+def test_a_deadline_that_is_over_lets_nothing_go(gov: Governor, deadline: float) -> None:
     """
-    A deadline of now or before lets no call wait; a call that is admitted at once has the least of time.
+    A deadline of now or before is refused at once, whatever is free.
     """
-    assert gov.call("s", lambda: 7, deadline=deadline) == 7
-    nothing_leaked(gov, admitted=1)
+    with pytest.raises(WaitTooLong, match="its deadline had passed"):
+        gov.call("s", lambda: 7, deadline=deadline)
+    nothing_leaked(gov, admitted=0)
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,8 @@ class Closed:
     The home of a closed loop.
     """
 
+    is_prompt = True
+
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
 

@@ -22,14 +22,12 @@ __all__ = [
     "Denied",
     "Entry",
     "Lease",
-    "Refusal",
     "Settled",
     "Why",
     "check_cost",
     "never_fits",
     "places",
     "put_back",
-    "refuse",
     "shown",
     "take",
     "whole",
@@ -63,19 +61,6 @@ class Entry(NamedTuple):
     limit: Algorithm
     name: str
     unit: str
-
-
-class Refusal(NamedTuple):
-    """
-    Why a set of entries was refused.
-
-    Attributes:
-        entry: The entry that has to wait longest.
-        wait: Microseconds until it is worth asking again; `FOREVER` where only somebody's settling helps.
-    """
-
-    entry: Entry
-    wait: int
 
 
 class Why(StrEnum):
@@ -176,9 +161,11 @@ class Lease:
         generation: The breaker's generation then: a result from before a change of state counts for nothing.
         probe: The breaker's number of this probe; 0 for an ordinary call.
         is_settled: Whether it was handed back.
+        is_taken: Whether its cells are charged. A lease that was put into a waiter's hand is charged when the waiter
+            takes it up; until then its units are reserved.
     """
 
-    __slots__ = ("ask", "at", "generation", "is_settled", "probe")
+    __slots__ = ("ask", "at", "generation", "is_settled", "is_taken", "probe")
 
     def __init__(self, ask: Ask, *, at: int, generation: int, probe: int) -> None:
         self.ask = ask
@@ -186,6 +173,7 @@ class Lease:
         self.generation = generation
         self.probe = probe
         self.is_settled = False
+        self.is_taken = True
 
 
 class Denied(NamedTuple):
@@ -261,18 +249,6 @@ def _undo(ask: Ask, refused: Entry, now: int) -> bool:
     order = [step[-1] for step in ask.buckets] + [step[-1] for step in ask.slides] + [step[-1] for step in ask.others]
     put_back(tuple(takewhile(lambda entry: entry is not refused, order)), now, now)
     return False
-
-
-def refuse(entries: Sequence[Entry], now: int, skew: int) -> Refusal | None:
-    """
-    Return which of *entries* would have to wait longest at *now*, and how long; None if all would be granted.
-    """
-    worst: Refusal | None = None
-    for entry in entries:
-        after = entry.limit.ask(entry.cells[entry.key], now, entry.units, skew)
-        if after < 0 and (worst is None or -after > worst.wait):
-            worst = Refusal(entry, -after)
-    return worst
 
 
 def put_back(entries: Sequence[Entry], now: int, at: int) -> None:

@@ -101,7 +101,7 @@ class Clock:
         except BaseException:
             gate.abandon(parked)
             raise
-        return parked.reply
+        return gate.take_up(parked)
 
     async def await_turn(self, gate: Gate, ask: Ask, until: int) -> Lease | Denied:
         """
@@ -117,8 +117,7 @@ class Clock:
         except BaseException:
             gate.abandon(parked)
             raise
-        assert parked.reply is not None  # noqa: S101 - nobody is woken without one
-        return parked.reply
+        return gate.take_up(parked)
 
 
 class LoopHome:
@@ -126,6 +125,7 @@ class LoopHome:
     An event loop, as a home.
     """
 
+    is_prompt = False
     __slots__ = ("__weakref__", "_armed", "_clock", "_loop", "_thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
@@ -191,6 +191,7 @@ class ThreadsHome:
     Alarms reach it through a queue whose ``put`` may be called from anywhere, a finaliser included.
     """
 
+    is_prompt = False
     __slots__ = ("_clock", "_state")
 
     def __init__(self, clock: Clock) -> None:

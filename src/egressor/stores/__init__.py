@@ -53,7 +53,12 @@ class Home(Protocol):
     Where a waiter lives: an event loop, or the threads together.
 
     All methods are called with the store's lock held, and return at once.
+
+    Attributes:
+        is_prompt: Whether no time passes between `wake` and the waiter's going on: under a fake clock.
     """
+
+    is_prompt: bool
 
     def is_gone(self) -> bool:
         """

@@ -25,9 +25,9 @@ from weakref import WeakSet
 
 from egressor._core import ban as bans
 from egressor._core import breaker as breakers
-from egressor._core.admission import Ask, Denied, Lease, Settled, Why, never_fits, put_back, refuse, take
+from egressor._core.admission import Ask, Denied, Lease, Settled, Why, never_fits, put_back, take
 from egressor._core.breaker import BreakerState, Result, record_success
-from egressor._core.limits import FOREVER
+from egressor._core.limits import FOREVER, Concurrency
 from egressor._core.model import ErrorCategory
 from egressor._core.retry import BudgetCell, deposit, withdraw
 
@@ -48,6 +48,7 @@ __all__ = ["Gate"]
 _GATES: WeakSet[Gate] = WeakSet()
 
 _SECOND = 1_000_000
+_SOON = 1_000
 
 
 class Gate:
@@ -84,7 +85,9 @@ class Gate:
         self._paused = ""
         self._away_until = 0
         self._away_release = 0
-        self._room = WaitingRoom(self, age=compiled.age, decide=self._decide)
+        self._handed: dict[Lease, None] = {}
+        self._reserved: dict[tuple[str, str], int] = {}
+        self._room = WaitingRoom(self, age=compiled.age, decide=self._hand)
         self._banks_at = 0 if compiled.banks else FOREVER
         _GATES.add(self)
         self._dropped: deque[tuple[Lease, Verdict]] = deque()
@@ -192,6 +195,23 @@ class Gate:
                 self._keeper.arm(self, until)
             self._room.join(ask, parked, decision, until=until, now=now)
             return None
+
+    def take_up(self, parked: Parked) -> Lease | Denied:
+        """
+        Return what came of a wait that is over, and charge it.
+
+        Between the moment at which a lease is put into a waiter's hand and the moment at which the waiter runs, a busy
+        event loop may let any time pass, and then run all of them at once. So their units are only reserved until
+        here, and counted from here: what a server sees in any window is what was charged in it.
+        """
+        with self._lock:
+            reply = parked.reply
+            assert reply is not None  # noqa: S101 - nobody is woken without one
+            if isinstance(reply, Lease):
+                self._take_up(reply)
+                if not self._handed:
+                    self._recalm()
+            return reply
 
     def abandon(self, parked: Parked) -> None:
         """
@@ -340,6 +360,12 @@ class Gate:
             self.compiled = compiled
             self._slow_call = compiled.breaker.slow_call
             self._banks_at = FOREVER
+            self._reserved.clear()
+            for lease in self._handed:
+                lease.ask = compiled.remake(lease.ask)
+                for entry in lease.ask.entries:
+                    name = (entry.name, entry.key)
+                    self._reserved[name] = self._reserved.get(name, 0) + entry.units
             self._room.remake(compiled.remake, now)
             if compiled.banks:
                 self._turn_banks(now)
@@ -386,24 +412,64 @@ class Gate:
     # --- what is decided under the lock ------------------------------------------------------------------------------
 
     def _decide(self, ask: Ask, now: int) -> Lease | Denied | Short:
+        """
+        Take *ask*'s cells for a newcomer, who goes at once.
+        """
+        ask, skew = self._as_now(ask), self._skew(now)
+        refused = self._refusal(ask, now, skew) if not self.calm else None
+        if refused is not None:
+            return refused
+        if not take(ask, now, skew):
+            return self._refusal(ask, now, skew) or Short(None, now)
+        return self._granted(ask, now)
+
+    def _hand(self, ask: Ask, now: int, is_prompt: bool) -> Lease | Denied | Short:  # noqa: FBT001 - a callback
+        """
+        Reserve *ask*'s cells for somebody who waits, and who goes when its thread or task has its turn.
+        """
+        if is_prompt:
+            return self._decide(ask, now)
+        ask = self._as_now(ask)
+        refused = self._refusal(ask, now, self._skew(now))
+        if refused is not None:
+            return refused
+        lease = self._granted(ask, now)
+        lease.is_taken = False
+        self._handed[lease] = None
+        for entry in ask.entries:
+            name = (entry.name, entry.key)
+            self._reserved[name] = self._reserved.get(name, 0) + entry.units
+        return lease
+
+    def _as_now(self, ask: Ask) -> Ask:
+        return ask if ask.compiled is self.compiled else self.compiled.remake(ask)
+
+    def _refusal(self, ask: Ask, now: int, skew: int) -> Denied | Short | None:
+        """
+        Say why *ask* can't go at *now*, counting what is reserved as if it went now as well.
+        """
         denied = self._shut(now)
         if denied is not None:
             return denied
-        if ask.compiled is not self.compiled:
-            ask = self.compiled.remake(ask)
         if now < self._away_release:
             return Short(None, self._away_release)
-        skew = self._skew(now)
-        if not take(ask, now, skew):
-            never = never_fits(ask.entries)
-            if never is not None:
-                return _never(never)
-            refusal = refuse(ask.entries, now, skew)
-            return (
-                Short(None, now)
-                if refusal is None
-                else Short(refusal.entry, now + refusal.wait + refusal.entry.limit.slack)
-            )
+        worst: Short | None = None
+        for entry in ask.entries:
+            limit = entry.limit
+            if entry.units > limit.most:
+                return _never(entry)
+            before = self._reserved.get((entry.name, entry.key), 0) if self._reserved else 0
+            wait = -limit.ask(entry.cells[entry.key], now, entry.units + before, skew)
+            if wait > 0:
+                # Beyond what the limit ever holds at once: those before are about to go, and then it is known.
+                if wait >= FOREVER // 2 and before and not isinstance(limit, Concurrency):
+                    wait = _SOON
+                ready_at = now + wait + limit.slack
+                if worst is None or ready_at > worst.ready_at:
+                    worst = Short(entry, ready_at)
+        return worst
+
+    def _granted(self, ask: Ask, now: int) -> Lease:
         self.counts.admitted += 1
         if self.calm:
             return Lease(ask, at=now, generation=self.breaker.generation, probe=0)
@@ -412,6 +478,30 @@ class Gate:
         if bans.take(self._ban, self.compiled.ban, now):
             self._ban_probe = lease
         return lease
+
+    def _take_up(self, lease: Lease) -> None:
+        """
+        Charge a lease that was handed to a waiter, now that it goes.
+        """
+        if lease.is_taken:
+            return
+        self._unreserve(lease)
+        now = self._now()
+        skew = self._skew(now)
+        lease.is_taken = True
+        lease.at = now
+        for entry in lease.ask.entries:
+            entry.cells[entry.key] = entry.limit.charge(entry.cells[entry.key], now, entry.units, skew)
+
+    def _unreserve(self, lease: Lease) -> None:
+        del self._handed[lease]
+        for entry in lease.ask.entries:
+            name = (entry.name, entry.key)
+            left = self._reserved[name] - entry.units
+            if left:
+                self._reserved[name] = left
+            else:
+                del self._reserved[name]
 
     def _shut(self, now: int) -> Denied | None:
         """
@@ -453,6 +543,7 @@ class Gate:
     def _settle(self, lease: Lease, verdict: Verdict, *, attempt: int = 1, wants_retry: bool = False) -> Settled:
         if lease.is_settled:
             return Settled(may_retry=False, breaker=None)
+        self._take_up(lease)
         lease.is_settled = True
         now = self._now()
         self.counts.settle(verdict, now - lease.at)
@@ -481,7 +572,10 @@ class Gate:
         lease.is_settled = True
         now = self._now()
         self.counts.admitted -= 1
-        put_back(lease.ask.entries, now, lease.at)
+        if lease.is_taken:
+            put_back(lease.ask.entries, now, lease.at)
+        else:
+            self._unreserve(lease)
         breakers.release(self.breaker, generation=lease.generation, probe=lease.probe)
         if lease is self._ban_probe:
             bans.settle(self._ban, now, ok=False)
@@ -536,6 +630,7 @@ class Gate:
         self.calm = (
             self.breaker.calm
             and not self._room.size
+            and not self._handed
             and not self._paused
             and not self._ban.until
             and not self._away_release

@@ -32,7 +32,6 @@ The line of those whom a server's Retry-After holds back.
 
 _NEWEST = 1 << 62
 _SLACK = 64
-_BATCH = 128
 _SECOND = 1_000_000
 
 
@@ -56,7 +55,7 @@ class Short(NamedTuple):
         return AWAY if self.entry is None else (self.entry.name, self.entry.key)
 
 
-Decide = Callable[[Ask, int], Lease | Denied | Short]
+Decide = Callable[[Ask, int, bool], Lease | Denied | Short]
 
 
 class Wait(NamedTuple):
@@ -270,23 +269,16 @@ class WaitingRoom:
         return found
 
     def _grant(self, line: Line[Wait], now: int) -> None:
-        granted = 0
         while (waiter := line.first()) is not None:
-            if granted >= _BATCH and waiter.deadline > now + 1:
-                # Those behind are granted after these have begun to run: a lease that waits for its holder's turn in
-                # the event loop makes two batches look like one to the server.
-                line.ready_at = now + 1
-                break
             ask = waiter.what.ask
             if waiter.what.parked.home.is_gone():
                 self._queue.leave(waiter)
                 self._leave_home(waiter.what.parked.home)
                 continue
             blocked = self.blocker(ask, waiter.deadline, level=waiter.level, seq=waiter.seq, but=line)
-            decision = blocked or self._decide(ask, now)
+            decision = blocked or self._decide(ask, now, waiter.what.parked.home.is_prompt)
             if not isinstance(decision, Short):
                 self._leave(waiter, decision)
-                granted += 1
             elif decision.line == line.name:
                 line.ready_at = decision.ready_at
                 break
