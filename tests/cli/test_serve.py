@@ -21,6 +21,9 @@ from urllib.request import urlopen
 
 import pytest
 
+from egressor.cli.serve import uncounted
+from egressor.policies import from_services
+
 SERVICE = '[services.{name}]\nbase_url = "{base}"\n'
 
 
@@ -279,3 +282,14 @@ def test_port_in_use(program: Program) -> None:
     assert second.returncode == 2
     assert "can't listen on 127.0.0.1" in second.stderr
     assert len(second.stderr.splitlines()) == 1
+
+
+def test_serve_says_what_it_does_not_count() -> None:
+    """
+    A limit of tokens or weights is not kept by the gateway, and is not passed over in silence.
+    """
+    config = from_services({"a": {"limits": ["5/minute", "100 tokens/minute"]}, "b": {"limits": ["5/minute"]}})
+
+    assert uncounted(config) == [
+        "a: '100 tokens/minute' is not counted here: the gateway takes each call as one request"
+    ]

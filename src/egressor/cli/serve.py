@@ -12,7 +12,7 @@ import click
 from egressor.gateway.serving import run
 from egressor.gateway.serving import serve as serve_gateway
 from egressor.governor import Governor
-from egressor.policies import load
+from egressor.policies import Config, load
 
 from .config import config_path
 
@@ -33,6 +33,8 @@ def serve(file: str | None, host: str | None, port: int | None) -> int:
     logging.getLogger("egressor").setLevel(logging.INFO)
     path = config_path(file)
     config = load(path)
+    for warning in uncounted(config):
+        sys.stderr.write(f"egressor: {warning}\n")
     host = host or config.gateway.host
     port = config.gateway.port if port is None else port
     try:
@@ -41,6 +43,21 @@ def serve(file: str | None, host: str | None, port: int | None) -> int:
         sys.stderr.write(f"egressor: can't listen on {host}:{port}: {error.strerror or type(error).__name__}\n")
         return 2
     return 0
+
+
+def uncounted(config: Config) -> list[str]:
+    """
+    Return what the gateway will not count: it takes each call as one request, whatever its tokens or weight.
+    """
+    found = []
+    for name, policy in config.services.items():
+        limits = [*policy.limits, *(limit for rule in policy.rules for limit in rule.limits)]
+        found += [
+            f"{name}: {str(limit)!r} is not counted here: the gateway takes each call as one request"
+            for limit in limits
+            if limit.unit != "requests"
+        ]
+    return found
 
 
 def _announce(url: str) -> None:
