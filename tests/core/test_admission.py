@@ -150,7 +150,7 @@ def test_only_limits_and_retry_after_are_waited_for(why: Why) -> None:
     """
     A ban, a pause, an open breaker, a spent budget or a full queue is not cured by standing in line.
     """
-    assert Denied(why, "key", None, "text").may_park == (why in {Why.LIMIT, Why.STAY_AWAY})
+    assert Denied(why, "key", None, "text").may_park == (why is Why.LIMIT)
 
 
 @pytest.mark.parametrize(

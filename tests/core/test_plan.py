@@ -145,7 +145,7 @@ STORIES: dict[str, tuple[dict[str, Any], list[Any], list[Step], Done]] = {
         {}, [FULL, LEASE, VALUE, MAY_NOT], [ADMIT, PARK, SEND, settle(GOOD)], DONE,
     ),
     "a Retry-After is waited for": (
-        {}, [FULL._replace(why=Why.STAY_AWAY), LEASE, VALUE, MAY_NOT], [ADMIT, PARK, SEND, settle(GOOD)], DONE,
+        {}, [FULL._replace(key="retry_after"), LEASE, VALUE, MAY_NOT], [ADMIT, PARK, SEND, settle(GOOD)], DONE,
     ),
     "what is waited for may be refused in the queue": ({}, [FULL, OPEN], [ADMIT, PARK], Done(denied=OPEN)),
     "an open breaker is not waited for": ({}, [OPEN], [ADMIT], Done(denied=OPEN)),

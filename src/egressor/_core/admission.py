@@ -69,7 +69,6 @@ class Why(StrEnum):
     """
 
     LIMIT = "limit"
-    STAY_AWAY = "stay_away"
     CIRCUIT_OPEN = "circuit_open"
     BANNED = "banned"
     PAUSED = "paused"
@@ -197,7 +196,7 @@ class Denied(NamedTuple):
         """
         Whether waiting in the queue may help.
         """
-        return self.why is Why.LIMIT or self.why is Why.STAY_AWAY
+        return self.why is Why.LIMIT
 
 
 class Settled(NamedTuple):

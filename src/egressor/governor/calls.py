@@ -55,7 +55,6 @@ _NOTE = "egressor: "
 _CROWDED = frozenset({Why.LIMIT, Why.QUEUE_FULL, Why.WAIT_TOO_LONG})
 _KINDS: dict[Why, type[Rejected]] = {
     Why.LIMIT: WaitTooLong,
-    Why.STAY_AWAY: WaitTooLong,
     Why.WAIT_TOO_LONG: WaitTooLong,
     Why.QUEUE_FULL: QueueFull,
     Why.NEVER_FITS: NeverFits,

@@ -9,10 +9,10 @@ runs but ours: no user function, no log, no wake-up that calls back.
 (`admit`, `park`, `settle`) takes over, which decides by the same functions on the same cells.
 
 *Waiting.* A waiter never asks twice. Whoever frees capacity, or whoever's clock says that some is due, serves the
-line: takes the cells on behalf of the first waiter, puts the lease in its hand and wakes it. So wake-ups are as many
-as grants, nobody can slip in between, and a waiter that was cancelled at the last moment hands its lease back. The
-gate sets no timer itself: it asks the `Home` of everybody who waits to be looked at in time, so a blocked event loop
-delays nobody else's calls.
+line: reserves the cells on behalf of the first waiter, puts the lease in its hand and wakes it; `take_up` charges them
+when it runs. So wake-ups are as many as grants, nobody can slip in between, and a waiter that was cancelled at the
+last moment hands its lease back. The gate sets no timer itself: it asks the `Home` of everybody who waits to be looked
+at in time, so a blocked event loop delays nobody else's calls.
 """
 
 from __future__ import annotations
