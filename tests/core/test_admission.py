@@ -20,7 +20,6 @@ from egressor._core.admission import (
     Why,
     check_cost,
     never_fits,
-    places,
     put_back,
     shown,
     take,
@@ -126,7 +125,7 @@ def test_places_are_what_is_held_until_the_end() -> None:
     rate, place = entry(Sliding(amount=1, period=SECOND)), entry(Concurrency(amount=3))
     ask = Ask((rate, place), level=2)
 
-    assert places((rate, place)) == (place,)
+    assert Ask((rate, place), level=0).places == (place,)
     assert (ask.places, ask.level, ask.scope, ask.cost) == ((place,), 2, {}, {})
 
 

@@ -273,7 +273,7 @@ def perform(story: Any, driver: str, shelf: Shelf | None) -> Done:
     """
     gov = Governor({"s": {}}, clock=FakeClock())
     gate = gov.gate("s")
-    job = Job(clock=gov.clock, gate=gate, wish=None, timeout=1, nest=Nest(gate, None), cache=shelf, money=shelf)  # type: ignore[arg-type]
+    job = Job(clock=gov.clock, gate=gate, wish=None, timeout=1, nest=Nest.of(gate), cache=shelf, money=shelf)  # type: ignore[arg-type]
     done = sync.Run(story, job).start() if driver == "sync" else asyncio.run(aio.Run(story, job).start())
     assert isinstance(done, Done)
     return done

@@ -539,3 +539,17 @@ def test_an_error_in_an_async_generator_comes_out_as_it_was_raised(gov: Governor
 
     assert gov.status()["s"]["categories"] == {"network": 1}
     at_rest(gov, 1)
+
+
+def test_a_blocking_call_refuses_a_fallback_that_must_be_awaited(gov: Governor) -> None:
+    """
+    Regression: such a call returned a coroutine that nobody awaited.
+    """
+
+    async def last() -> int:
+        return 1
+
+    with pytest.raises(ConfigError, match="can't await its fallback"):
+        gov.throttled("s", fallback=last)(lambda: 1)
+    with pytest.raises(ConfigError, match="can't await its fallback"):
+        gov.call("s", str, fallback=last)

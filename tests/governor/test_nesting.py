@@ -145,6 +145,26 @@ def test_a_fallback_may_call_the_same_service() -> None:
     assert places(gov) == (1, 0)
 
 
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_a_permit_that_was_dropped_inside_ends_its_loan(is_watched: bool) -> None:
+    """
+    Regression: the call around a permit that was dropped lent its place until its own end.
+    """
+    gov = one_place()
+    if is_watched:
+        gov.tap(lambda event: None)
+
+    def outer() -> tuple[int, int]:
+        gov.permit("s").acquire()
+        gc.collect()
+        # A finaliser only leaves word: the gate does the rest when it is looked at.
+        gov.gate("s").tick()
+        return places(gov)
+
+    assert gov.call("s", outer) == (0, 1)
+    assert places(gov) == (1, 0)
+
+
 def test_a_permit_that_was_dropped_lends_nothing() -> None:
     """
     Regression: calls after a permit that was dropped without being released borrowed its place, and lost one.

@@ -8,6 +8,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from textwrap import dedent
@@ -59,6 +60,33 @@ def test_a_forked_child_can_wait_and_be_woken() -> None:
 
     assert in_child(child) == 0
     gov.call("s", str)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_holds_nothing_for_threads_that_it_does_not_have() -> None:
+    """
+    Regression: a place that another thread held at the fork stayed taken in the child for ever, and so did turns.
+    """
+    gov = Governor({"s": {"max_concurrency": 1, "max_wait": 5.0}})
+    over = threading.Event()
+    threads = [threading.Thread(target=gov.call, args=("s", over.wait)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while gov.status()["s"]["waiting"]["medium"] < 2:
+        time.sleep(0.001)  # real time: the threads have to get there
+
+    def child() -> None:
+        status = gov.status()["s"]
+        assert (status["limits"][0]["left"], status["in_flight"], status["waiting"]["medium"]) == (1, 0, 0)
+        assert gov.call("s", lambda: gov.status()["s"]["in_flight"]) == 1
+
+    code = in_child(child)
+    over.set()
+    for thread in threads:
+        thread.join()
+
+    assert code == 0
+    assert (gov.status()["s"]["in_flight"], gov.status()["s"]["succeeded"]) == (0, 3)
 
 
 FORKS = """

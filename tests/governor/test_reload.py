@@ -119,16 +119,41 @@ def test_what_was_taken_of_a_rate_stays_taken() -> None:
 
 def test_a_breaker_stays_open_unless_its_policy_changes() -> None:
     """
-    A reload that leaves the breaker's settings alone leaves its state alone.
+    A reload that leaves the breaker's settings alone leaves its state alone; other settings begin with a closed one.
+    """
+    gov = Governor({"s": {"breaker": {"consecutive": 1}, "retry": {"attempts": 1}}}, clock=FakeClock())
+    with pytest.raises(ConnectionError):
+        gov.call("s", fails)
+
+    gov.reload({"s": {"max_wait": 5.0, "breaker": {"consecutive": 1}}})
+    assert gov.status()["s"]["state"] == "open"
+    gov.reload({"s": {"breaker": {"consecutive": 7}}})
+
+    assert gov.status()["s"]["state"] == "closed"
+
+
+def test_what_an_operator_has_forced_open_stays_so() -> None:
+    """
+    A reload is no operator's word: whatever it changes, only `reset_breaker` closes what was forced open.
     """
     gov = Governor({"s": {}}, clock=FakeClock())
     gov.force_open("s")
 
-    gov.reload({"s": {"max_wait": 5.0}})
-    assert gov.status()["s"]["state"] == "forced_open"
     gov.reload({"s": {"breaker": {"consecutive": 7}}})
+    assert gov.status()["s"]["state"] == "forced_open"
+    gov.reset_breaker("s")
 
     assert gov.status()["s"]["state"] == "closed"
+
+
+def fails() -> None:
+    """
+    Fail as a network does.
+
+    Raises:
+        ConnectionError: Always.
+    """
+    raise ConnectionError
 
 
 def test_a_wrong_policy_changes_nothing() -> None:
@@ -143,6 +168,19 @@ def test_a_wrong_policy_changes_nothing() -> None:
 
     assert gov.config is before
     assert gov.status()["s"]["limits"][0]["limit"] == 1
+
+
+def test_a_pause_outlives_a_service_that_goes_and_returns() -> None:
+    """
+    Regression: a service that a reload had taken away was no longer paused when another brought it back.
+    """
+    gov = Governor({"s": {}, "t": {}}, clock=FakeClock())
+    gov.pause("s", "maintenance")
+
+    gov.reload({"t": {}})
+    gov.reload({"s": {}, "t": {}})
+
+    assert gov.status()["s"]["paused"] == "maintenance"
 
 
 def test_a_service_that_is_removed_refuses_and_works_again_when_it_returns() -> None:

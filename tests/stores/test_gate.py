@@ -234,7 +234,7 @@ def test_a_reload_keeps_the_order_of_those_that_wait() -> None:
     scene = Scene(limits=("1/hour burst 1",))
     scene.lease()
     for name, level in [("low", 0), ("high", 2), ("mid", 1)]:
-        scene.park(name, level, seconds=400)
+        scene.park(name, level, seconds=12_000)
     scene.gate.replace(scene.compiled(limits=("1/second burst 1",)))
     scene.clock.advance(10)
 

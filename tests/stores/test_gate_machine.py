@@ -171,10 +171,11 @@ class GateMachine(RuleBasedStateMachine):
         A call comes by the straight path, and by the plan's way if that is closed.
         """
         ask = self.ask(caller)
-        entered = self.gate.enter(ask)
-        if entered is not None:
+        generation = self.gate.breaker.generation
+        at = self.gate.enter(ask)
+        if at is not None:
             caller.entered = True
-            self.granted(caller, self.gate.lease(ask, *entered))
+            self.granted(caller, self.gate.lease(ask, at, generation))
         else:
             self.come(caller)
 

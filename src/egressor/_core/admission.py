@@ -17,16 +17,18 @@ from egressor.errors import ConfigError
 from .limits import BUCKET, BUCKET_BITS, Algorithm, Concurrency, Gcra, Sliding
 
 __all__ = [
+    "ONE_REQUEST",
     "REQUESTS",
     "Ask",
     "Denied",
     "Entry",
+    "Laid",
     "Lease",
     "Settled",
     "Why",
     "check_cost",
+    "lay",
     "never_fits",
-    "places",
     "put_back",
     "shown",
     "take",
@@ -36,6 +38,11 @@ __all__ = [
 REQUESTS = "requests"
 """
 The unit of limits that count calls.
+"""
+
+ONE_REQUEST: Mapping[str, int] = {REQUESTS: 1}
+"""
+The cost of most calls; nobody changes it.
 """
 
 _MOST = 1 << 53
@@ -79,16 +86,29 @@ class Why(StrEnum):
     STORE = "store"
 
 
+Laid = tuple[
+    tuple[tuple[MutableMapping[str, int], str, int, int], ...],
+    tuple[tuple[MutableMapping[str, int], str, int, int, int, int, int, Sliding], ...],
+    tuple[tuple[MutableMapping[str, int], str, int, int], ...],
+    tuple[tuple[MutableMapping[str, int], str, int, Callable[[int, int, int, int], int]], ...],
+]
+"""
+Entries laid out for `take`: token buckets, sliding windows, places, the rest.
+"""
+
+
 class Ask:
     """
     What one attempt wants from the cells, all at once.
 
+    Most asks are taken at first sight, and nobody reads their entries: an ask may be made from what is laid out, with
+    *spell* to write its entries when somebody wants them.
+
     Attributes:
-        entries: What each limit is asked for.
-        buckets: Those of token buckets, laid out for `take`.
+        buckets: The entries of token buckets, laid out for `take`.
         slides: Those of sliding windows, laid out for `take`.
+        holds: Those of places, which are held until the lease is settled, laid out for `take`.
         others: The rest, laid out for `take`.
-        places: Those of them that are held until the lease is settled.
         level: The priority, from 0 to 3.
         compiled: What it was made from; a store that has loaded another policy since does not take it.
         scope: Who and what for.
@@ -97,14 +117,15 @@ class Ask:
     """
 
     __slots__ = (
+        "_entries",
+        "_spell",
         "buckets",
         "compiled",
         "cost",
-        "entries",
+        "holds",
         "level",
         "limited",
         "others",
-        "places",
         "scope",
         "slides",
     )
@@ -119,27 +140,53 @@ class Ask:
         cost: Mapping[str, int] | None = None,
         limited: bool = True,
     ) -> None:
-        self.entries = entries
-        buckets: list[tuple[MutableMapping[str, int], str, int, int, Entry]] = []
-        slides: list[tuple[MutableMapping[str, int], str, int, int, int, int, int, Entry]] = []
-        others: list[tuple[MutableMapping[str, int], str, int, Callable[[int, int, int, int], int], Entry]] = []
-        for entry in entries:
-            cells, key, units, limit, _, _ = entry
-            if type(limit) is Gcra:
-                buckets.append((cells, key, units * limit.gap, limit.span, entry))
-            elif type(limit) is Sliding:
-                slides.append((cells, key, units, units * limit.unit, limit.width, limit.mask, limit.amount, entry))
-            else:
-                others.append((cells, key, units, limit.ask, entry))
-        self.buckets = tuple(buckets)
-        self.slides = tuple(slides)
-        self.others = tuple(others)
+        self._entries: tuple[Entry, ...] | None = entries
+        self._spell: Callable[[Ask], tuple[Entry, ...]] | None = None
+        self.buckets, self.slides, self.holds, self.others = lay(entries)
         self.limited = limited
         self.compiled = compiled
         self.scope = scope or {}
         self.cost = cost or {}
-        self.places = places(entries)
         self.level = level
+
+    @staticmethod
+    def laid(
+        steps: Laid,
+        spell: Callable[[Ask], tuple[Entry, ...]],
+        level: int,
+        compiled: object,
+        scope: Mapping[str, str],
+        cost: Mapping[str, int],
+    ) -> Ask:
+        """
+        Return the ask of what is laid out already, quickly: its arguments have no names at the call.
+        """
+        ask = _new(Ask)
+        ask._entries = None  # noqa: SLF001 - the same class
+        ask._spell = spell  # noqa: SLF001
+        ask.buckets, ask.slides, ask.holds, ask.others = steps
+        ask.limited = True
+        ask.compiled = compiled
+        ask.scope = scope
+        ask.cost = cost
+        ask.level = level
+        return ask
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """
+        What each limit is asked for.
+        """
+        if self._entries is None:
+            self._entries = self._spell(self) if self._spell is not None else ()
+        return self._entries
+
+    @property
+    def places(self) -> tuple[Entry, ...]:
+        """
+        Those of the entries that are held until the lease is settled.
+        """
+        return tuple([entry for entry in self.entries if type(entry.limit) is Concurrency]) if self.holds else ()
 
     def with_entries(self, entries: tuple[Entry, ...]) -> Ask:
         """
@@ -148,6 +195,9 @@ class Ask:
         return Ask(
             entries, level=self.level, compiled=self.compiled, scope=self.scope, cost=self.cost, limited=self.limited
         )
+
+
+_new = object.__new__
 
 
 class Lease:
@@ -159,18 +209,20 @@ class Lease:
         at: When, in monotonic microseconds.
         generation: The breaker's generation then: a result from before a change of state counts for nothing.
         probe: The breaker's number of this probe; 0 for an ordinary call.
+        is_plain: Whether it is no probe of anything: then a success may be settled on the straight path.
         is_settled: Whether it was handed back.
         is_taken: Whether its cells are charged. A lease that was put into a waiter's hand is charged when the waiter
             takes it up; until then its units are reserved.
     """
 
-    __slots__ = ("ask", "at", "generation", "is_settled", "is_taken", "probe")
+    __slots__ = ("ask", "at", "generation", "is_plain", "is_settled", "is_taken", "probe")
 
     def __init__(self, ask: Ask, *, at: int, generation: int, probe: int) -> None:
         self.ask = ask
         self.at = at
         self.generation = generation
         self.probe = probe
+        self.is_plain = probe == 0
         self.is_settled = False
         self.is_taken = True
 
@@ -216,37 +268,70 @@ def take(ask: Ask, now: int, skew: int) -> bool:
     """
     Take all of *ask*'s entries, or none: then every cell is as it was.
 
-    Every call passes here, so the usual cases of `Gcra.ask` and `Sliding.ask` stand in line: a call costs as much as
-    what it decides. What they decide is what the algorithms say, and a property test holds them to it.
+    Every call passes here, so the usual cases of the algorithms' `ask` stand in line: a call costs as much as what it
+    decides. What they decide is what the algorithms say, and a property test holds them to it.
     """
-    for cells, key, cost, span, entry in ask.buckets:
+    for bucket in ask.buckets:
+        cells, key, cost, span = bucket
         cell = cells[key]
         after = (cell if cell > now else now) + cost
         if after - now > span:
-            return _undo(ask, entry, now)
+            return _undo(ask, bucket, now)
         cells[key] = after
-    for cells, key, units, added, width, mask, amount, entry in ask.slides:
+    for slide in ask.slides:
+        cells, key, units, added, width, mask, amount, limit = slide
         cell = cells[key]
         if cell & BUCKET != now // width:
-            after = entry.limit.ask(cell, now, units)
+            after = limit.ask(cell, now, units)
         elif ((cell >> BUCKET_BITS) & mask) + units <= amount:
             after = cell + added
         else:
             after = -1
         if after < 0:
-            return _undo(ask, entry, now)
+            return _undo(ask, slide, now)
         cells[key] = after
-    for cells, key, units, decide, entry in ask.others:
+    for hold in ask.holds:
+        cells, key, units, most = hold
+        after = cells[key] + units
+        if after > most:
+            return _undo(ask, hold, now)
+        cells[key] = after
+    for other in ask.others:
+        cells, key, units, decide = other
         after = decide(cells[key], now, units, skew)
         if after < 0:
-            return _undo(ask, entry, now)
+            return _undo(ask, other, now)
         cells[key] = after
     return True
 
 
-def _undo(ask: Ask, refused: Entry, now: int) -> bool:
-    order = [step[-1] for step in ask.buckets] + [step[-1] for step in ask.slides] + [step[-1] for step in ask.others]
-    put_back(tuple(takewhile(lambda entry: entry is not refused, order)), now, now)
+def lay(entries: Sequence[Entry]) -> Laid:
+    """
+    Lay *entries* out for `take`.
+    """
+    buckets: list[tuple[MutableMapping[str, int], str, int, int]] = []
+    slides: list[tuple[MutableMapping[str, int], str, int, int, int, int, int, Sliding]] = []
+    holds: list[tuple[MutableMapping[str, int], str, int, int]] = []
+    others: list[tuple[MutableMapping[str, int], str, int, Callable[[int, int, int, int], int]]] = []
+    for cells, key, units, limit, _, _ in entries:
+        if type(limit) is Gcra:
+            buckets.append((cells, key, units * limit.gap, limit.span))
+        elif type(limit) is Sliding:
+            slides.append((cells, key, units, units * limit.unit, limit.width, limit.mask, limit.amount, limit))
+        elif type(limit) is Concurrency:
+            holds.append((cells, key, units, limit.amount))
+        else:
+            others.append((cells, key, units, limit.ask))
+    return tuple(buckets), tuple(slides), tuple(holds), tuple(others)
+
+
+def _undo(ask: Ask, refused: object, now: int) -> bool:
+    # The order in which `take` goes: by kind, and inside of a kind as the entries stand.
+    kinds = {Gcra: 0, Sliding: 1, Concurrency: 2}
+    order = sorted(ask.entries, key=lambda entry: kinds.get(type(entry.limit), 3))
+    steps = (*ask.buckets, *ask.slides, *ask.holds, *ask.others)
+    taken = takewhile(lambda pair: pair[0] is not refused, zip(steps, order, strict=True))
+    put_back([entry for _, entry in taken], now, now)
     return False
 
 
@@ -267,14 +352,6 @@ def never_fits(entries: Sequence[Entry]) -> Entry | None:
     Return the first of *entries* that no wait could satisfy.
     """
     return next((entry for entry in entries if entry.units > entry.limit.most), None)
-
-
-def places(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """
-    Return those of *entries* that are held until the lease is settled.
-    """
-    # A list first: a generator costs twice as much, and a scope's ask is made for every call.
-    return tuple([entry for entry in entries if type(entry.limit) is Concurrency])
 
 
 def check_cost(cost: Mapping[str, float]) -> dict[str, int]:

@@ -28,7 +28,7 @@ from .model import ErrorCategory, Outcome, Verdict
 from .retry import Frame, RetrySpec, backoff
 from .steps import MISS, Admit, Charge, Discard, Done, Fall, Hold, Park, Recall, Send, Settle, Sleep, Step, Stream
 
-__all__ = ["Call", "Plan", "plan"]
+__all__ = ["Call", "Plan", "answered", "plan"]
 
 Plan = Generator[Step, tuple[Any, int], Done]
 """
@@ -162,13 +162,21 @@ def _attempts(call: Call, first: tuple[Lease, Outcome, int] | None) -> Plan:
 
 def _admission(call: Call) -> Generator[Step, tuple[Any, int], Lease | Denied]:
     granted, now = yield Admit(call.ask, call.wait_until)
-    if type(granted) is not Denied or not granted.may_park:
-        return granted  # type: ignore[no-any-return]
+    answer = answered(granted, now, call.wait_until)
+    if answer is None:
+        answer, _ = yield Park(call.ask, call.wait_until)
+    return answer
+
+
+def answered(granted: Lease | Denied, now: int, until: int) -> Lease | Denied | None:
+    """
+    Return what came of asking, or None if waiting until *until* may help.
+    """
+    if not isinstance(granted, Denied) or not granted.may_park:
+        return granted
     # A wait of unknown length may always fit; a known one is refused at once if it can't.
-    if now + (granted.wait or 0) > call.wait_until or now >= call.wait_until:
-        return granted._replace(why=Why.WAIT_TOO_LONG)
-    granted, _ = yield Park(call.ask, call.wait_until)
-    return granted  # type: ignore[no-any-return]
+    fits = now < until and now + (granted.wait or 0) <= until
+    return None if fits else granted._replace(why=Why.WAIT_TOO_LONG)
 
 
 def _discard(outcome: Outcome, lease: Lease, attempt: int) -> Generator[Step, tuple[Any, int], None]:

@@ -156,7 +156,7 @@ class Flight:
         compiled = gate.compiled
         ask = first[0].ask if first is not None else route.ask(args, kwargs or {})
         self.route = route
-        self.nest = nest or Nest(gate, None, CURRENT.get())
+        self.nest = nest or Nest.of(gate, CURRENT.get())
         started = context.clock.now() if first is None else first[0].at
         taps = context.taps
 
@@ -232,7 +232,6 @@ class Where(Protocol):
     Where calls go.
     """
 
-    context: Context
     route: Route
 
 
@@ -241,10 +240,9 @@ class Here:
     Where one call goes.
     """
 
-    __slots__ = ("context", "route")
+    __slots__ = ("route",)
 
-    def __init__(self, context: Context, route: Route) -> None:
-        self.context = context
+    def __init__(self, route: Route) -> None:
         self.route = route
 
 
@@ -254,14 +252,17 @@ def through(where: Where, function: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def governed(*args: Any, **kwargs: Any) -> Any:
-        context, route = where.context, where.route
+        route = where.route
         nest = first = None
-        if route.is_straight and not context.taps.is_on and CURRENT.get() is None:
+        if route.is_straight and not route.context.taps.is_on and CURRENT.get() is None:
             gate = route.gate
             ask = route.kept or route.ask(args, kwargs)
-            entered = gate.enter(ask)
-            if entered is not None:
-                nest = Nest(gate, ask)
+            generation = gate.breaker.generation
+            at = gate.enter(ask)
+            if at is not None:
+                nest = Nest()
+                nest.gate = gate
+                nest.ask = ask
                 token = CURRENT.set(nest)
                 outcome = value = None
                 try:
@@ -275,38 +276,45 @@ def through(where: Where, function: Callable[..., Any]) -> Callable[..., Any]:
                     nest.is_over = True
                     if nest.lent:
                         nest.let_go()
-                    gate.leave(ask, entered[0], entered[1])
+                    gate.leave(ask, at, generation)
                     return value
-                first = (gate.lease(ask, *entered), outcome, context.clock.now())
+                first = (gate.lease(ask, at, generation), outcome, route.context.clock.now())
         wish = _Function(function, args, kwargs)
-        return conclude(route, Flight(context, route, wish, args=args, kwargs=kwargs, nest=nest, first=first).run())
+        return conclude(
+            route, Flight(route.context, route, wish, args=args, kwargs=kwargs, nest=nest, first=first).run()
+        )
 
     return governed
 
 
-def athrough(where: Where, function: Callable[..., Awaitable[Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+def athrough(  # noqa: PLR0915 - in line, as every call comes through here
+    where: Where, function: Callable[..., Awaitable[Any]]
+) -> Callable[..., Coroutine[Any, Any, Any]]:
     """
     Return *function* with each call through the gate, awaiting.
     """
 
-    async def governed(*args: Any, **kwargs: Any) -> Any:
-        context, route = where.context, where.route
+    async def governed(*args: Any, **kwargs: Any) -> Any:  # noqa: PLR0915 - likewise
+        route = where.route
         nest = first = None
-        if route.is_straight and not context.taps.is_on and CURRENT.get() is None:
+        if route.is_straight and not route.context.taps.is_on and CURRENT.get() is None:
             gate = route.gate
             ask = route.kept or route.ask(args, kwargs)
             # Before anything is taken: outside of an event loop this raises.
             loop = get_running_loop()
-            entered = gate.enter(ask)
-            if entered is not None:
-                nest = Nest(gate, ask)
+            generation = gate.breaker.generation
+            at = gate.enter(ask)
+            if at is not None:
+                nest = Nest()
+                nest.gate = gate
+                nest.ask = ask
                 token = CURRENT.set(nest)
                 outcome = value = None
                 watch = route.watch
                 if watch is None or watch.loop is not loop or watch.timeout != gate.compiled.timeout:
-                    watch = route.watch = context.watches.of(loop, gate.compiled.timeout)
+                    watch = route.watch = route.context.watches.of(loop, gate.compiled.timeout)
                 task = current_task(loop)
-                watch.open[task] = entered[0]
+                watch.open[task] = at
                 if not watch.is_armed:
                     watch.arm(watch.timeout)
                 try:
@@ -318,16 +326,19 @@ def athrough(where: Where, function: Callable[..., Awaitable[Any]]) -> Callable[
                 finally:
                     if watch.open.pop(task, None) is None:
                         watch.is_over(task)  # It made a value of its cancellation, which counts all the same.
-                    step_out(token)
+                    try:  # noqa: SIM105 - `suppress` costs ten times as much
+                        CURRENT.reset(token)
+                    except ValueError:
+                        pass  # As in `step_out`.
                 if outcome is None:
                     nest.is_over = True
                     if nest.lent:
                         nest.let_go()
-                    gate.leave(ask, entered[0], entered[1])
+                    gate.leave(ask, at, generation)
                     return value
-                first = (gate.lease(ask, *entered), outcome, context.clock.now())
+                first = (gate.lease(ask, at, generation), outcome, route.context.clock.now())
         flight = Flight(
-            context, route, _Coroutine(function, args, kwargs), args=args, kwargs=kwargs, nest=nest, first=first
+            route.context, route, _Coroutine(function, args, kwargs), args=args, kwargs=kwargs, nest=nest, first=first
         )
         return conclude(route, await flight.arun())
 

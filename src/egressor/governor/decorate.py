@@ -17,14 +17,14 @@ from egressor.errors import ConfigError
 
 from .calls import athrough, through
 from .permit import Permit
+from .route import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
-    from .calls import Context
     from .route import Route
 
-__all__ = ["Binding", "decorate", "is_async"]
+__all__ = ["Binding", "decorate", "is_async", "refuse_async_fallback"]
 
 
 class Binding:
@@ -32,26 +32,25 @@ class Binding:
     Where a decorated function's calls go: looked up at the first of them, and then for good.
 
     Args:
-        find: Returns what the governor's calls share, and the route.
+        find: Returns the route.
     """
 
-    __slots__ = ("_find", "context", "route")
+    __slots__ = ("_find", "route")
 
-    context: Context
     route: Route
 
-    def __init__(self, find: Callable[[], tuple[Context, Route]]) -> None:
+    def __init__(self, find: Callable[[], Route]) -> None:
         self._find = find
 
     def __getattr__(self, name: str) -> Any:
         # Only a slot that is still empty comes here.
-        if name not in {"context", "route"}:
+        if name != "route":
             raise AttributeError(name)
-        self.context, self.route = self._find()
-        return getattr(self, name)
+        self.route = self._find()
+        return self.route
 
 
-def decorate(binding: Binding, target: Any, *, has_fallback: bool = False) -> Any:
+def decorate(binding: Binding, target: Any, *, fallback: object = UNSET) -> Any:
     """
     Return *target* with every call through the gate.
 
@@ -59,13 +58,14 @@ def decorate(binding: Binding, target: Any, *, has_fallback: bool = False) -> An
         binding: Where the calls go.
         target: A function, coroutine function, generator or async generator function, method, ``classmethod``,
             ``staticmethod``, ``functools.partial``, or an object with ``__call__``.
-        has_fallback: Whether its calls have a fallback.
+        fallback: What its calls fall back on, if anything.
 
     Raises:
-        ConfigError: *target* is a class, is not callable, or is a generator with a fallback.
+        ConfigError: *target* is a class, is not callable, is a generator with a fallback, or blocks and has a fallback
+            that has to be awaited.
     """
     if isinstance(target, (classmethod, staticmethod)):
-        return type(target)(decorate(binding, target.__func__, has_fallback=has_fallback))
+        return type(target)(decorate(binding, target.__func__, fallback=fallback))
     if isinstance(target, type):
         msg = f"a class can't be throttled: decorate a function that makes {target.__name__}"
         raise ConfigError(msg, key="throttled")
@@ -76,7 +76,7 @@ def decorate(binding: Binding, target: Any, *, has_fallback: bool = False) -> An
         msg = f"only what can be called can be throttled, not {shown(target)}"
         raise ConfigError(msg, key="throttled")
     shape = _shape(target)
-    if (isasyncgenfunction(shape) or isgeneratorfunction(shape)) and has_fallback:
+    if (isasyncgenfunction(shape) or isgeneratorfunction(shape)) and fallback is not UNSET:
         msg = "a generator has no fallback: what it has yielded can't be taken back"
         raise ConfigError(msg, key="fallback")
     if isasyncgenfunction(shape):
@@ -86,8 +86,21 @@ def decorate(binding: Binding, target: Any, *, has_fallback: bool = False) -> An
     elif iscoroutinefunction(shape):
         governed = athrough(binding, target)
     else:
+        refuse_async_fallback(fallback)
         governed = through(binding, target)
     return update_wrapper(governed, target)
+
+
+def refuse_async_fallback(fallback: object) -> None:
+    """
+    Refuse a fallback that a blocking call can't await.
+
+    Raises:
+        ConfigError: *fallback* is a coroutine function.
+    """
+    if callable(fallback) and is_async(fallback):
+        msg = f"a call that blocks can't await its fallback {shown(fallback)}: hand in a plain function or a value"
+        raise ConfigError(msg, key="fallback")
 
 
 def is_async(function: Any) -> bool:
@@ -107,7 +120,7 @@ def _shape(target: Any) -> Any:
 
 def _generator(binding: Binding, target: Callable[..., Any]) -> Callable[..., Any]:
     def governed(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        with Permit.around(binding.context, binding.route, args, kwargs) as permit:
+        with Permit.around(binding.route, args, kwargs) as permit:
             inner = target(*args, **kwargs)
             advance, value = inner.send, None
             while True:
@@ -131,7 +144,7 @@ def _generator(binding: Binding, target: Callable[..., Any]) -> Callable[..., An
 
 def _async_generator(binding: Binding, target: Callable[..., Any]) -> Callable[..., Any]:
     async def governed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        async with Permit.around(binding.context, binding.route, args, kwargs) as permit:
+        async with Permit.around(binding.route, args, kwargs) as permit:
             inner = target(*args, **kwargs)
             advance, value = inner.asend, None
             while True:

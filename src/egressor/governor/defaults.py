@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from .permit import Permit
 
-if TYPE_CHECKING:
-    from .calls import Context
 
 __all__ = ["acquire", "configure", "default", "handle_with_retry", "handled", "throttled"]
 
@@ -128,14 +126,13 @@ def acquire(service: str | ServiceType, priority: Priority | str | None = None, 
 
 
 def _decorator(service: str | ServiceType, options: Options) -> Callable[[Any], Any]:
-    def find() -> tuple[Context, Route]:
-        governor = default()
-        return governor.context, governor.route(service, options)
+    def find() -> Route:
+        return default().route(service, options)
 
     if _DEFAULT:
         find()  # Decorators run while modules are imported, often before `configure`: a mistake is shown if it can be.
 
     def decorator(target: Any) -> Any:
-        return decorate(Binding(find), target, has_fallback=options.fallback is not UNSET)
+        return decorate(Binding(find), target, fallback=options.fallback)
 
     return decorator

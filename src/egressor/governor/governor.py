@@ -21,7 +21,7 @@ from egressor.stores.gate import Gate
 from egressor.telemetry import Event, Taps
 
 from .calls import Context, Here, athrough, through
-from .decorate import Binding, decorate, is_async
+from .decorate import Binding, decorate, is_async, refuse_async_fallback
 from .explain import explain
 from .permit import Permit
 from .route import UNSET, Costs, Options, Route, Scope
@@ -74,7 +74,8 @@ class Governor:
         self._context = Context(clock=self.clock, dice=dice or random.random, taps=self.taps)
         self._lock = Lock()
         self._gates: dict[str, Gate] = {}
-        self._removed: dict[str, Gate] = {}
+        # Services that a reload took away, with the pause that they had.
+        self._removed: dict[str, tuple[Gate, str]] = {}
         self._routes: dict[tuple[object, ...], Route] = {}
         self._plain: dict[str, Route] = {}
         self._is_closed = False
@@ -183,6 +184,7 @@ class Governor:
         if is_async(function):
             msg = f"{shown(function)} is a coroutine function: use await gov.acall(…)"
             raise ConfigError(msg, key="call")
+        refuse_async_fallback(fallback)
         route = self._route(
             service,
             Options(
@@ -195,7 +197,7 @@ class Governor:
                 idempotent=idempotent,
             ),
         )
-        return through(Here(self._context, route), function)(*args, **kwargs)
+        return through(Here(route), function)(*args, **kwargs)
 
     async def acall(
         self,
@@ -226,7 +228,7 @@ class Governor:
                 idempotent=idempotent,
             ),
         )
-        return await athrough(Here(self._context, route), function)(*args, **kwargs)
+        return await athrough(Here(route), function)(*args, **kwargs)
 
     def permit(
         self,
@@ -247,13 +249,9 @@ class Governor:
             route = self._plain.get(service)
             if route is None:
                 route = self._plain[service] = self._route(service, Options())
-            return Permit(self._context, route)
-        return Permit(
-            self._context,
-            self._route(
-                service, Options(endpoint=endpoint, priority=priority, scope=scope, cost=cost, deadline=deadline)
-            ),
-        )
+            return Permit(route)
+        options = Options(endpoint=endpoint, priority=priority, scope=scope, cost=cost, deadline=deadline)
+        return Permit(self._route(service, options))
 
     def route(self, service: str | ServiceType, options: Options) -> Route:
         """
@@ -265,7 +263,7 @@ class Governor:
         gate = self.gate(service)
         if options.endpoint is not None:
             _check_endpoint(str(service), gate.compiled.policy, options.endpoint)
-        return Route(str(service), gate, options)
+        return Route(str(service), gate, options, self._context)
 
     def gate(self, service: str | ServiceType) -> Gate:
         """
@@ -373,8 +371,8 @@ class Governor:
         with self._lock:
             for name, each in compiled.items():
                 if name in self._removed:
-                    self._gates[name] = self._removed.pop(name)
-                    self._gates[name].resume()
+                    self._gates[name], paused = self._removed.pop(name)
+                    self._gates[name].pause(paused)
                 if name in self._gates:
                     self._gates[name].replace(each)
                 else:
@@ -446,8 +444,8 @@ class Governor:
         route = self.route(service, options)
 
         def decorator(target: Any) -> Any:
-            binding = Binding(lambda: (self._context, route))
-            return decorate(binding, target, has_fallback=options.fallback is not UNSET)
+            binding = Binding(lambda: route)
+            return decorate(binding, target, fallback=options.fallback)
 
         return decorator
 
@@ -456,7 +454,8 @@ class Governor:
         if name in _PRESETS:
             self._gates[name].replace(Compiled(name, Policy(type=ServiceType(name))))
             return
-        gate = self._removed[name] = self._gates.pop(name)
+        gate = self._gates.pop(name)
+        self._removed[name] = gate, gate.paused
         gate.pause("the service was removed from the configuration")
 
     def _gate_of(self, name: str, policy: Policy) -> Gate:

@@ -12,7 +12,7 @@ import os
 from collections import deque
 from contextvars import ContextVar, Token
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from egressor._core.retry import AttemptTree
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from egressor._core.retry import Frame
     from egressor.stores.gate import Gate
 
-__all__ = ["CURRENT", "Nest", "step_out"]
+__all__ = ["CURRENT", "Nest", "collect", "step_out"]
 
 _LOCK = Lock()
-_DROPPED: deque[Frame] = deque()
+_DROPPED: deque[tuple[Frame | None, list[Nest]]] = deque()
 
 
 class Nest:
@@ -37,26 +37,34 @@ class Nest:
     changes, `_balance` lends them or takes them back. So they are given back once, also when a nested call (a task
     that was started and not awaited) outlives the call around it, and are not lent while a fallback runs.
 
-    Args:
-        gate: Its service's gate.
+    Attributes:
+        gate: Its service's gate; whoever makes a nest sets it.
         ask: What its attempt was granted; None while none is under way.
         parent: The call around it.
+        lent: How many calls inside it run that may use its places.
+        is_over: Whether it has ended.
+        frame: Its share of the attempts, once anybody has asked for it.
     """
 
-    # Not slots: most calls never touch these, and one is made for every call.
+    # Neither slots nor an __init__: one is made for every call, and most calls touch two of these.
+    gate: Gate
+    ask: Ask | None = None
+    parent: Nest | None = None
     tree: AttemptTree | None = None
     frame: Frame | None = None
     lent = 0
     is_over = False
     _away: Ask | None = None
 
-    parent: Nest | None = None
-
-    def __init__(self, gate: Gate, ask: Ask | None, parent: Nest | None = None) -> None:
-        self.gate = gate
-        self.ask = ask
-        if parent is not None:
-            self.parent = parent
+    @classmethod
+    def of(cls, gate: Gate, parent: Nest | None = None) -> Self:
+        """
+        Return the nest of a call to *gate*'s service, inside of *parent*'s call if there is one.
+        """
+        nest = cls()
+        nest.gate = gate
+        nest.parent = parent
+        return nest
 
     def enter(self) -> Frame:
         """
@@ -103,14 +111,14 @@ class Nest:
                 _collect()
                 self.frame.leave(ok)
 
-    def drop(self) -> None:
+    def drop(self, lenders: list[Nest]) -> None:
         """
-        End the call from a finaliser, which may interrupt anything and so takes no lock.
+        End the call from a finaliser, which may interrupt anything and so takes no lock; `collect` does the rest.
         """
         self.is_over = True
         self._away = None
-        if self.frame is not None:
-            _DROPPED.append(self.frame)
+        if self.frame is not None or lenders:
+            _DROPPED.append((self.frame, lenders))
 
     def borrow(self) -> list[Nest]:
         """
@@ -135,13 +143,12 @@ class Nest:
         """
         Undo `borrow`.
         """
-        for nest in lenders:
+        if lenders:
             with _LOCK:
-                nest.lent -= 1
-                nest._balance()  # noqa: SLF001 - the same class
+                _give_back(lenders)
 
     def _balance(self) -> None:
-        if self.ask is not None and self.ask.places and self.lent:
+        if self.ask is not None and self.ask.holds and self.lent:
             if self._away is None:
                 self._away = self.ask
                 self.gate.lend(self.ask)
@@ -161,9 +168,26 @@ class Nest:
             yield nest
 
 
+def collect() -> None:
+    """
+    End the calls that finalisers have left word of.
+    """
+    with _LOCK:
+        _collect()
+
+
 def _collect() -> None:
     while _DROPPED:
-        _DROPPED.popleft().leave(ok=True)
+        frame, lenders = _DROPPED.popleft()
+        if frame is not None:
+            frame.leave(ok=True)
+        _give_back(lenders)
+
+
+def _give_back(lenders: list[Nest]) -> None:
+    for nest in lenders:
+        nest.lent -= 1
+        nest._balance()  # noqa: SLF001 - the same module
 
 
 CURRENT: ContextVar[Nest | None] = ContextVar("egressor_call", default=None)

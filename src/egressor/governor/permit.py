@@ -1,5 +1,10 @@
 """
 Capacity for a block of code: ``with gov.permit("reddit") as permit: ...``.
+
+Three ways lead to a permit. The straight one takes what is there, in line. Where that is not enough, a permit with
+nothing around it asks and waits without a plan: a permit makes one attempt, so all that a plan would add is its room,
+and thousands may wait at once. Inside of other calls, under a deadline, or where somebody listens to the steps, the
+plan tells the story, with nothing sent: the block is the attempt.
 """
 
 from __future__ import annotations
@@ -9,14 +14,14 @@ from inspect import isawaitable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
-from egressor._core.admission import REQUESTS, check_cost
+from egressor._core.admission import REQUESTS, Denied, check_cost
 from egressor._core.model import ErrorCategory, Outcome, Verdict
 from egressor._core.steps import Done, Stream
 from egressor._drivers import aio, sync
 from egressor.errors import ConfigError
 
-from .calls import Flight, conclude
-from .nesting import CURRENT, Nest, step_out
+from .calls import Flight, conclude, rejection
+from .nesting import CURRENT, Nest, collect, step_out
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -25,14 +30,11 @@ if TYPE_CHECKING:
 
     from egressor._core.admission import Lease
 
-    from .calls import Context
     from .route import Route
 
 __all__ = ["Permit"]
 
 _LOST = Verdict(category=ErrorCategory.CANCELLED, scope="call", why="a permit was dropped without being settled")
-
-
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -50,24 +52,25 @@ class Permit:
     _args: tuple[Any, ...] = ()
     _kwargs: Mapping[str, Any] = _NOTHING
     _nests = True
+    _is_free = True
     _acquired = False
-    _entered: tuple[int, int] | None = None
+    # What the straight path took: when, in which generation of the breaker, for which call, and how to step out of it.
+    _straight: tuple[int, int, Nest, Token[Nest | None] | None] | None = None
     _lease: Lease | None = None
-    _flight: Flight | None = None
-    _run: sync.Run | aio.Run | None = None
     _nest: Nest | None = None
     _token: Token[Nest | None] | None = None
+    _flight: Flight | None = None
+    _run: sync.Run | aio.Run | None = None
 
-    def __init__(self, context: Context, route: Route) -> None:
-        self._context = context
+    def __init__(self, route: Route) -> None:
         self._route = route
 
     @classmethod
-    def around(cls, context: Context, route: Route, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Self:
+    def around(cls, route: Route, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Self:
         """
         Return a permit for a generator's body, called with these arguments: it is the innermost call only `inside`.
         """
-        permit = cls(context, route)
+        permit = cls(route)
         permit._args = args
         permit._kwargs = kwargs
         permit._nests = False
@@ -76,31 +79,63 @@ class Permit:
     # --- taking it ---------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
+        route = self._route
+        if self._is_free and route.is_straight and not route.context.taps.is_on and CURRENT.get() is None:
+            # In line, here and in the other colour: one call more would cost as much as a limit.
+            gate = route.gate
+            ask = route.kept or route.ask(self._args, self._kwargs)
+            generation = gate.breaker.generation
+            at = gate.enter(ask)
+            if at is not None:
+                nest = Nest()
+                nest.gate = gate
+                nest.ask = ask
+                self._is_free = False
+                self._straight = at, generation, nest, CURRENT.set(nest) if self._nests else None
+                return self
         if self._acquired:
             self._acquired = False
-            if self._nests:
-                self._token = CURRENT.set(self._nest)
-        elif not self._straight():
-            flight = self._take_off(_Block(self))
+            self._nest_inside()
+        elif self._asks_alone():
+            clock = route.context.clock
+            ask = route.ask(self._args, self._kwargs)
+            self._granted(clock.wait(route.gate, ask, clock.now() + route.gate.compiled.max_wait))
+        else:
+            flight = self._take_off()
             run = self._run = sync.Run(flight.plan, flight.job)
+            step: Done | Stream | None = None
             try:
                 step = run.start()
-            except BaseException:
-                flight.land(None)
-                raise
-            self._landed(flight, step)
+            finally:
+                self._landed(flight, step)
         return self
 
     async def __aenter__(self) -> Self:
-        if not self._straight():
-            flight = self._take_off(_Block(self))
+        route = self._route
+        if self._is_free and route.is_straight and not route.context.taps.is_on and CURRENT.get() is None:
+            gate = route.gate
+            ask = route.kept or route.ask(self._args, self._kwargs)
+            generation = gate.breaker.generation
+            at = gate.enter(ask)
+            if at is not None:
+                nest = Nest()
+                nest.gate = gate
+                nest.ask = ask
+                self._is_free = False
+                self._straight = at, generation, nest, CURRENT.set(nest) if self._nests else None
+                return self
+        if self._asks_alone():
+            clock = route.context.clock
+            ask = route.ask(self._args, self._kwargs)
+            self._granted(await clock.await_turn(route.gate, ask, clock.now() + route.gate.compiled.max_wait))
+        else:
+            flight = self._take_off()
             run = self._run = aio.Run(flight.plan, flight.job)
+            step: Done | Stream | None = None
             try:
                 step = await run.start()
-            except BaseException:
-                flight.land(None)
-                raise
-            self._landed(flight, step)
+            finally:
+                self._landed(flight, step)
         return self
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -175,109 +210,125 @@ class Permit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and self._lease is None and self._entered is not None and self._run is None:
-            entered, self._entered = self._entered, None
-            self._leave(entered)
+        straight = self._straight
+        if straight is None or error is not None:
+            self.release(error)
             return
-        self.release(error)
+        at, generation, nest, token = straight
+        self._straight = None
+        self._is_free = True
+        if token is not None:
+            step_out(token)
+        ask = nest.ask
+        assert ask is not None  # noqa: S101 - it is until the nest is over
+        nest.is_over = True
+        if nest.lent or nest.frame is not None:
+            nest.leave(ok=True)
+        nest.gate.leave(ask, at, generation)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and self._lease is None and self._entered is not None and self._run is None:
-            entered, self._entered = self._entered, None
-            self._leave(entered)
-            return
-        await self.arelease(error)
+        if self._straight is None or error is not None:
+            await self.arelease(error)
+        else:
+            self.__exit__(kind, error, trace)
 
     def __del__(self) -> None:
-        if self._entered is None and self._lease is None:
+        if self._is_free:
             return
         lease = self._held()
         if lease is not None:
             # A finaliser may run inside the gate's own lock: it only leaves word.
-            self._route.gate.drop(lease, _LOST)
             if self._nest is not None:
-                self._nest.drop()
+                self._nest.drop(self._flight.lenders if self._flight is not None else [])
+            self._route.gate.drop(lease, _LOST, after=collect)
 
     @contextmanager
     def inside(self) -> Generator[None, None, None]:
         """
         Make the permit's call the innermost one here, for a while.
         """
-        token = CURRENT.set(self._nest)
+        token = CURRENT.set(self._nest if self._straight is None else self._straight[2])
         try:
             yield
         finally:
             step_out(token)
 
-    # --- inside ------------------------------------------------------------------------------------------------------
+    # --- without a plan ----------------------------------------------------------------------------------------------
 
-    def _straight(self) -> bool:
-        if self._entered is not None or self._lease is not None:
+    def _asks_alone(self) -> bool:
+        if not self._is_free:
             msg = "the permit is held already; ask the governor for another"
             raise ConfigError(msg, key="permit")
         route = self._route
-        if not route.is_straight or self._context.taps.is_on or CURRENT.get() is not None:
-            return False
-        ask = route.kept or route.ask(self._args, self._kwargs)
-        gate = route.gate
-        self._entered = gate.enter(ask)
-        if self._entered is None:
-            return False
-        self._nest = Nest(gate, ask)
-        if self._nests:
-            self._token = CURRENT.set(self._nest)
-        return True
+        return route.is_straight and not route.context.taps.is_on and CURRENT.get() is None
 
-    def _leave(self, entered: tuple[int, int]) -> None:
-        nest = self._nest
-        assert nest is not None and nest.ask is not None  # noqa: S101, PT018 - what has entered has both
-        ask = nest.ask
-        self._step_out()
-        nest.is_over = True
-        if nest.lent or nest.frame is not None:
-            nest.leave(ok=True)
-        self._route.gate.leave(ask, entered[0], entered[1])
+    def _granted(self, granted: Lease | Denied) -> None:
+        gate = self._route.gate
+        if isinstance(granted, Denied):
+            gate.count_denied(granted.why)
+            raise rejection(self._route, granted)
+        nest = Nest()
+        nest.gate = gate
+        nest.ask = granted.ask
+        token = CURRENT.set(nest) if self._nests else None
+        self._is_free = False
+        if granted.is_plain:
+            self._straight = granted.at, granted.generation, nest, token
+        else:
+            self._lease, self._nest, self._token = granted, nest, token
 
-    def _step_out(self) -> None:
-        token, self._token = self._token, None
-        if token is None:
+    # --- with one ----------------------------------------------------------------------------------------------------
+
+    def _take_off(self) -> Flight:
+        route = self._route
+        flight = self._flight = Flight(route.context, route, _BLOCK, args=self._args, kwargs=self._kwargs)
+        return flight
+
+    def _landed(self, flight: Flight, step: Done | Stream | None) -> None:
+        if isinstance(step, Stream):
+            self._is_free = False
+            self._lease = step.lease
+            self._nest = flight.nest
+            self._nest_inside()
             return
-        step_out(token)
-
-    def _take_off(self, block: _Block) -> Flight:
-        self._flight = Flight(self._context, self._route, block, args=self._args, kwargs=self._kwargs)
-        self._nest = self._flight.nest
-        return self._flight
-
-    def _landed(self, flight: Flight, step: Done | Stream) -> None:
-        if isinstance(step, Done):
-            self._run = self._flight = None
-            flight.land(step)
+        self._run = self._flight = None
+        flight.land(step)
+        if step is not None:
             conclude(self._route, step)
-            return
-        self._lease = step.lease
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _nest_inside(self) -> None:
         if self._nests:
-            self._token = CURRENT.set(flight.nest)
+            self._held()
+            self._token = CURRENT.set(self._nest)
 
     def _held(self) -> Lease | None:
-        if self._lease is None and self._entered is not None and self._nest is not None and self._nest.ask is not None:
-            self._lease = self._route.gate.lease(self._nest.ask, *self._entered)
+        if self._straight is not None:
+            at, generation, nest, token = self._straight
+            self._straight = None
+            self._nest = nest
+            self._token = token
+            assert nest.ask is not None  # noqa: S101 - it is until the nest is over
+            self._lease = nest.gate.lease(nest.ask, at, generation)
         return self._lease
 
     def _let_go(self, error: BaseException | None) -> tuple[sync.Run | aio.Run | None, Flight | None, Outcome]:
-        lease, run, flight = self._held(), self._run, self._flight
-        self._lease = self._entered = self._run = self._flight = None
+        lease, run, flight, token = self._held(), self._run, self._flight, self._token
+        self._lease = self._run = self._flight = self._token = None
+        self._is_free = True
         self._acquired = False
         outcome = Outcome(self, error)
         if lease is None:
             return None, None, outcome
-        self._step_out()
+        if token is not None:
+            step_out(token)
         if run is None:
             if self._nest is not None:
                 self._nest.leave(ok=error is None)
-            self._route.gate.settle(lease, self._context.judge(outcome))
+            self._route.gate.settle(lease, self._route.context.judge(outcome))
         return run, flight, outcome
 
 
@@ -286,10 +337,7 @@ class _Block:
     The wish of a permit's plan: nothing is sent, the block is the attempt.
     """
 
-    __slots__ = ("_permit",)
-
-    def __init__(self, permit: Permit) -> None:
-        self._permit = permit
+    __slots__ = ()
 
     def send(self, lease: Lease, timeout: float | None) -> Any:  # noqa: ARG002
         return Outcome(None, open=True)
@@ -298,3 +346,6 @@ class _Block:
         """
         Do nothing: a block is never tried twice.
         """
+
+
+_BLOCK = _Block()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from egressor._core.admission import Ask, check_cost, shown
+from egressor._core.admission import ONE_REQUEST, Ask, check_cost, shown
 from egressor._core.classify import classify
 from egressor._core.model import ErrorCategory, Outcome, Priority, Verdict
 from egressor.errors import ConfigError
@@ -16,6 +16,8 @@ from egressor.errors import ConfigError
 if TYPE_CHECKING:
     from egressor._drivers.watch import Watch
     from egressor.stores.gate import Gate
+
+    from .calls import Context
 
 __all__ = ["CARRIES", "UNSET", "Costs", "Options", "Route", "Scope", "carries_status", "judge", "to_priority"]
 
@@ -31,7 +33,6 @@ _REFUSED = Verdict(
     why="a call inside it was refused before it was sent",
 )
 _LONGEST_VALUE = 1024
-_ONE_REQUEST = check_cost({})
 _SUCCESS = Verdict(why="the call returned")
 _STATUSES = range(100, 600)
 
@@ -94,6 +95,7 @@ class Route:
         service: The service's name.
         gate: Its gate.
         options: What the caller said.
+        context: What all calls of the governor share.
 
     Attributes:
         is_straight: Whether a success may take the straight path: nothing to bound but the timeout.
@@ -104,10 +106,11 @@ class Route:
         ConfigError: The endpoint, the scope or the cost is not valid.
     """
 
-    __slots__ = ("gate", "is_straight", "kept", "options", "service", "watch")
+    __slots__ = ("context", "gate", "is_straight", "kept", "options", "service", "watch")
 
-    def __init__(self, service: str, gate: Gate, options: Options) -> None:
+    def __init__(self, service: str, gate: Gate, options: Options, context: Context) -> None:
         self.service = service
+        self.context = context
         self.gate = gate
         self.options = options
         self.is_straight = options.deadline is None
@@ -128,7 +131,7 @@ class Route:
         scope = options.scope(*args, **kwargs) if callable(options.scope) else options.scope
         cost = options.cost(*args, **kwargs) if callable(options.cost) else options.cost
         checked = self._scope(scope or {})
-        units = check_cost(cost) if cost else _ONE_REQUEST
+        units = check_cost(cost) if cost else ONE_REQUEST
         level = options.priority
         if level is None:
             level = compiled.policy.priority_for(checked) if compiled.has_priorities else compiled.policy.priority
@@ -143,6 +146,9 @@ class Route:
             raise ConfigError(msg, key="scope")
         checked: dict[str, str] = {} if self.options.endpoint is None else {"endpoint": self.options.endpoint}
         for key, value in scope.items():
+            if type(key) is type(value) is str and len(value) <= _LONGEST_VALUE:
+                checked[key] = value
+                continue
             if not isinstance(key, str) or not isinstance(value, str):
                 msg = f"a scope holds texts by name, not {shown(key)}: {shown(value)}"
                 raise ConfigError(msg, key="scope")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from egressor._core.admission import Denied, Lease
+    from egressor._core.admission import Ask, Denied, Lease
 
 __all__ = ["Clock", "Home", "Keeper", "Parked", "Ticking"]
 
@@ -95,10 +95,15 @@ class Parked:
         home: Where the waiter lives.
         reply: What came of the wait; None while it lasts.
         signal: Whatever *home* needs to wake the waiter.
+        ask: What it waits for, set when it joins the queue.
+        since: When it did, in microseconds.
         waiter: Its place in the queue; the store's business.
     """
 
-    __slots__ = ("home", "reply", "signal", "waiter")
+    __slots__ = ("ask", "home", "reply", "signal", "since", "waiter")
+
+    ask: Ask
+    since: int
 
     def __init__(self, home: Home, signal: object) -> None:
         self.home = home

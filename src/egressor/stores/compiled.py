@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
-from egressor._core.admission import REQUESTS, Ask, Entry
+from egressor._core.admission import ONE_REQUEST, REQUESTS, Ask, Entry, Laid, lay
 from egressor._core.ban import BanSpec
 from egressor._core.breaker import BreakerCell, BreakerSpec, disable
 from egressor._core.limits import Algorithm, Concurrency, Fixed, Gcra, Sliding
@@ -42,6 +42,8 @@ class _Ruled(NamedTuple):
     match: Mapping[str, str]
     parts: list[_Cells]
     wild: tuple[str, ...]
+    # The key of the only thing that it matches, if that may be anything: most rules are for each user, say.
+    each: str | None
 
 
 class Compiled:
@@ -83,6 +85,7 @@ class Compiled:
                     is_wild="*" in rule.match.values(),
                 ),
                 tuple(key for key, value in rule.match.items() if value == "*"),
+                next(iter(rule.match)) if list(rule.match.values()) == ["*"] else None,
             )
             for rule in policy.rules
         )
@@ -90,6 +93,14 @@ class Compiled:
         every = [*self.service_cells, *(part for rule in self._rules for part in rule.parts)]
         self._units = frozenset(part.unit for part in every)
         self.has_fixed = any(type(part.limit) is Fixed for part in every)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        # For calls of one request, which most are.
+        self._laid = lay(_wanted([_entry(part, "", ONE_REQUEST) for part in self.service_cells]))
+        self._laid_rules = [
+            lay(_wanted([_entry(part, "", ONE_REQUEST) for part in rule.parts])) for rule in self._rules
+        ]
 
     @property
     def banks(self) -> list[Bank]:
@@ -113,20 +124,55 @@ class Compiled:
 
         Entries of no units are left out, except those that count requests: a call of no requests peeks.
         """
+        if limited and (cost is ONE_REQUEST or cost == ONE_REQUEST):
+            return Ask.laid(self._one_request(scope), self._spelled, level, self, scope, cost)
         if not self._units.issuperset(cost):
             self._check_units(cost)
         return self._ask(scope, cost, level, limited=limited)
 
+    def _one_request(self, scope: Mapping[str, str]) -> Laid:
+        """
+        Return what a call of *scope* and one request asks for, laid out.
+        """
+        laid = self._laid
+        if not self._rules:
+            return laid
+        buckets, slides, holds, others = laid
+        for rule, (some, more, few, rest) in zip(self._rules, self._laid_rules, strict=True):
+            if rule.each is not None:
+                key = scope.get(rule.each)
+                if key is None:
+                    continue
+            elif _matches(rule.match, scope):
+                key = _key([scope[name] for name in rule.wild])
+            else:
+                continue
+            # Every step begins with its cells and their key, and the rest of it does not depend on the key.
+            # One by one: a comprehension costs more than the one or two that there are.
+            for cells, _, cost, span in some:
+                buckets += ((cells, key, cost, span),)
+            for step in more:
+                slides += ((step[0], key, *step[2:]),)
+            for cells, _, units, most in few:
+                holds += ((cells, key, units, most),)
+            for cells, _, units, decide in rest:
+                others += ((cells, key, units, decide),)
+        return buckets, slides, holds, others
+
+    def _spelled(self, ask: Ask) -> tuple[Entry, ...]:
+        return self._entries(ask.scope, ask.cost)
+
+    def _entries(self, scope: Mapping[str, str], cost: Mapping[str, int]) -> tuple[Entry, ...]:
+        entries = [_entry(part, "", cost) for part in self.service_cells]
+        for rule in self._rules:
+            if _matches(rule.match, scope):
+                key = _key([scope[name] for name in rule.wild])
+                entries += [_entry(part, key, cost) for part in rule.parts]
+        return _wanted(entries)
+
     def _ask(self, scope: Mapping[str, str], cost: Mapping[str, int], level: int, *, limited: bool) -> Ask:
-        entries: list[Entry] = []
-        if limited:
-            entries += [_entry(part, "", cost) for part in self.service_cells]
-            for rule in self._rules:
-                if _matches(rule.match, scope):
-                    key = _key([scope[name] for name in rule.wild])
-                    entries += [_entry(part, key, cost) for part in rule.parts]
-        wanted_entries = tuple([entry for entry in entries if entry.units or entry.unit == REQUESTS])
-        return Ask(wanted_entries, level=level, compiled=self, scope=scope, cost=cost, limited=limited)
+        entries = self._entries(scope, cost) if limited else ()
+        return Ask(entries, level=level, compiled=self, scope=scope, cost=cost, limited=limited)
 
     def _check_units(self, cost: Mapping[str, int]) -> None:
         """
@@ -158,6 +204,18 @@ class Compiled:
         for rule in self._rules:
             if rule.name in before:
                 _adopt(rule.parts, before[rule.name].parts, now, skew)
+        self._lay_out()
+
+    def in_child(self) -> Compiled:
+        """
+        Return this policy for a forked child: with the same cells, but nothing held by threads that it does not have.
+        """
+        child = Compiled(self.name, self.policy)
+        _share(child.service_cells, self.service_cells)
+        for rule, own in zip(child._rules, self._rules, strict=True):
+            _share(rule.parts, own.parts)
+        child._lay_out()
+        return child
 
 
 _NO_BREAKER = BreakerSpec(
@@ -204,6 +262,10 @@ def _parts(
     return parts
 
 
+def _wanted(entries: list[Entry]) -> tuple[Entry, ...]:
+    return tuple([entry for entry in entries if entry.units or entry.unit == REQUESTS])
+
+
 def _matches(match: Mapping[str, str], scope: Mapping[str, str]) -> bool:
     for key, wanted in match.items():
         value = scope.get(key)
@@ -241,6 +303,12 @@ def _adopt(parts: list[_Cells], old: list[_Cells], now: int, skew: int) -> None:
         for key, cell in found.cells.items():
             taken = max(0, found.limit.most - found.limit.left(cell, now, skew))
             part.cells[key] = part.limit.charge(0, now, taken, skew)
+
+
+def _share(parts: list[_Cells], old: list[_Cells]) -> None:
+    for index, (part, own) in enumerate(zip(parts, old, strict=True)):
+        if type(part.limit) is not Concurrency:
+            parts[index] = part._replace(cells=own.cells)
 
 
 def _is_same(old: _Cells, new: _Cells) -> bool:

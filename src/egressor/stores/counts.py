@@ -56,7 +56,13 @@ class Counts:
         """
         Attempts under way: let through, and neither ended nor taken back.
         """
-        return self.admitted - sum(self.latency)
+        return max(0, self.admitted - sum(self.latency))
+
+    def forget_flights(self) -> None:
+        """
+        Forget the attempts under way: in a forked child nobody ends them, but for the one that forked, maybe.
+        """
+        self.admitted = sum(self.latency)
 
     @property
     def succeeded(self) -> int:

@@ -5,8 +5,9 @@ One lock, held for a few microseconds, makes each of admit, park, settle and tic
 runs but ours: no user function, no log, no wake-up that calls back.
 
 *Straight path.* While the gate is `calm` (breaker closed, nobody waits, no pause, ban or Retry-After) `enter` and
-`leave` admit and settle a success without building a lease. At the first surprise they say so, and the plan's way
-(`admit`, `park`, `settle`) takes over, which decides by the same functions on the same cells.
+`leave` admit and settle a success without building a lease; the caller remembers the time and the breaker's
+generation. At the first surprise they say so, and the plan's way (`admit`, `park`, `settle`) takes over, which decides
+by the same functions on the same cells.
 
 *Waiting.* A waiter never asks twice. Whoever frees capacity, or whoever's clock says that some is due, serves the
 line: reserves the cells on behalf of the first waiter, puts the lease in its hand and wakes it; `take_up` charges them
@@ -23,15 +24,15 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from egressor._core import ban as bans
-from egressor._core import breaker as breakers
 from egressor._core.admission import Ask, Denied, Lease, Settled, Why, never_fits, put_back, take
-from egressor._core.breaker import BreakerState, Result, record_success
+from egressor._core.breaker import BreakerState
 from egressor._core.limits import FOREVER, Concurrency
 from egressor._core.model import ErrorCategory
-from egressor._core.retry import BudgetCell, deposit, withdraw
+from egressor._core.plan import answered
 
 from .counts import Counts
+from .handed import Handed
+from .standing import Standing
 from .waiting import AWAY, Short, WaitingRoom
 
 if TYPE_CHECKING:
@@ -64,40 +65,34 @@ class Gate:
     Attributes:
         calm: Whether nothing stands in the way of a call but the limits.
         counts: What happened so far.
-        breaker: The breaker's cell.
+        breaker: The breaker's cell; its ``generation`` is read before `enter` and handed to `leave`.
     """
 
     def __init__(self, compiled: Compiled, *, clock: Clock, dice: Callable[[], float], keeper: Keeper) -> None:
         self.compiled = compiled
-        self._slow_call = compiled.breaker.slow_call
         self.calm = True
         self.counts = Counts()
-        self.breaker = compiled.breaker_cell()
+        self._latency = self.counts.latency
+        self._standing = Standing(compiled, counts=self.counts, dice=dice)
+        self.breaker = self._standing.breaker
         self._lock = Lock()
         self._clock = clock
         self._now = clock.now
         self._ns = clock.ns
-        self._dice = dice
         self._keeper = keeper
-        self._retries = BudgetCell()
-        self._ban = bans.BanCell()
-        self._ban_probe: Lease | None = None
-        self._paused = ""
-        self._away_until = 0
-        self._away_release = 0
-        self._handed: dict[Lease, None] = {}
-        self._reserved: dict[tuple[str, str], int] = {}
+        self._handed = Handed()
         self._room = WaitingRoom(self, age=compiled.age, decide=self._hand)
         self._banks_at = 0 if compiled.banks else FOREVER
         _GATES.add(self)
         self._dropped: deque[tuple[Lease, Verdict]] = deque()
+        self._after: deque[Callable[[], None]] = deque()
         self._recalm()
 
     # --- the straight path -------------------------------------------------------------------------------------------
 
-    def enter(self, ask: Ask) -> tuple[int, int] | None:
+    def enter(self, ask: Ask) -> int | None:
         """
-        Admit *ask* if nothing stands in its way: the time and the breaker's generation; None for any surprise.
+        Admit *ask* if nothing stands in its way: the time; None for any surprise.
         """
         lock = self._lock
         lock.acquire()  # `with` costs twice as much.
@@ -106,45 +101,35 @@ class Gate:
             if not self.calm or ask.compiled is not compiled:
                 return None
             now = self._ns() // 1000
-            if not take(ask, now, self._clock.wall() - now if compiled.has_fixed else 0):
+            if not take(ask, now, self._clock.wall() - now if ask.others else 0):
                 return None
             self.counts.admitted += 1
             if now >= self._banks_at:
-                self._turn_banks(now)
-            return now, self.breaker.generation
+                _gone = self._turn_banks(now)
+            return now
         finally:
             lock.release()
 
     def leave(self, ask: Ask, at: int, generation: int) -> None:
         """
-        Settle the success of an attempt that `enter` admitted.
+        Settle the success of an attempt that `enter` admitted at *at*; *generation* is the breaker's from before.
         """
         lock = self._lock
         lock.acquire()
         try:
             now = self._ns() // 1000
             took = now - at
-            self.counts.latency[took.bit_length()] += 1
-            # `deposit` and `record_success`, in line for the time in which either only counts.
-            retries = self._retries
-            if retries.since <= now < retries.until:
-                retries.fresh += 1
-            elif self.compiled.retry_budget is not None:
-                deposit(retries, self.compiled.retry_budget, now)
-            for cells, key, units, _, _, _ in ask.places:
+            self._latency[took.bit_length()] += 1
+            for cells, key, units, _ in ask.holds:
                 cells[key] -= units
-            breaker = self.breaker
+            standing = self._standing
             changed = None
-            if (
-                breaker.quiet_from <= now < breaker.quiet_until
-                and generation == breaker.generation
-                and took <= self._slow_call
-            ):
-                breaker.fresh += 1
+            if now < standing.quiet_until and generation == standing.breaker.generation and took <= standing.slow_call:
+                standing.fresh += 1
             else:
-                changed = record_success(breaker, self.compiled.breaker, now, generation, took)
+                changed = standing.succeeded(now, took, generation)
             if changed is not None or not self.calm:
-                self._changed(changed, now, 0)
+                self._changed(changed)
                 self._room.freed(ask.places, now)
         finally:
             lock.release()
@@ -168,12 +153,14 @@ class Gate:
             decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
             # Where somebody listens to the steps, no call takes the straight path, which does the same.
             if now >= self._banks_at:
-                self._turn_banks(now)
+                _gone = self._turn_banks(now)
             return self._denied(ask, decision, until, now) if isinstance(decision, Short) else decision
 
     def park(self, ask: Ask, until: int, parked: Parked) -> Lease | Denied | None:
         """
-        Let *ask* wait in the queue until *until*; None means that `Parked.reply` will tell.
+        Let *ask* wait in the queue until *until*, unless it can go at once, or waiting can't help.
+
+        None means that `Parked.reply` will tell.
         """
         with self._lock:
             self._collect()
@@ -181,28 +168,28 @@ class Gate:
             self._room.promote(now)
             decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
             if now >= self._banks_at:
-                self._turn_banks(now)
+                _gone = self._turn_banks(now)
             if not isinstance(decision, Short):
                 return decision
+            denied = self._denied(ask, decision, until, now)
+            answer = answered(denied, now, until)
+            if answer is not None:
+                return answer
             full = self.compiled.queue_size
             if self._room.size >= full:
                 text = f"{self._room.size} calls wait already (queue_size {full})"
-                denied = self._denied(ask, decision, until, now)._replace(why=Why.QUEUE_FULL, text=text)
+                denied = denied._replace(why=Why.QUEUE_FULL, text=text)
                 if not self._room.displace(ask.level, denied):
                     return denied
             self.calm = False
-            if ask.places:
+            if ask.holds:
                 self._keeper.arm(self, until)
             self._room.join(ask, parked, decision, until=until, now=now)
             return None
 
     def take_up(self, parked: Parked) -> Lease | Denied:
         """
-        Return what came of a wait that is over, and charge it.
-
-        Between the moment at which a lease is put into a waiter's hand and the moment at which the waiter runs, a busy
-        event loop may let any time pass, and then run all of them at once. So their units are only reserved until
-        here, and counted from here: what a server sees in any window is what was charged in it.
+        Return what came of a wait that is over, and charge it (see `handed`).
         """
         with self._lock:
             reply = parked.reply
@@ -223,11 +210,15 @@ class Gate:
             elif isinstance(parked.reply, Lease):
                 self._undo(parked.reply)
 
-    def drop(self, lease: Lease, verdict: Verdict) -> None:
+    def drop(self, lease: Lease, verdict: Verdict, *, after: Callable[[], None] | None = None) -> None:
         """
         Settle *lease* soon, from where no lock may be waited for: a finaliser, which may run inside this very gate.
+
+        *after* is called some time later, with no lock held.
         """
         self._dropped.append((lease, verdict))
+        if after is not None:
+            self._after.append(after)
         self._keeper.nudge(self)
 
     def undo(self, lease: Lease) -> None:
@@ -265,7 +256,7 @@ class Gate:
                 truth.append(entry._replace(units=actual))
             lease.ask = lease.ask.with_entries(tuple(truth))
             if now >= self._banks_at:
-                self._turn_banks(now)
+                _gone = self._turn_banks(now)
             self._room.freed(lease.ask.entries, now)
 
     def lend(self, ask: Ask) -> None:
@@ -294,20 +285,29 @@ class Gate:
             now = self._now()
             self._room.serve_due(now)
             if now >= self._banks_at:
-                self._turn_banks(now)
+                _gone = self._turn_banks(now)
             elif 0 < self._banks_at < FOREVER:
                 # A home keeps the earliest alarm only, and that was this one.
                 self._keeper.arm(self, self._banks_at)
             self._recalm()
+        while self._after:
+            self._after.popleft()()
 
     # --- operators ---------------------------------------------------------------------------------------------------
+
+    @property
+    def paused(self) -> str:
+        """
+        Why every call is refused; empty where it is not.
+        """
+        return self._standing.paused
 
     def pause(self, reason: str) -> None:
         """
         Refuse every call until `resume`; those that wait are refused now.
         """
         with self._lock:
-            self._paused = reason
+            self._standing.pause(reason)
             self._recalm()
             self._flush()
 
@@ -316,7 +316,7 @@ class Gate:
         End a pause.
         """
         with self._lock:
-            self._paused = ""
+            self._standing.pause("")
             self._recalm()
 
     def lift_ban(self) -> None:
@@ -324,8 +324,7 @@ class Gate:
         End a suspension, and a Retry-After, now.
         """
         with self._lock:
-            bans.lift(self._ban)
-            self._away_until = self._away_release = 0
+            self._standing.lift_ban()
             self._recalm()
             self._room.serve_all(self._now())
 
@@ -334,12 +333,7 @@ class Gate:
         Set the breaker by hand: closed (reset), forced open, or disabled.
         """
         with self._lock:
-            if state is BreakerState.FORCED_OPEN:
-                breakers.force_open(self.breaker, self._now())
-            elif state is BreakerState.DISABLED:
-                breakers.disable(self.breaker)
-            else:
-                breakers.reset(self.breaker)
+            self._standing.set_breaker(state, self._now())
             self._recalm()
             self._flush()
 
@@ -351,24 +345,14 @@ class Gate:
         with self._lock:
             now = self._now()
             compiled.adopt(self.compiled, now, self._skew(now))
-            if compiled.breaker is not self.compiled.breaker and compiled.breaker != self.compiled.breaker:
-                # Results of calls that are under way belong to the old breaker: no generation comes twice.
-                generation = self.breaker.generation
-                self.breaker = compiled.breaker_cell()
-                self.breaker.generation += generation
-                self._retries = BudgetCell()
+            self._standing.replace(compiled, now)
+            self.breaker = self._standing.breaker
             self.compiled = compiled
-            self._slow_call = compiled.breaker.slow_call
             self._banks_at = FOREVER
-            self._reserved.clear()
-            for lease in self._handed:
-                lease.ask = compiled.remake(lease.ask)
-                for entry in lease.ask.entries:
-                    name = (entry.name, entry.key)
-                    self._reserved[name] = self._reserved.get(name, 0) + entry.units
+            self._handed.remake(compiled.remake)
             self._room.remake(compiled.remake, now)
             if compiled.banks:
-                self._turn_banks(now)
+                _gone = self._turn_banks(now)
             self._recalm()
 
     def count_denied(self, why: Why) -> None:
@@ -386,14 +370,8 @@ class Gate:
             self._collect()
             now = self._now()
             skew = self._skew(now)
-            state = breakers.snapshot(self.breaker, self.compiled.breaker, now)
-            ban = {"until_s": max(0, self._ban.until - now) / _SECOND, "count": self._ban.count}
             return {
-                "state": self._state(now),
-                "paused": self._paused,
-                "breaker": {**state, "openings_total": self.counts.openings},
-                "ban": ban,
-                "retry_after_s": max(0, self._away_until - now) / _SECOND,
+                **self._standing.snapshot(now),
                 "limits": [
                     {
                         "name": part.name,
@@ -434,11 +412,7 @@ class Gate:
         if refused is not None:
             return refused
         lease = self._granted(ask, now)
-        lease.is_taken = False
-        self._handed[lease] = None
-        for entry in ask.entries:
-            name = (entry.name, entry.key)
-            self._reserved[name] = self._reserved.get(name, 0) + entry.units
+        self._handed.put(lease)
         return lease
 
     def _as_now(self, ask: Ask) -> Ask:
@@ -451,14 +425,14 @@ class Gate:
         denied = self._shut(now)
         if denied is not None:
             return denied
-        if now < self._away_release:
-            return Short(None, self._away_release)
+        if now < self._standing.away_release:
+            return Short(None, self._standing.away_release)
         worst: Short | None = None
         for entry in ask.entries:
             limit = entry.limit
             if entry.units > limit.most:
                 return _never(entry)
-            before = self._reserved.get((entry.name, entry.key), 0) if self._reserved else 0
+            before = self._handed.units(entry)
             wait = -limit.ask(entry.cells[entry.key], now, entry.units + before, skew)
             if wait > 0:
                 # Beyond what the limit ever holds at once: those before are about to go, and then it is known.
@@ -473,11 +447,7 @@ class Gate:
         self.counts.admitted += 1
         if self.calm:
             return Lease(ask, at=now, generation=self.breaker.generation, probe=0)
-        probe = breakers.take(self.breaker, self.compiled.breaker, now)
-        lease = Lease(ask, at=now, generation=self.breaker.generation, probe=probe)
-        if bans.take(self._ban, self.compiled.ban, now):
-            self._ban_probe = lease
-        return lease
+        return self._standing.grant(ask, now)
 
     def _take_up(self, lease: Lease) -> None:
         """
@@ -485,7 +455,7 @@ class Gate:
         """
         if lease.is_taken:
             return
-        self._unreserve(lease)
+        self._handed.pull(lease)
         now = self._now()
         skew = self._skew(now)
         lease.is_taken = True
@@ -493,34 +463,8 @@ class Gate:
         for entry in lease.ask.entries:
             entry.cells[entry.key] = entry.limit.charge(entry.cells[entry.key], now, entry.units, skew)
 
-    def _unreserve(self, lease: Lease) -> None:
-        del self._handed[lease]
-        for entry in lease.ask.entries:
-            name = (entry.name, entry.key)
-            left = self._reserved[name] - entry.units
-            if left:
-                self._reserved[name] = left
-            else:
-                del self._reserved[name]
-
     def _shut(self, now: int) -> Denied | None:
-        """
-        Say what refuses every call now, whatever it asks for.
-        """
-        if self.calm:
-            return None
-        if self._paused:
-            return Denied(Why.PAUSED, "pause", None, self._paused)
-        wait = bans.check(self._ban, now)
-        if wait:
-            return Denied(Why.BANNED, "ban", wait, f"suspended for another {wait / _SECOND:.3f} s")
-        wait = breakers.check(self.breaker, self.compiled.breaker, now)
-        if wait >= FOREVER:
-            return Denied(Why.CIRCUIT_OPEN, "breaker", None, "the breaker is forced open")
-        if wait:
-            text = f"the breaker is {self.breaker.state.value}, next probe in {wait / _SECOND:.3f} s"
-            return Denied(Why.CIRCUIT_OPEN, "breaker", wait, text)
-        return None
+        return None if self.calm else self._standing.shut(now)
 
     def _denied(self, ask: Ask, short: Short, until: int, now: int) -> Denied:
         """
@@ -530,7 +474,7 @@ class Gate:
         if never is not None:
             return _never(never)
         key = short.line[0]
-        wait = max(0, self._away_release - now)
+        wait = max(0, self._standing.away_release - now)
         for entry in ask.entries:
             before = self._room.units_before(entry, level=ask.level, until=until)
             cell = entry.cells[entry.key]
@@ -548,17 +492,9 @@ class Gate:
         now = self._now()
         self.counts.settle(verdict, now - lease.at)
         put_back(lease.ask.places, now, lease.at)
-        told = 0 if verdict.retry_after is None else -int(-verdict.retry_after * _SECOND // 1)
-        self._feed_ban(lease, verdict, now, told)
-        if told:
-            self._stay_away(now, told)
-        changed = self._feed_breaker(lease, verdict, now, told)
-        budget = self.compiled.retry_budget
-        if budget is not None and attempt == 1:
-            deposit(self._retries, budget, now)
-        may_retry = wants_retry and (budget is None or withdraw(self._retries, budget, now))
-        self.counts.retried += may_retry
-        self._changed(changed, now, told)
+        changed = self._standing.settle(lease, verdict, now)
+        may_retry = self._standing.may_retry(now, attempt=attempt, wants=wants_retry)
+        self._changed(changed, is_shut=verdict.category is ErrorCategory.BAN)
         self._room.freed(lease.ask.places, now)
         return Settled(may_retry=may_retry, breaker=changed)
 
@@ -575,48 +511,14 @@ class Gate:
         if lease.is_taken:
             put_back(lease.ask.entries, now, lease.at)
         else:
-            self._unreserve(lease)
-        breakers.release(self.breaker, generation=lease.generation, probe=lease.probe)
-        if lease is self._ban_probe:
-            bans.settle(self._ban, now, ok=False)
+            self._handed.pull(lease)
+        self._standing.undo(lease, now)
         self._recalm()
         self._room.freed(lease.ask.entries, now)
 
-    def _feed_breaker(self, lease: Lease, verdict: Verdict, now: int, told: int) -> BreakerState | None:
-        return breakers.settle(
-            self.breaker,
-            self.compiled.breaker,
-            now,
-            generation=lease.generation,
-            probe=lease.probe,
-            result=Result.SUCCESS if verdict.ok else Result.FAILURE if verdict.counts else Result.NEUTRAL,
-            duration=now - lease.at,
-            open_at_least=told,
-        )
-
-    def _feed_ban(self, lease: Lease, verdict: Verdict, now: int, told: int) -> None:
-        if verdict.category is ErrorCategory.BAN:
-            before = self._ban.count
-            bans.suspend(self._ban, self.compiled.ban, now, told or None)
-            # Calls that were under way when the ban began report it too: one ban, not many.
-            self.counts.bans += self._ban.count - before
-            self._recalm()
-            self._flush()
-        elif lease is self._ban_probe:
-            bans.settle(self._ban, now, ok=verdict.ok)
-
-    def _stay_away(self, now: int, told: int) -> None:
-        # Every process that was told so would come back at the same moment: this one comes a little later.
-        if now + told > self._away_until:
-            spread = min(told, max(10 * _SECOND, told // 10))
-            self._away_until = now + told
-            self._away_release = now + told + int(spread * self._dice() / 4)
-
-    def _changed(self, breaker: BreakerState | None, now: int, told: int) -> None:  # noqa: ARG002
-        if breaker is BreakerState.OPEN:
-            self.counts.openings += 1
+    def _changed(self, breaker: BreakerState | None, *, is_shut: bool = False) -> None:
         self._recalm()
-        if breaker is BreakerState.OPEN:
+        if is_shut or breaker is BreakerState.OPEN:
             self._flush()
 
     def _flush(self) -> None:
@@ -625,42 +527,41 @@ class Gate:
             self._room.flush(denied)
 
     def _recalm(self) -> None:
-        if self._away_release and self._away_release <= self._now():
-            self._away_release = 0
-        self.calm = (
-            self.breaker.calm
-            and not self._room.size
-            and not self._handed
-            and not self._paused
-            and not self._ban.until
-            and not self._away_release
-        )
+        self.calm = self._standing.is_calm(self._now()) and not self._room.size and not self._handed
 
-    def _state(self, now: int) -> str:
-        if self._paused:
-            return "paused"
-        if bans.check(self._ban, now):
-            return "banned"
-        return str(self.breaker.state.value)
+    def _begin_in_child(self) -> None:
+        # Threads that are not in the child held the lock, places, turns in the queue; none of them gives anything back.
+        self._lock = Lock()
+        self._dropped.clear()
+        self._after.clear()
+        self._handed = Handed()
+        self._room = WaitingRoom(self, age=self.compiled.age, decide=self._hand)
+        self.counts.forget_flights()
+        self.compiled = self.compiled.in_child()
+        self._standing.replace(self.compiled, self._now())
+        self._banks_at = 0 if self.compiled.banks else FOREVER
+        self._recalm()
 
     def _skew(self, now: int) -> int:
         return self._clock.wall() - now if self.compiled.has_fixed else 0
 
-    def _turn_banks(self, now: int) -> None:
+    def _turn_banks(self, now: int) -> list[dict[str, int]]:
+        """
+        Forget idle keys; whoever calls this keeps what it returns until the lock is free: freeing it takes a while.
+        """
         banks = self.compiled.banks
-        for bank in banks:
-            bank.turn(now)
+        gone = [each for bank in banks for each in bank.turn(now)]
         # While nothing is kept, nobody need look; the first key that is kept asks for it.
         self._banks_at = 0
         if any(banks):
             self._banks_at = min(bank.turn_at for bank in banks)
             self._keeper.arm(self, self._banks_at)
+        return gone
 
 
 def _after_fork() -> None:
-    # A thread that is not in the child may have held a gate's lock at the fork; nobody would ever give it back.
     for gate in list(_GATES):
-        gate._lock = Lock()  # noqa: SLF001 - the same module
+        gate._begin_in_child()  # noqa: SLF001 - the same module
 
 
 if hasattr(os, "register_at_fork"):

@@ -23,7 +23,7 @@ from egressor._core.queue import Line, Queue, Waiter
 if TYPE_CHECKING:
     from . import Home, Parked, Ticking
 
-__all__ = ["AWAY", "Decide", "Short", "Wait", "WaitingRoom"]
+__all__ = ["AWAY", "Decide", "Short", "WaitingRoom"]
 
 AWAY = ("retry_after", "")
 """
@@ -58,16 +58,6 @@ class Short(NamedTuple):
 Decide = Callable[[Ask, int, bool], Lease | Denied | Short]
 
 
-class Wait(NamedTuple):
-    """
-    One call that waits.
-    """
-
-    ask: Ask
-    parked: Parked
-    since: int
-
-
 class WaitingRoom:
     """
     Those that wait for one service.
@@ -81,8 +71,8 @@ class WaitingRoom:
     def __init__(self, owner: Ticking, *, age: int, decide: Decide) -> None:
         self._owner = owner
         self._decide = decide
-        self._queue: Queue[Wait] = Queue(age=age)
-        self._alarms: list[tuple[int, int, Line[Wait]]] = []
+        self._queue: Queue[Parked] = Queue(age=age)
+        self._alarms: list[tuple[int, int, Line[Parked]]] = []
         self._seq = 0
         self._homes: dict[Home, int] = {}
         self.waits = [[0, 0, 0] for _ in Priority]
@@ -101,7 +91,7 @@ class WaitingRoom:
         return self._queue.sizes()
 
     def blocker(
-        self, ask: Ask, until: int, *, level: int, seq: int = _NEWEST, but: Line[Wait] | None = None
+        self, ask: Ask, until: int, *, level: int, seq: int = _NEWEST, but: Line[Parked] | None = None
     ) -> Short | None:
         """
         Return the line, other than *but*, where somebody ranks before *ask* at *level*, which must not be overtaken.
@@ -141,8 +131,9 @@ class WaitingRoom:
         """
         Let *ask* wait until *until*.
         """
-        waiter = Waiter(Wait(ask, parked, now), level=ask.level, deadline=until, now=now)
-        parked.waiter = waiter
+        waiter = parked.waiter = Waiter(parked, level=ask.level, deadline=until, now=now)
+        parked.ask = ask
+        parked.since = now
         line = self._queue.line(short.line)
         if not line.size:
             line.ready_at = short.ready_at
@@ -233,7 +224,7 @@ class WaitingRoom:
         everybody = self._queue.line(AWAY)
         everybody.ready_at = now
         for waiter in waiters:
-            waiter.what = waiter.what._replace(ask=remade(waiter.what.ask))
+            waiter.what.ask = remade(waiter.what.ask)
             waiter.units = 0
             everybody.push(waiter)
         self._serve(everybody, now)
@@ -248,7 +239,7 @@ class WaitingRoom:
             while (waiter := line.first()) is not None:
                 self._leave(waiter, denied)
 
-    def _serve(self, line: Line[Wait], now: int) -> None:
+    def _serve(self, line: Line[Parked], now: int) -> None:
         # Whose last moment this is may still go now; whoever's is over may not.
         self._expire(line, now, by=now - 1)
         self._grant(line, now)
@@ -257,7 +248,7 @@ class WaitingRoom:
         if line.size:
             self._schedule(line)
 
-    def _expire(self, line: Line[Wait], now: int, *, by: int) -> bool:
+    def _expire(self, line: Line[Parked], now: int, *, by: int) -> bool:
         found = False
         while (waiter := line.overdue(by)) is not None:
             found = True
@@ -268,15 +259,16 @@ class WaitingRoom:
             self._leave(waiter, Denied(Why.WAIT_TOO_LONG, line.name[0], known, text))
         return found
 
-    def _grant(self, line: Line[Wait], now: int) -> None:
+    def _grant(self, line: Line[Parked], now: int) -> None:
         while (waiter := line.first()) is not None:
-            ask = waiter.what.ask
-            if waiter.what.parked.home.is_gone():
+            parked = waiter.what
+            ask = parked.ask
+            if parked.home.is_gone():
                 self._queue.leave(waiter)
-                self._leave_home(waiter.what.parked.home)
+                self._leave_home(parked.home)
                 continue
             blocked = self.blocker(ask, waiter.deadline, level=waiter.level, seq=waiter.seq, but=line)
-            decision = blocked or self._decide(ask, now, waiter.what.parked.home.is_prompt)
+            decision = blocked or self._decide(ask, now, parked.home.is_prompt)
             if not isinstance(decision, Short):
                 self._leave(waiter, decision)
             elif decision.line == line.name:
@@ -285,22 +277,22 @@ class WaitingRoom:
             else:
                 self._move(waiter, decision)
 
-    def _move(self, waiter: Waiter[Wait], short: Short) -> None:
+    def _move(self, waiter: Waiter[Parked], short: Short) -> None:
         line = self._queue.line(short.line)
         if not line.size:
             line.ready_at = short.ready_at
         self._queue.move(waiter, line, units=0 if short.entry is None else short.entry.units)
         self._schedule(line)
 
-    def _leave(self, waiter: Waiter[Wait], reply: Lease | Denied) -> None:
+    def _leave(self, waiter: Waiter[Parked], reply: Lease | Denied) -> None:
         self._queue.leave(waiter)
         self._reply(waiter, reply)
 
-    def _reply(self, waiter: Waiter[Wait], reply: Lease | Denied) -> None:
-        _, parked, since = waiter.what
+    def _reply(self, waiter: Waiter[Parked], reply: Lease | Denied) -> None:
+        parked = waiter.what
         parked.reply = reply
         if isinstance(reply, Lease):
-            waited = reply.at - since
+            waited = reply.at - parked.since
             stats = self.waits[reply.ask.level]
             stats[0] += 1
             stats[1] += waited
@@ -315,7 +307,7 @@ class WaitingRoom:
         else:
             del self._homes[home]
 
-    def _schedule(self, line: Line[Wait]) -> None:
+    def _schedule(self, line: Line[Parked]) -> None:
         expiry = line.next_expiry()
         when = line.ready_at if expiry is None else min(line.ready_at, expiry)
         if line.alarm_at is None or when < line.alarm_at:
@@ -326,7 +318,7 @@ class WaitingRoom:
                 self._alarms = [alarm for alarm in self._alarms if self._is_due(alarm)]
                 heapify(self._alarms)
 
-    def _is_due(self, alarm: tuple[int, int, Line[Wait]]) -> bool:
+    def _is_due(self, alarm: tuple[int, int, Line[Parked]]) -> bool:
         when, _, line = alarm
         return line.alarm_at == when and self._queue.lines.get(line.name) is line
 

@@ -1,0 +1,73 @@
+"""
+Leases that were put into a waiter's hand and not yet taken up.
+
+Between the moment at which a waiter is woken and the moment at which it runs, a busy event loop may let any time pass,
+and then run all of them at once. So their units are only reserved in between, and charged when the waiter goes: what a
+server sees in any window is what was charged in it. Whoever calls holds the gate's lock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from egressor._core.admission import Ask, Entry, Lease
+
+__all__ = ["Handed"]
+
+
+class Handed:
+    """
+    The leases that are out to waiters, and what they have reserved of each cell.
+    """
+
+    __slots__ = ("_leases", "_units")
+
+    def __init__(self) -> None:
+        self._leases: dict[Lease, None] = {}
+        self._units: dict[tuple[str, str], int] = {}
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def units(self, entry: Entry) -> int:
+        """
+        Return how many units of *entry*'s cell are reserved.
+        """
+        return self._units.get((entry.name, entry.key), 0) if self._units else 0
+
+    def put(self, lease: Lease) -> None:
+        """
+        Reserve what *lease* is about to take.
+        """
+        lease.is_taken = False
+        self._leases[lease] = None
+        for entry in lease.ask.entries:
+            name = (entry.name, entry.key)
+            self._units[name] = self._units.get(name, 0) + entry.units
+
+    def pull(self, lease: Lease) -> None:
+        """
+        End the reservation of *lease*.
+        """
+        del self._leases[lease]
+        for entry in lease.ask.entries:
+            name = (entry.name, entry.key)
+            left = self._units[name] - entry.units
+            if left:
+                self._units[name] = left
+            else:
+                del self._units[name]
+
+    def remake(self, remade: Callable[[Ask], Ask]) -> None:
+        """
+        Let every lease that is out be for its ask as *remade* under another policy.
+        """
+        leases = list(self._leases)
+        self._leases.clear()
+        self._units.clear()
+        for lease in leases:
+            lease.ask = remade(lease.ask)
+            self.put(lease)

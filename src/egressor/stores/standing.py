@@ -1,0 +1,282 @@
+"""
+How a service stands with us: its breaker, its ban, its retry budget, a Retry-After, an operator's pause.
+
+All of it says whether calls may go at all, whatever they ask for; the cells of limits are no business of this module.
+Whoever calls holds the gate's lock.
+
+*Lull.* Most results are successes that can't change anything: the breaker and the retry budget both only count them
+until their sub-window ends. Until `quiet_until` the gate adds such a success to `fresh` and is done; every other road
+first folds what was counted into the two cells.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from egressor._core import ban as bans
+from egressor._core import breaker as breakers
+from egressor._core.admission import Denied, Lease, Why
+from egressor._core.breaker import BreakerState, Result, record_success
+from egressor._core.limits import FOREVER
+from egressor._core.model import ErrorCategory
+from egressor._core.retry import BudgetCell, deposit, withdraw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from egressor._core.admission import Ask
+    from egressor._core.model import Verdict
+
+    from .compiled import Compiled
+    from .counts import Counts
+
+__all__ = ["Standing"]
+
+_SECOND = 1_000_000
+_CLOSED: Final = BreakerState.CLOSED
+_DISABLED: Final = BreakerState.DISABLED
+
+
+class Standing:
+    """
+    The state of one service.
+
+    Args:
+        compiled: The service's policy.
+        counts: What happened at the gate.
+        dice: Draws from 0 up to, not including, 1.
+
+    Attributes:
+        breaker: The breaker's cell.
+        paused: Why an operator has every call refused; empty where none does.
+        away_release: Until when a server's Retry-After holds everybody back, in microseconds; 0 for none.
+        quiet_until: Until when a quick success need only be counted in *fresh*.
+        fresh: Successes that neither breaker nor retry budget has yet.
+        slow_call: Microseconds above which a success is not quick.
+    """
+
+    __slots__ = (
+        "_away_until",
+        "_ban",
+        "_ban_probe",
+        "_compiled",
+        "_counts",
+        "_dice",
+        "_retries",
+        "away_release",
+        "breaker",
+        "fresh",
+        "paused",
+        "quiet_until",
+        "slow_call",
+    )
+
+    def __init__(self, compiled: Compiled, *, counts: Counts, dice: Callable[[], float]) -> None:
+        self._compiled = compiled
+        self._counts = counts
+        self._dice = dice
+        self._retries = BudgetCell()
+        self._ban = bans.BanCell()
+        self._ban_probe: Lease | None = None
+        self.paused = ""
+        self._away_until = 0
+        self.away_release = 0
+        self.breaker = compiled.breaker_cell()
+        self.fresh = 0
+        self.quiet_until = 0
+        self.slow_call = compiled.breaker.slow_call
+
+    # --- before an attempt -------------------------------------------------------------------------------------------
+
+    def is_calm(self, now: int) -> bool:
+        """
+        Whether nothing here stands in the way of any call.
+        """
+        if self.away_release and self.away_release <= now:
+            self.away_release = 0
+        return self.breaker.calm and not self.paused and not self._ban.until and not self.away_release
+
+    def shut(self, now: int) -> Denied | None:
+        """
+        Say what refuses every call now, whatever it asks for.
+        """
+        if self.paused:
+            return Denied(Why.PAUSED, "pause", None, self.paused)
+        wait = bans.check(self._ban, now)
+        if wait:
+            return Denied(Why.BANNED, "ban", wait, f"suspended for another {wait / _SECOND:.3f} s")
+        wait = breakers.check(self.breaker, self._compiled.breaker, now)
+        if wait >= FOREVER:
+            return Denied(Why.CIRCUIT_OPEN, "breaker", None, "the breaker is forced open")
+        if wait:
+            text = f"the breaker is {self.breaker.state.value}, next probe in {wait / _SECOND:.3f} s"
+            return Denied(Why.CIRCUIT_OPEN, "breaker", wait, text)
+        return None
+
+    def grant(self, ask: Ask, now: int) -> Lease:
+        """
+        Return the lease of an attempt that nothing here refuses: a probe's, if it is one.
+        """
+        probe = breakers.take(self.breaker, self._compiled.breaker, now)
+        lease = Lease(ask, at=now, generation=self.breaker.generation, probe=probe)
+        if bans.take(self._ban, self._compiled.ban, now):
+            self._ban_probe = lease
+            lease.is_plain = False
+        return lease
+
+    # --- after it ----------------------------------------------------------------------------------------------------
+
+    def succeeded(self, now: int, took: int, generation: int) -> BreakerState | None:
+        """
+        Count the success of an ordinary call; return the breaker's new state if that changed it.
+        """
+        self._fold()
+        until = FOREVER
+        budget = self._compiled.retry_budget
+        if budget is not None:
+            deposit(self._retries, budget, now)
+            until = self._retries.until
+        breaker = self.breaker
+        changed = record_success(breaker, self._compiled.breaker, now, generation, took)
+        if breaker.state is _CLOSED:
+            until = min(until, breaker.quiet_until)
+        self.quiet_until = until if breaker.state in (_CLOSED, _DISABLED) else 0
+        return changed
+
+    def settle(self, lease: Lease, verdict: Verdict, now: int) -> BreakerState | None:
+        """
+        Take the result of *lease*; return the breaker's new state if that changed it.
+        """
+        self._unquiet()
+        told = 0 if verdict.retry_after is None else -int(-verdict.retry_after * _SECOND // 1)
+        self._feed_ban(lease, verdict, now, told)
+        if told:
+            self._stay_away(now, told)
+        changed = breakers.settle(
+            self.breaker,
+            self._compiled.breaker,
+            now,
+            generation=lease.generation,
+            probe=lease.probe,
+            result=Result.SUCCESS if verdict.ok else Result.FAILURE if verdict.counts else Result.NEUTRAL,
+            duration=now - lease.at,
+            open_at_least=told,
+        )
+        self._counts.openings += changed is BreakerState.OPEN
+        return changed
+
+    def may_retry(self, now: int, *, attempt: int, wants: bool) -> bool:
+        """
+        Count a call with its first *attempt*, and say whether the retry that it *wants* is inside the budget.
+        """
+        self._unquiet()
+        budget = self._compiled.retry_budget
+        if budget is not None and attempt == 1:
+            deposit(self._retries, budget, now)
+        granted = wants and (budget is None or withdraw(self._retries, budget, now))
+        self._counts.retried += granted
+        return granted
+
+    def undo(self, lease: Lease, now: int) -> None:
+        """
+        Take back *lease*, under which nothing was sent.
+        """
+        breakers.release(self.breaker, generation=lease.generation, probe=lease.probe)
+        if lease is self._ban_probe:
+            bans.settle(self._ban, now, ok=False)
+
+    # --- operators ---------------------------------------------------------------------------------------------------
+
+    def pause(self, reason: str) -> None:
+        """
+        Refuse everybody with *reason*; an empty one ends that.
+        """
+        self.paused = reason
+
+    def lift_ban(self) -> None:
+        """
+        End a suspension, and a Retry-After.
+        """
+        bans.lift(self._ban)
+        self._away_until = self.away_release = 0
+
+    def set_breaker(self, state: BreakerState, now: int) -> None:
+        """
+        Set the breaker by hand: closed (reset), forced open, or disabled.
+        """
+        self._unquiet()
+        if state is BreakerState.FORCED_OPEN:
+            breakers.force_open(self.breaker, now)
+        elif state is BreakerState.DISABLED:
+            breakers.disable(self.breaker)
+        else:
+            breakers.reset(self.breaker)
+
+    def replace(self, compiled: Compiled, now: int) -> None:
+        """
+        Go by another policy from now on. A breaker that an operator has forced open stays so.
+        """
+        self._unquiet()
+        old, self._compiled = self._compiled, compiled
+        if compiled.retry_budget != old.retry_budget:
+            self._retries = BudgetCell()
+        if compiled.breaker is not old.breaker and compiled.breaker != old.breaker:
+            before = self.breaker
+            self.breaker = compiled.breaker_cell()
+            if before.state is BreakerState.FORCED_OPEN:
+                breakers.force_open(self.breaker, now)
+            # Results of calls that are under way belong to the old breaker: no generation comes twice.
+            self.breaker.generation += before.generation
+        self.slow_call = compiled.breaker.slow_call
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def snapshot(self, now: int) -> dict[str, object]:
+        """
+        Return it as plain values.
+        """
+        self._unquiet()
+        state = breakers.snapshot(self.breaker, self._compiled.breaker, now)
+        return {
+            "state": self._state(now),
+            "paused": self.paused,
+            "breaker": {**state, "openings_total": self._counts.openings},
+            "ban": {"until_s": max(0, self._ban.until - now) / _SECOND, "count": self._ban.count},
+            "retry_after_s": max(0, self._away_until - now) / _SECOND,
+        }
+
+    def _state(self, now: int) -> str:
+        if self.paused:
+            return "paused"
+        if bans.check(self._ban, now):
+            return "banned"
+        return str(self.breaker.state.value)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _fold(self) -> None:
+        fresh, self.fresh = self.fresh, 0
+        if fresh:
+            self._retries.fresh += fresh
+            if self.breaker.state is _CLOSED:
+                self.breaker.fresh += fresh
+
+    def _unquiet(self) -> None:
+        self._fold()
+        self.quiet_until = 0
+
+    def _feed_ban(self, lease: Lease, verdict: Verdict, now: int, told: int) -> None:
+        if verdict.category is ErrorCategory.BAN:
+            before = self._ban.count
+            bans.suspend(self._ban, self._compiled.ban, now, told or None)
+            # Calls that were under way when the ban began report it too: one ban, not many.
+            self._counts.bans += self._ban.count - before
+        elif lease is self._ban_probe:
+            bans.settle(self._ban, now, ok=verdict.ok)
+
+    def _stay_away(self, now: int, told: int) -> None:
+        # Every process that was told so would come back at the same moment: this one comes a little later.
+        if now + told > self._away_until:
+            spread = min(told, max(10 * _SECOND, told // 10))
+            self._away_until = now + told
+            self.away_release = now + told + int(spread * self._dice() / 4)
