@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bench import admission, contended, decorated, keys, reading
+from bench import admission, contended, decorated, keys, limited, reading, relayed
 from bench.measure import ROOT, Table, machine
 
 _ROUNDS = 15
@@ -35,6 +35,8 @@ _GROUPS: dict[str, tuple[Callable[..., list[Table]], int]] = {
     "C": (contended.measure, 5),
     "D": (keys.measure, 5),
     "H": (reading.measure, 1),
+    "I": (limited.measure, 5),
+    "W": (relayed.measure, 5),
 }
 
 

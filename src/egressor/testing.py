@@ -4,17 +4,14 @@ For tests, ours and our users': a clock that obeys, plans played by hand.
 
 from __future__ import annotations
 
-import asyncio
-from heapq import heappop, heappush
-from itertools import count
-from threading import Condition, Event
 from typing import TYPE_CHECKING, Any
 
 from egressor._drivers.clock import Clock
+from egressor._drivers.moments import AsyncSignal, Moments, Signal
 from egressor.stores import Parked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from egressor._core.admission import Ask, Denied, Lease
     from egressor._core.plan import Plan
@@ -25,29 +22,27 @@ if TYPE_CHECKING:
 __all__ = ["FakeClock", "play"]
 
 _MICRO = 1_000_000
-_PASSES = 20
 
 
-class FakeClock(Clock):
+class FakeClock(Moments, Clock):
     """
     A clock that moves only when it is told to, or when everybody waits for it.
 
     Hand it to `Governor`; then neither limits nor backoff nor breakers take real time.
 
+    With *jumps*, it moves on to the next moment at which something is due once all who wait for it do nothing else:
+    however many tasks, event loops and threads there are, whoever is woken goes on at the moment that it waited for.
+    A thread takes part from its first wait on; one that does something else for a tenth of a second of real time is
+    not waited for until it waits again.
+
     Args:
-        jumps: Whether a blocking wait moves the clock to its end at once, and an awaiting one does as soon as the
-            event loop has nothing else to do. Without, `advance` does it.
+        jumps: Whether the clock moves on by itself when everybody waits for it. Without, `advance` does it.
         start: Monotonic seconds at the beginning.
         wall: Seconds since 1970 at the beginning.
     """
 
     def __init__(self, *, jumps: bool = True, start: float = 1_000.0, wall: float = 1_800_000_000.0) -> None:
-        self._now = round(start * _MICRO)
-        self._wall = round(wall * _MICRO)
-        self._jumps = jumps
-        self._timers: list[tuple[int, int, Callable[[], object]]] = []
-        self._seq = count()
-        self._changed = Condition()
+        super().__init__(now=round(start * _MICRO), wall=round(wall * _MICRO), jumps=jumps)
         self._home = _FakeHome(self)
         self.threads = self._home
 
@@ -87,47 +82,35 @@ class FakeClock(Clock):
         """
         self._wall += round(seconds * _MICRO)
 
-    def call_at(self, when: int, function: Callable[[], object]) -> None:
-        """
-        Call *function* when the time *when* has come.
-        """
-        with self._changed:
-            heappush(self._timers, (when, next(self._seq), function))
-            self._changed.notify_all()
-
     def sleep(self, until: int) -> None:
         """
         Block until *until*.
         """
-        if self._jumps:
-            self._run_to(max(until, self._now))
-            return
-        woken = Event()
-        self.call_at(until, woken.set)
-        woken.wait()
+        signal = Signal(self)
+        if until > self._now:
+            self.call_at(until, signal)
+            signal.wait()
 
     async def asleep(self, until: int) -> None:
         """
         Wait until *until*.
         """
-        loop = asyncio.get_running_loop()
-        woken: asyncio.Future[None] = loop.create_future()
-        self.call_at(until, lambda: loop.call_soon_threadsafe(_wake, woken))
-        await self._await(woken)
+        signal = AsyncSignal(self)
+        if until > self._now:
+            self.call_at(until, signal)
+            await signal.wait()
 
     def wait(self, gate: Gate, ask: Ask, until: int) -> Lease | Denied:
         """
         Wait in the queue of *gate*, blocking.
         """
-        woken = Event()
-        parked = Parked(self._home, woken.set)
+        signal = Signal(self)
+        parked = Parked(self._home, signal)
         reply = gate.park(ask, until, parked)
         if reply is not None:
             return reply
         try:
-            while not woken.is_set():
-                if not (self._jumps and self._jump()):
-                    woken.wait(0.01 if self._jumps else None)
+            signal.wait()
         except BaseException:
             gate.abandon(parked)
             raise
@@ -137,47 +120,17 @@ class FakeClock(Clock):
         """
         Wait in the queue of *gate*, awaiting.
         """
-        loop = asyncio.get_running_loop()
-        woken: asyncio.Future[None] = loop.create_future()
-        parked = Parked(self._home, lambda: loop.call_soon_threadsafe(_wake, woken))
+        signal = AsyncSignal(self)
+        parked = Parked(self._home, signal)
         reply = gate.park(ask, until, parked)
         if reply is not None:
             return reply
         try:
-            await self._await(woken)
+            await signal.wait()
         except BaseException:
             gate.abandon(parked)
             raise
         return gate.take_up(parked)
-
-    async def _await(self, woken: asyncio.Future[None]) -> None:
-        passes = 0
-        while self._jumps and not woken.done():
-            # Nobody tells when a loop has nothing else to do; some idle passes are as good.
-            await asyncio.sleep(0)
-            passes += 1
-            if passes % _PASSES == 0 and not woken.done():
-                self._jump()
-        await woken
-
-    def _jump(self) -> bool:
-        with self._changed:
-            when = self._timers[0][0] if self._timers else None
-        if when is None:
-            return False
-        self._run_to(max(when, self._now))
-        return True
-
-    def _run_to(self, until: int) -> None:
-        while True:
-            with self._changed:
-                due = heappop(self._timers) if self._timers and self._timers[0][0] <= until else None
-                moved = max(0, (until if due is None else due[0]) - self._now)
-                self._now += moved
-                self._wall += moved
-            if due is None:
-                return
-            due[2]()
 
 
 class _FakeHome:
@@ -187,24 +140,19 @@ class _FakeHome:
 
     is_prompt = True
 
-    def __init__(self, clock: FakeClock) -> None:
-        self._clock = clock
+    def __init__(self, moments: Moments) -> None:
+        self._moments = moments
         self._armed: dict[Ticking, int] = {}
 
     def is_gone(self) -> bool:
         return False
 
     def arm(self, ticking: Ticking, when: int) -> None:
-        if self._armed.get(ticking, when + 1) <= when:
-            return
-        self._armed[ticking] = when
-
-        def tick() -> None:
-            if self._armed.get(ticking) == when:
-                del self._armed[ticking]
-            ticking.tick()
-
-        self._clock.call_at(when, tick)
+        with self._moments.changed:
+            if self._armed.get(ticking, when + 1) <= when:
+                return
+            self._armed[ticking] = when
+            self._moments.call_at(when, lambda: self._tick(ticking, when))
 
     def nudge(self, ticking: Ticking) -> None:
         self.arm(ticking, 0)
@@ -212,10 +160,11 @@ class _FakeHome:
     def wake(self, parked: Parked) -> None:
         parked.signal()  # type: ignore[operator]
 
-
-def _wake(woken: asyncio.Future[None]) -> None:
-    if not woken.done():
-        woken.set_result(None)
+    def _tick(self, ticking: Ticking, when: int) -> None:
+        with self._moments.changed:
+            if self._armed.get(ticking) == when:
+                del self._armed[ticking]
+        ticking.tick()
 
 
 def play(plan: Plan, replies: Iterable[Any], *, now: int = 0, step: int = 0) -> tuple[list[Step], Done | None]:

@@ -61,6 +61,7 @@ def finding(
 
 BUCKET = [arrival(at=0.0, call=str(index)) for index in range(11)]
 WINDOW = [arrival("binance", 0.1, cost=5, call=str(index)) for index in range(24)]
+CROWDED = [arrival("reddit", 0.1 * index, call=str(index)) for index in range(16)]
 STEADY = [arrival(at=index / 20) for index in range(200)]
 
 
@@ -77,6 +78,9 @@ STEADY = [arrival(at=index / 20) for index in range(200)]
         pytest.param([*WINDOW, arrival("binance", 2.1)], True, id="the next window"),
         pytest.param([arrival(status=429)], False, id="refused by the server"),
         pytest.param([arrival("shop", status=403)], False, id="challenged"),
+        pytest.param(CROWDED, True, id="all that a shared window may hold"),
+        pytest.param([*CROWDED, arrival("reddit", 1.94)], False, id="one more in a shared window, wherever it begins"),
+        pytest.param([*CROWDED, arrival("reddit", 1.96)], True, id="a moment sooner than it left"),
         pytest.param([*STEADY, arrival("reddit", 1.0, status=429)], True, id="refused for what others did"),
     ],
 )
@@ -240,6 +244,34 @@ def test_nothing_is_told_without_retry_after() -> None:
     Without any Retry-After there is nothing to obey.
     """
     assert finding("P8", STEADY) is None
+
+
+def test_findings_name_the_services_they_are_about() -> None:
+    """
+    Each promise names the services on which the run put it to the test, and the summary says so.
+    """
+    arrivals = [
+        *(arrival("shop", at, call="again") for at in (1.0, 2.0)),
+        arrival("reddit", 3.0, status=429, retry_after=1),
+        *DOWN,
+        arrival(at=2.0, status=503),
+        *_pairs("high", "low"),
+    ]
+    replies = [Reply(service="binance", priority="low", status=429, reason="queue_full", has_retry_after=True)]
+    found = judge(Notes(sorted(arrivals, key=lambda each: each.at_ns), outages=OUTAGE), replies, REST)
+    figures = summary.summarise(Notes([]), [], {}, closings={}, findings=found)
+    text = summary.show(figures, paint=lambda text, _: text)
+
+    assert {each.promise: each.services for each in found} == {
+        "P1": ("openai", "reddit", "shop"),
+        "P2": ("openai",),
+        "P3": ("openai",),
+        "P4": ("binance",),
+        "P5": ("openai",),
+        "P7": ("shop",),
+        "P8": ("reddit",),
+    }
+    assert "P4  refusals say when to come back\n          binance: 1 of 1 with Retry-After" in text
 
 
 @pytest.mark.parametrize(

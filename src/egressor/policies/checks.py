@@ -16,6 +16,7 @@ from enum import Enum, StrEnum
 from typing import Any
 
 from egressor.errors import ConfigError
+from egressor.policies.hiding import NOT_SHOWN, hide, holds_secret
 
 __all__ = [
     "Check",
@@ -45,6 +46,7 @@ The longest time that any setting takes, in seconds.
 """
 
 _LONGEST_SHOWN = 60
+_LONGEST_READ = 10_000
 _BARE_KEY = r"[A-Za-z0-9_-]+"
 
 
@@ -62,9 +64,10 @@ class SettingError(Exception):
     def __init__(
         self, message: str, *, nearest: str | None = None, at: Path = (), more: tuple[SettingError, ...] = ()
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.nearest = nearest
+        # Whatever was given may be a key that was pasted in the wrong place.
+        self.message = hide(message)
+        self.nearest = None if nearest is None or holds_secret(nearest) else nearest
+        super().__init__(self.message)
         self.at = at
         self.more = more
 
@@ -84,12 +87,14 @@ class SettingError(Exception):
 
 def dotted(path: Path) -> str:
     """
-    Return *path* the way TOML writes it: ``services."a.b".limits[2]``.
+    Return *path* the way TOML writes it: ``services."a.b".limits[2]``; what looks like a secret is not shown.
     """
     out = ""
     for part in path:
         if isinstance(part, int):
             out += f"[{part}]"
+        elif holds_secret(part):
+            out += ("." if out else "") + NOT_SHOWN
         else:
             out += ("." if out else "") + (part if re.fullmatch(_BARE_KEY, part) else show(part))
     return out
@@ -97,10 +102,11 @@ def dotted(path: Path) -> str:
 
 def show(value: object) -> str:
     """
-    Return a short, printable form of *value*, whatever it is.
+    Return a short, printable form of *value*, whatever it is; what looks like a secret is not shown.
     """
     if isinstance(value, str):
-        # Cut before repr: what is shown stays short however long the value, and escapes stay whole.
+        # Hidden before it is cut, as half a secret looks like none; cut before repr, so that escapes stay whole.
+        value = hide(value[:_LONGEST_READ])
         head = value[:_LONGEST_SHOWN]
         return '"' + repr(head)[1:-1].replace('"', '\\"') + ('…"' if len(value) > len(head) else '"')
     if isinstance(value, bool):

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from egressor.errors import ConfigError
+from egressor.policies.hiding import NOT_SHOWN, holds_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,6 +62,7 @@ _UNITS = (
     "credits", "points", "images",
 )  # fmt: skip
 _RESERVED = {"burst", "fixed", "per", *PERIODS, *(f"{name}s" for name in PERIODS)}
+_FORM = "a limit reads AMOUNT [UNIT] / [N] PERIOD [burst B | fixed]"
 _AMOUNT = r"([0-9]+(?:_[0-9]+)*)(?:\.([0-9]{1,6}))?"
 _WHOLE = r"[0-9]+(?:_[0-9]+)*"
 _UNIT = r"[a-z][a-z0-9_]{0,31}"
@@ -115,6 +117,10 @@ class Limit:
         try:
             parsed = _parse(self.text)
         except _UnreadableError as error:
+            if isinstance(self.text, str) and holds_secret(self.text):
+                # Of a key that was pasted here, the reason would show a part.
+                message = f"limit {NOT_SHOWN}: {_FORM}"
+                raise ConfigError(message) from None
             shown = repr(self.text) if isinstance(self.text, str) else f"of type {type(self.text).__name__}"
             message = f"limit {shown[:_LONGEST_TEXT]}: {error.message}"
             raise ConfigError(message, nearest=error.nearest) from None
@@ -138,7 +144,7 @@ def _parse(text: str) -> dict[str, object]:
     head, slash, tail = text.partition("/")
     if not slash:
         nearest = "/".join(text.split(" per ")) if " per " in text else None
-        message = 'there is no "/": a limit reads AMOUNT [UNIT] / [N] PERIOD [burst B | fixed]'
+        message = f'there is no "/": {_FORM}'
         raise _UnreadableError(message, nearest)
 
     amount, parts, unit = _quantity(head.split())

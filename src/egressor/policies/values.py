@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from egressor.errors import ConfigError
 from egressor.policies.checks import SettingError, nearest, show, unlike
 from egressor.policies.grammar import Limit
+from egressor.policies.hiding import NOT_SHOWN, holds_secret
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -100,12 +101,17 @@ def url(value: object) -> str:
         raise SettingError(message)
     host = re.fullmatch(_HOST, found["authority"])
     if host is None or int(host["port"] or 1) not in range(1, _LAST_PORT + 1):
-        message = f"{show(found['authority'])} is no host with an optional port"
+        message = f"{_part(found, 'authority')} is no host with an optional port"
         raise SettingError(message)
     if not re.fullmatch(r"[!-~]*", found["path"]) or "\\" in found["path"]:
-        message = f"the path {show(found['path'])} holds characters that a URL has to escape"
+        message = f"the path {_part(found, 'path')} holds characters that a URL has to escape"
         raise SettingError(message)
     return value.rstrip("/")
+
+
+def _part(url: re.Match[str], name: str) -> str:
+    # A key may go on over the slashes that end this part.
+    return NOT_SHOWN if holds_secret(url[0]) else show(url[name])
 
 
 def scope_values(value: object) -> dict[str, str]:

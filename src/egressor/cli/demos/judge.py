@@ -10,7 +10,7 @@ A promise that a run has not put to the test is neither kept nor broken: its fin
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -66,12 +66,14 @@ class Finding:
         text: What was promised.
         held: Whether it held; None if it was not put to the test.
         detail: The figures.
+        services: The services on which it was judged: those where the run put it to the test.
     """
 
     promise: str
     text: str
     held: bool | None
     detail: str
+    services: tuple[str, ...] = ()
 
 
 def judge(notes: Notes, replies: Sequence[Reply], status: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
@@ -134,15 +136,29 @@ def first_waits(arrivals: Iterable[Arrival]) -> dict[str, list[float]]:
 
 def _limits(notes: Notes) -> Finding:
     refused = over = total = 0
-    for service in CAST.values():
+    judged = _seen(each.service for each in notes.arrivals)
+    shared = [name for name in judged if not CAST[name].is_ours]
+    for name in judged:
+        service, arrivals = CAST[name], notes.of(name)
+        total += len(arrivals)
         if service.is_ours:
-            arrivals = notes.of(service.name)
-            total += len(arrivals)
             refused += sum(each.status in {403, 429} for each in arrivals)
             over += _over(service, arrivals)
+        else:
+            over += _beyond(service, arrivals)
     text = "no window over what the server allows"
-    detail = f"{refused} refused by the servers, {over} over by the judge's count, of {total} requests"
-    return Finding("P1", text, max(refused, over) <= _SHARE * total if total else None, detail)
+    detail = f"{over} over by the judge's count, {refused} refused by the servers, of {total} requests"
+    if shared:
+        detail += f"; refusals of {', '.join(shared)} don't count, as others use up the same limit"
+    return Finding("P1", text, max(refused, over) <= _SHARE * total if total else None, detail, judged)
+
+
+def _seen(names: Iterable[str]) -> tuple[str, ...]:
+    """
+    Return the services among *names*, in the order of the cast.
+    """
+    found = set(names)
+    return tuple(name for name in CAST if name in found)
 
 
 def _over(service: Service, arrivals: Iterable[Arrival]) -> int:
@@ -167,8 +183,27 @@ def _over(service: Service, arrivals: Iterable[Arrival]) -> int:
     return over
 
 
+def _beyond(service: Service, arrivals: Sequence[Arrival]) -> int:
+    """
+    Count the requests of ours that no window should hold, wherever it begins, if others use up the server's windows.
+
+    What left a whole period apart may arrive a little closer together.
+    """
+    span = int(service.period * _NANO) - _MARGIN
+    inside: deque[Arrival] = deque()
+    used = over = 0
+    for each in arrivals:
+        inside.append(each)
+        used += each.cost
+        while inside[0].at_ns <= each.at_ns - span:
+            used -= inside.popleft().cost
+        over += used > service.amount
+    return over
+
+
 def _priorities(notes: Notes) -> Finding:
     pairs = wrong = 0
+    judged: set[str] = set()
     firsts = {each.call: each for each in reversed(notes.arrivals)}
     lines: dict[tuple[str, str], list[Arrival]] = {}
     for each in reversed(firsts.values()):
@@ -180,13 +215,13 @@ def _priorities(notes: Notes) -> Finding:
                 first, second = _level(before, before.at_ns), _level(after, before.at_ns)
                 pairs += first != second
                 wrong += first < second
+                judged |= {before.service} if first != second else set()
     means = {name: sum(each) / max(1, len(each)) for name, each in first_waits(notes.arrivals).items()}
     detail = f"{wrong} of {pairs} pairs the wrong way; " + ", ".join(
         f"{name} {mean * 1000:.0f}" for name, mean in means.items()
     )
-    return Finding(
-        "P2", "a higher priority goes first", wrong <= _SHARE * pairs if pairs >= _FEWEST else None, f"{detail} ms"
-    )
+    held = wrong <= _SHARE * pairs if pairs >= _FEWEST else None
+    return Finding("P2", "a higher priority goes first", held, f"{detail} ms", _seen(judged))
 
 
 def _level(arrival: Arrival, now: int) -> int:
@@ -201,7 +236,8 @@ def _rest(status: Mapping[str, Mapping[str, Any]]) -> Finding:
     in_flight = sum(each["in_flight"] for each in status.values())
     waiting = sum(sum(each["waiting"].values()) for each in status.values())
     detail = f"{in_flight} in flight, {waiting} waiting"
-    return Finding("P3", "at rest nothing is held", in_flight == waiting == 0 if status else None, detail)
+    held = in_flight == waiting == 0 if status else None
+    return Finding("P3", "at rest nothing is held", held, detail, _seen(status))
 
 
 def _refusals(replies: Iterable[Reply]) -> Finding:
@@ -209,21 +245,24 @@ def _refusals(replies: Iterable[Reply]) -> Finding:
     silent = Counter(f"{each.service} {each.reason}" for each in refusals if not each.has_retry_after)
     detail = f"{len(refusals) - silent.total()} of {len(refusals)} with Retry-After"
     without = "".join(f", {number} {what} without" for what, number in silent.items())
-    return Finding("P4", "refusals say when to come back", not silent if refusals else None, detail + without)
+    judged = _seen(each.service for each in refusals)
+    return Finding("P4", "refusals say when to come back", not silent if refusals else None, detail + without, judged)
 
 
 def _probes(notes: Notes) -> Finding:
     text = f"an open breaker lets out {PROBES} probe at a time"
     fullest = probes = 0
+    judged: set[str] = set()
     for service, down, up in notes.outages:
         arrivals = [each for each in notes.of(service) if each.at_ns < up]
         opened = _opened(arrivals, down)
         times = [each.at_ns / _NANO for each in arrivals if opened is not None and each.at_ns > opened]
         probes += len(times)
+        judged |= {service} if times else set()
         for index, at in enumerate(times):
             fullest = max(fullest, sum(at <= other < at + _NEAR * OPEN_FOR for other in times[index:]))
     detail = f"{probes} probes while it was open, at most {fullest} in {OPEN_FOR * 1000:.0f} ms"
-    return Finding("P5", text, fullest <= PROBES if probes else None, detail)
+    return Finding("P5", text, fullest <= PROBES if probes else None, detail, _seen(judged))
 
 
 def _opened(arrivals: Iterable[Arrival], down: int) -> int | None:
@@ -247,11 +286,14 @@ def _attempts(notes: Notes) -> Finding:
     held = all(most[name] <= ATTEMPTS[name] for name in CAST)
     detail = f"{retried} calls were tried again"
     detail += "".join(f"; {name} {most[name]} of {ATTEMPTS[name]}" for name in CAST if most[name] > 1)
-    return Finding("P7", "no call makes more attempts than its policy has", held if retried else None, detail)
+    judged = _seen(name for name in CAST if most[name] > 1)
+    text = "no call makes more attempts than its policy has"
+    return Finding("P7", text, held if retried else None, detail, judged)
 
 
 def _retry_after(notes: Notes) -> Finding:
     told = early = 0
+    judged: set[str] = set()
     for service in CAST:
         arrivals = notes.of(service)
         away = [
@@ -260,6 +302,7 @@ def _retry_after(notes: Notes) -> Finding:
             if each.retry_after
         ]
         told += len(away)
+        judged |= {service} if away else set()
         early += sum(any(begin <= each.at_ns < end for begin, end in away) for each in arrivals)
     detail = f"{told} answers with Retry-After, {early} requests before its end"
-    return Finding("P8", "Retry-After is obeyed", early == 0 if told else None, detail)
+    return Finding("P8", "Retry-After is obeyed", early == 0 if told else None, detail, _seen(judged))

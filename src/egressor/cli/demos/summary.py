@@ -50,7 +50,14 @@ def summarise(
         },
         "waits": {name: _stats(waits) for name, waits in first_waits(notes.arrivals).items()},
         "promises": [
-            {"promise": each.promise, "text": each.text, "held": each.held, "detail": each.detail} for each in findings
+            {
+                "promise": each.promise,
+                "text": each.text,
+                "held": each.held,
+                "services": list(each.services),
+                "detail": each.detail,
+            }
+            for each in findings
         ],
     }
 
@@ -132,8 +139,9 @@ def _waits(services: Mapping[str, Any], total: Mapping[str, Any]) -> list[list[s
 
 def _promise(each: Mapping[str, Any], paint: Paint) -> str:
     word, colour = _WORDS[each["held"]]
-    detail = fill(each["detail"], 80, initial_indent=" " * 10, subsequent_indent=" " * 10)
-    return f"{paint(word, colour)}  {each['promise']}  {each['text']}\n{detail}"
+    judged = f"{', '.join(each['services']) or 'no service'}: {each['detail']}"
+    lines = fill(judged, 80, initial_indent=" " * 10, subsequent_indent=" " * 10)
+    return f"{paint(word, colour)}  {each['promise']}  {each['text']}\n{lines}"
 
 
 def line(status: Mapping[str, Mapping[str, Any]], *, second: int, width: int, paint: Paint) -> str:
