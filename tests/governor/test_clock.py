@@ -58,6 +58,68 @@ def test_a_sleep_never_ends_early() -> None:
     asyncio.run(clock.asleep(0))
 
 
+class Timed:
+    """
+    Something that is to be looked at, and remembers when and where it was.
+    """
+
+    def __init__(self, clock: Clock, over: asyncio.Event, *, is_exact: bool) -> None:
+        self.is_exact = is_exact
+        self.looks: list[tuple[int, int]] = []
+        self._clock = clock
+        self._over = over
+
+    def tick(self) -> None:
+        """
+        Remember this moment, and this thread.
+        """
+        self.looks.append((self._clock.now(), threading.get_ident()))
+        self._over.set()
+
+
+@pytest.mark.parametrize("is_exact", [False, True])
+@pytest.mark.parametrize("after", [-5, 0, 50, 3_000])
+def test_a_loop_looks_in_its_own_thread_and_never_early(after: int, is_exact: bool) -> None:
+    """
+    Also an alarm that the threads' clock has kept rings in the loop, once, and not before its time.
+    """
+    clock = Clock()
+
+    async def main() -> tuple[int, list[tuple[int, int]]]:
+        over = asyncio.Event()
+        timed = Timed(clock, over, is_exact=is_exact)
+        when = clock.now() + after
+        clock.loop().arm(timed, when)
+        await over.wait()
+        return when, timed.looks
+
+    when, looks = asyncio.run(main())
+
+    assert [thread for _, thread in looks] == [threading.get_ident()]
+    assert looks[0][0] >= when
+
+
+def test_a_limit_without_a_burst_is_kept_to_the_microsecond() -> None:
+    """
+    Whoever waits in a loop for a limit of one at a time goes when it is due, and not before.
+    """
+    gov = Governor({"s": {"limits": ["500/second burst 1"], "max_wait": 60.0}})
+    times: list[int] = []
+
+    async def one() -> None:
+        async with gov.permit("s"):
+            times.append(gov.clock.now())
+
+    async def main() -> None:
+        await asyncio.gather(*(one() for _ in range(20)))
+
+    began = gov.clock.now()
+    asyncio.run(main())
+
+    assert gov.gate("s").is_exact
+    assert [at for turn, at in enumerate(times) if at < began + turn * 2_000] == []
+
+
 def test_a_backoff_takes_real_time_without_a_fake_clock() -> None:
     """
     With the real clock, a retry comes when its backoff is over, by either driver.

@@ -28,7 +28,9 @@ nobody else takes. *now* is monotonic, *skew* is wall time minus *now*; both are
 `Concurrency` (``max_concurrency = 8``)
     The cell is the number held. There is no time to wait for: `FOREVER` says "until somebody settles".
 
-*slack* is how much later than its time a line of waiters may be looked at without loss, in microseconds.
+*slack* is how much later than its time a line of waiters may be looked at without loss, in microseconds. A limit
+*is_exact* where even the lateness of an event loop's timers, half a millisecond or so, is a loss that can be seen: its
+units come that fast, and there is no burst to make up for it.
 
 All of them answer the same five questions, so whatever holds cells needs no case distinction: `ask`; `wait` (how
 long until so many units could have been taken: a lower bound, used to refuse waits that can't fit); `charge` (take
@@ -49,6 +51,7 @@ A wait that no clock ends, in microseconds.
 _SLICES = 64
 _FAST = 1_000
 _TICK = 2_500
+_SLOW = 10_000
 BUCKET_BITS = 40
 BUCKET = (1 << BUCKET_BITS) - 1
 """
@@ -73,7 +76,7 @@ class Gcra:
         burst: Units that may be taken at once, 1 or more.
     """
 
-    __slots__ = ("amount", "gap", "horizon", "most", "period", "slack", "span")
+    __slots__ = ("amount", "gap", "horizon", "is_exact", "most", "period", "slack", "span")
 
     def __init__(self, *, amount: int, period: int, burst: int) -> None:
         self.amount = amount
@@ -83,7 +86,9 @@ class Gcra:
         self.span = burst * self.gap
         # Where units come faster than timers tick, a few at a time cost less than each by itself. Nothing is lost: the
         # bucket holds what comes meanwhile.
-        self.slack = min(_TICK, self.span // 2) if self.gap < _FAST else 0
+        room = self.span - self.gap
+        self.slack = min(_TICK, room // 2) if self.gap < _FAST else 0
+        self.is_exact = room < _TICK and self.gap < _SLOW
         self.horizon = max(self.span, period)
 
     def ask(self, cell: int, now: int, cost: int, skew: int = 0) -> int:  # noqa: ARG002 - one signature for all
@@ -134,6 +139,7 @@ class Sliding:
     """
 
     slack = 0
+    is_exact = False
     __slots__ = ("_all", "_bits", "_first", "amount", "horizon", "mask", "most", "period", "unit", "width")
 
     def __init__(self, *, amount: int, period: int) -> None:
@@ -235,6 +241,7 @@ class Fixed:
     """
 
     slack = 0
+    is_exact = False
     __slots__ = ("_apart", "_shortest", "amount", "count", "horizon", "month", "most", "period", "zone")
 
     def __init__(
@@ -335,6 +342,7 @@ class Concurrency:
     """
 
     slack = 0
+    is_exact = False
     __slots__ = ("amount", "horizon", "most")
 
     def __init__(self, *, amount: int) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Clock", "LoopHome", "ThreadsHome"]
 
 _MICRO = 1_000_000
+# How long it takes at least until a thread that sleeps is awake, and an event loop that it wakes.
+_EARLY = 120
 _GRACE = 0.25
 
 
@@ -126,13 +128,14 @@ class LoopHome:
     """
 
     is_prompt = False
-    __slots__ = ("__weakref__", "_armed", "_clock", "_loop", "_thread")
+    __slots__ = ("__weakref__", "_armed", "_clock", "_knocks", "_loop", "_thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         self._loop = loop
         self._clock = clock
         self._thread = get_ident()
         self._armed: dict[Ticking, tuple[int, asyncio.TimerHandle]] = {}
+        self._knocks: dict[Ticking, _Knock] = {}
 
     def is_gone(self) -> bool:
         """
@@ -144,10 +147,26 @@ class LoopHome:
         """
         Look at *ticking* at *when*.
         """
+        if ticking.is_exact:
+            knock = self._knocks.get(ticking) or self._knocks.setdefault(ticking, _Knock(self, ticking))
+            knock.when = when
+            self._clock.threads.arm(knock, when - _EARLY)
+            return
         armed = self._armed.get(ticking)
         if armed is not None and armed[0] <= when:
             return
         self._run_here(self._arm, ticking, when)
+
+    def look(self, knock: _Knock) -> None:
+        """
+        Do in this loop what *knock* was set for.
+        """
+        self._run_here(self._look, knock)
+
+    def _look(self, knock: _Knock) -> None:
+        while 0 < knock.when - self._clock.now() <= _EARLY:
+            pass  # No sleep is as short as what is left.
+        knock.ticking.tick()
 
     def wake(self, parked: Parked) -> None:
         """
@@ -177,6 +196,30 @@ class LoopHome:
     def _tick(self, ticking: Ticking) -> None:
         self._armed.pop(ticking, None)
         ticking.tick()
+
+
+class _Knock:
+    """
+    An alarm that an event loop has set with the threads' clock, because its own timers are late by up to a millisecond.
+
+    Attributes:
+        ticking: What is to be looked at, in the loop.
+        when: When, in monotonic microseconds.
+    """
+
+    is_exact = True
+    __slots__ = ("_home", "ticking", "when")
+
+    def __init__(self, home: LoopHome, ticking: Ticking) -> None:
+        self._home = home
+        self.ticking = ticking
+        self.when = 0
+
+    def tick(self) -> None:
+        """
+        Wake the loop.
+        """
+        self._home.look(self)
 
 
 def _set(signal: asyncio.Future[None]) -> None:

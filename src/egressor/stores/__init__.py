@@ -40,7 +40,12 @@ class Clock(Protocol):
 class Ticking(Protocol):
     """
     What wants to be looked at when its time comes.
+
+    Attributes:
+        is_exact: Whether a look that comes a little late is a loss.
     """
+
+    is_exact: bool
 
     def tick(self) -> None:
         """

@@ -93,6 +93,7 @@ class Compiled:
         every = [*self.service_cells, *(part for rule in self._rules for part in rule.parts)]
         self._units = frozenset(part.unit for part in every)
         self.has_fixed = any(type(part.limit) is Fixed for part in every)
+        self.is_exact = any(part.limit.is_exact for part in every)
         self._lay_out()
 
     def _lay_out(self) -> None:

@@ -64,12 +64,14 @@ class Gate:
 
     Attributes:
         calm: Whether nothing stands in the way of a call but the limits.
+        is_exact: Whether a tick that comes a little late loses what a limit would have let through.
         counts: What happened so far.
         breaker: The breaker's cell; its ``generation`` is read before `enter` and handed to `leave`.
     """
 
     def __init__(self, compiled: Compiled, *, clock: Clock, dice: Callable[[], float], keeper: Keeper) -> None:
         self.compiled = compiled
+        self.is_exact = compiled.is_exact
         self.calm = True
         self.counts = Counts()
         self._latency = self.counts.latency
@@ -348,6 +350,7 @@ class Gate:
             self._standing.replace(compiled, now)
             self.breaker = self._standing.breaker
             self.compiled = compiled
+            self.is_exact = compiled.is_exact
             self._banks_at = FOREVER
             self._handed.remake(compiled.remake)
             self._room.remake(compiled.remake, now)
