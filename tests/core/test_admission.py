@@ -19,7 +19,6 @@ from egressor._core.admission import (
     Entry,
     Why,
     check_cost,
-    never_fits,
     put_back,
     shown,
     take,
@@ -105,17 +104,6 @@ def test_asking_for_nothing_fits_always_but_into_debt() -> None:
 
     assert (take(Ask((full,), level=0), SECOND, 0), full.cells[""]) == (True, 3 * SECOND)
     assert not take(Ask((debt,), level=0), SECOND, 0)
-
-
-def test_what_can_never_fit_is_named() -> None:
-    """
-    The first entry above what its limit ever holds at once; a bucket holds its burst.
-    """
-    fits = entry(Sliding(amount=10, period=SECOND), 10)
-    never = entry(Gcra(amount=10, period=SECOND, burst=2), 3)
-
-    assert never_fits([fits, never]) is never
-    assert never_fits([fits]) is None
 
 
 def test_places_are_what_is_held_until_the_end() -> None:

@@ -28,7 +28,6 @@ __all__ = [
     "Why",
     "check_cost",
     "lay",
-    "never_fits",
     "put_back",
     "shown",
     "take",
@@ -345,13 +344,6 @@ def put_back(entries: Sequence[Entry], now: int, at: int) -> None:
         # A key that was forgotten meanwhile holds nothing to give back, and is not to be remembered for it.
         if cell:
             cells[key] = entry.limit.refund(cell, now, entry.units, at)
-
-
-def never_fits(entries: Sequence[Entry]) -> Entry | None:
-    """
-    Return the first of *entries* that no wait could satisfy.
-    """
-    return next((entry for entry in entries if entry.units > entry.limit.most), None)
 
 
 def check_cost(cost: Mapping[str, float]) -> dict[str, int]:

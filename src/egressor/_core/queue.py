@@ -186,7 +186,7 @@ class Queue(Generic[T]):
         age: Microseconds of waiting that raise a waiter's level by one; 0 never does.
     """
 
-    __slots__ = ("_arrivals", "_gone", "_raised", "_seq", "age", "lines", "size")
+    __slots__ = ("_arrivals", "_gone", "_next_at", "_raised", "_seq", "age", "lines", "size")
 
     def __init__(self, *, age: int) -> None:
         self.age = age
@@ -194,6 +194,8 @@ class Queue(Generic[T]):
         self.lines: dict[tuple[str, str], Line[T]] = {}
         self._seq = 0
         self._gone = 0
+        # Before this time nobody has waited long enough to be raised.
+        self._next_at = 0
         self._arrivals: tuple[deque[Waiter[T]], ...] = tuple(deque() for _ in range(_LEVELS))
         self._raised: tuple[deque[Waiter[T]], ...] = tuple(deque() for _ in range(_LEVELS))
 
@@ -247,8 +249,10 @@ class Queue(Generic[T]):
         """
         Raise the level of those that have waited long enough.
         """
-        if not self.age:
+        if not self.age or now < self._next_at:
             return
+        # Whoever joins from here on has all of it before it.
+        next_at = now + self.age
         for level in range(_TOP):
             arrivals, raised = self._arrivals[level], self._raised[level]
             while arrivals or raised:
@@ -257,6 +261,7 @@ class Queue(Generic[T]):
                 line = waiter.line
                 if line is not None:
                     if waiter.since + self.age > now:
+                        next_at = min(next_at, waiter.since + self.age)
                         break
                     line.drop(waiter)
                     waiter.level = level + 1
@@ -264,6 +269,7 @@ class Queue(Generic[T]):
                     line.push(waiter)
                     self._raised[level + 1].append(waiter)
                 row.popleft()
+        self._next_at = next_at
 
     def last_below(self, level: int) -> Waiter[T] | None:
         """

@@ -64,6 +64,10 @@ class Clock:
         Return the home of the event loop that runs here.
         """
         loop = asyncio.get_running_loop()
+        # The lock is for those that add to it.
+        home = self._loops.get(loop)
+        if home is not None:
+            return home
         with self._lock:
             home = self._loops.get(loop)
             if home is None:

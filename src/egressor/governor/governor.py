@@ -77,7 +77,7 @@ class Governor:
         # Services that a reload took away, with the pause that they had.
         self._removed: dict[str, tuple[Gate, str]] = {}
         self._routes: dict[tuple[object, ...], Route] = {}
-        self._plain: dict[str, Route] = {}
+        self._plain: dict[str | None, dict[str, Route]] = {}
         self._is_closed = False
         for name, policy in config.services.items():
             self._gates[name] = self._gate_of(name, policy)
@@ -243,12 +243,14 @@ class Governor:
         """
         Return leave for one attempt, to be taken by ``with`` or ``async with``. The options are those of `throttled`.
         """
-        is_plain = endpoint is None and priority is None and scope is None and cost is None and deadline is None
-        if is_plain and isinstance(service, str):
-            # The plainest permit is found by its service alone.
-            route = self._plain.get(service)
+        is_plain = endpoint is None and scope is None and cost is None and deadline is None
+        if is_plain and type(service) is str and (priority is None or type(priority) is str):
+            # The plainest permits are found by service and priority alone.
+            routes = self._plain.get(priority)
+            route = None if routes is None else routes.get(service)
             if route is None:
-                route = self._plain[service] = self._route(service, Options())
+                route = self._route(service, Options(priority=priority))
+                self._plain.setdefault(priority, {})[service] = route
             return Permit(route)
         options = Options(endpoint=endpoint, priority=priority, scope=scope, cost=cost, deadline=deadline)
         return Permit(self._route(service, options))

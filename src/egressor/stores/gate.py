@@ -24,7 +24,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from egressor._core.admission import Ask, Denied, Lease, Settled, Why, never_fits, put_back, take
+from egressor._core.admission import Ask, Denied, Lease, Settled, Why, put_back, take
 from egressor._core.breaker import BreakerState
 from egressor._core.limits import FOREVER, Concurrency
 from egressor._core.model import ErrorCategory
@@ -473,12 +473,11 @@ class Gate:
         """
         Return the refusal of *ask*, with a wait that is never longer than the true one.
         """
-        never = never_fits(ask.entries)
-        if never is not None:
-            return _never(never)
         key = short.line[0]
         wait = max(0, self._standing.away_release - now)
         for entry in ask.entries:
+            if entry.units > entry.limit.most:
+                return _never(entry)
             before = self._room.units_before(entry, level=ask.level, until=until)
             cell = entry.cells[entry.key]
             needed = entry.limit.wait(cell, now, entry.units + before, self._skew(now))
