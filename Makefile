@@ -1,7 +1,7 @@
 # Each recipe is one script that also works on its own; what it does and why is written there.
 # On a fresh machine `make demo` and `make test` need Python 3.11 or newer, git and make, and set up the rest.
 
-.PHONY: help setup check test demo bench docs clean
+.PHONY: help setup check test soak demo bench docs clean
 .NOTPARALLEL:
 
 help: ## Show this list
@@ -14,9 +14,15 @@ check: setup ## Lint, format, types, walls between the rooms, house rules
 	@scripts/check
 
 test: setup ## Install what the tests run against, check, run every test, hold the coverage
+	@scripts/setup clients
 	@scripts/debian-packages
 	@scripts/check
 	@scripts/test
+
+soak: ## The long tests whole: gigabytes, thousands of clients, 100,000 mutated requests; about 20 minutes
+	@scripts/setup dev
+	@scripts/debian-packages
+	@scripts/soak
 
 demo: ## Local APIs, the gateway, its dashboard and a workload, until Ctrl-C; DEMO_SECONDS=20 ends it with a table
 	@scripts/setup gateway

@@ -4,6 +4,8 @@ What the tests of transports share: a real server, and clients of every kind.
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -43,3 +45,14 @@ def dial(request: pytest.FixtureRequest) -> Iterator[Dial]:
     yield make
     for caller in callers:
         caller.close()
+
+
+@pytest.fixture
+def dropped_sessions() -> Iterator[None]:
+    """
+    Let a test drop sessions and connections: their sockets are closed here, without a warning, not in the next test.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()

@@ -15,18 +15,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from egressor._core.model import ErrorCategory, Verdict
+from .reading import DROPPED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
+    from egressor._core.model import Verdict
     from egressor.governor.streams import Opened
 
 __all__ = ["AsyncBody", "AsyncWatched", "Body", "Watched"]
-
-_DROPPED = Verdict(
-    category=ErrorCategory.CANCELLED, scope="call", why="a response was dropped before its body was closed"
-)
 
 
 class _Held:
@@ -62,7 +59,7 @@ class _Held:
     def __del__(self) -> None:
         opened = self._opened
         if opened is not None:
-            opened.drop(_DROPPED)
+            opened.drop(DROPPED)
 
 
 class Body(_Held):

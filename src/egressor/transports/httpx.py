@@ -20,15 +20,15 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
-from egressor.errors import Rejected
 from egressor.governor.calls import Flight
 from egressor.governor.streams import aopen_call, open_call
 
-from .attempts import AsyncAttempts, Attempts, is_idempotent
+from .attempts import AsyncAttempts, Attempts
 from .family import family_of
+from .governed import Governed
 from .nested import notice
 from .options import EXTENSION, CallOptions
-from .places import Places
+from .reading import is_idempotent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,9 +56,9 @@ else:
 __all__ = ["AsyncTransport", "Transport"]
 
 
-class _Governed:
+class _Governed(Governed):
     """
-    What both colours of a transport share: their options, and where a request goes.
+    What both colours of a transport share: the client's own transports.
     """
 
     _default = ""
@@ -75,18 +75,12 @@ class _Governed:
         deadline: float | None = None,
         endpoint: str | None = None,
     ) -> None:
-        self._gov = gov
-        self._service = service
+        options = CallOptions(priority=priority, scope=scope, cost=cost, deadline=deadline, endpoint=endpoint)
+        super().__init__(gov, service, options)
         self._given = inner
-        self._options = CallOptions(priority=priority, scope=scope, cost=cost, deadline=deadline, endpoint=endpoint)
         self._made: dict[str, Any] = {}
         self._is_closed = False
         self._lock = Lock()
-        self._config = gov.config
-        self._places = Places(gov.config.services)
-        self._routes: dict[str, Route] = {}
-        if service is not None:
-            gov.gate(service)
 
     def _inner(self, family: Family) -> Any:
         """
@@ -102,33 +96,12 @@ class _Governed:
                     made = self._made[family.name] = getattr(family.library, self._default)()
         return made
 
-    def _route(self, request: Any) -> Route | None:
-        """
-        Return where *request* goes; None if it passes ungoverned.
-        """
-        service = self._service if self._service is not None else self._find(request.url)
-        if service is None:
-            return None
-        if self._options.plain is None or EXTENSION in request.extensions:
-            return self._gov.route(service, self._options.of(request))
-        route = self._routes.get(service)
-        # A reload may have taken the service away, and another brought it back with another gate.
-        if route is None or route.gate is not self._gov.gate(service):
-            route = self._routes[service] = self._gov.route(service, self._options.plain)
-        return route
+    def _place(self, request: Any) -> tuple[str, str, int | None, str]:
+        url = request.url
+        return url.scheme, url.raw_host.decode("ascii"), url.port, url.raw_path.decode("ascii")
 
-    def _find(self, url: Any) -> str | None:
-        config = self._gov.config
-        if config is not self._config:
-            self._places, self._config = Places(config.services), config
-        host = url.raw_host.decode("ascii")
-        service = self._places.find(scheme=url.scheme, host=host, port=url.port, path=url.raw_path.decode("ascii"))
-        if service is None and config.unknown_hosts == "refuse":
-            place = host if url.port is None else f"{host}:{url.port}"
-            # The path stays out of it: some APIs have their token there.
-            msg = f'no service\'s base_url holds this URL at {url.scheme}://{place} (unknown_hosts = "refuse")'
-            raise Rejected(msg, key="unknown_hosts", reason="unknown_host")
-        return service
+    def _own(self, request: Any) -> object:
+        return request.extensions.get(EXTENSION)
 
     def _to_close(self) -> list[Any]:
         """

@@ -64,14 +64,13 @@ class CallOptions:
         options = Options(**self._said)
         self.plain: Options | None = None if callable(scope) or callable(cost) else options
 
-    def of(self, request: Any) -> Options:
+    def of(self, request: Any, own: object = None) -> Options:
         """
-        Return the options of *request*: its own ones above the transport's; scopes and costs are joined, key by key.
+        Return the options of *request*: its *own* ones above the transport's; scopes and costs are joined, key by key.
 
         Raises:
-            ConfigError: Its extension holds an unknown key, or a value that is not valid.
+            ConfigError: *own* holds an unknown key, or a value that is not valid.
         """
-        own = request.extensions.get(EXTENSION)
         own = _checked({} if own is None else own)
         said = {**self._said, **own}
         for key in ("scope", "cost"):

@@ -1,0 +1,132 @@
+"""
+What the attempts of every client library share: the reading of an answer, and what may be sent again.
+
+What an attempt comes to:
+
+- a good status with a body: an open outcome, whose lease the body holds;
+- a good status without a body (HEAD, 204, 304): over at once, and the connection free for the next;
+- any other status: up to 64 KiB of its body are read for the verdict and given to the caller as they came. A longer one
+  goes on streaming to whoever gets it, without a lease;
+- an exception: the client's own, and raised as such if it is the last.
+
+A body that can be sent only once, an iterator's, is never sent again: once it was begun, no verdict is retryable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from egressor._core.classify import classify
+from egressor._core.model import ErrorCategory, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from egressor.governor import Governor, Route
+
+__all__ = ["BODILESS", "DROPPED", "MOST", "Answer", "Reading", "is_idempotent"]
+
+MOST = 64 * 1024
+"""
+Bytes of a failing answer's body that are read for its verdict.
+"""
+BODILESS = frozenset({204, 304})
+"""
+Statuses whose answers have no body.
+"""
+DROPPED = Verdict(
+    category=ErrorCategory.CANCELLED, scope="call", why="a response was dropped before its body was closed"
+)
+"""
+How the lease of a response ends that nobody holds any more.
+"""
+
+_MICRO = 1_000_000
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 9.2.2
+
+
+class Answer:
+    """
+    What an attempt brought.
+
+    Attributes:
+        response: The client's response; None once it was handed out.
+        error: What was raised, if it must not be tried again whatever it was; else None.
+        verdict: The reading of it.
+    """
+
+    __slots__ = ("error", "response", "verdict")
+
+    def __init__(self, verdict: Verdict, *, response: Any = None, error: Exception | None = None) -> None:
+        self.verdict = verdict
+        self.response = response
+        self.error = error
+
+    def take(self) -> Any:
+        """
+        Return the response, and forget it: the lease that its body holds must not hold the response.
+        """
+        if self.error is not None:
+            raise self.error
+        response, self.response = self.response, None
+        return response
+
+
+class Reading:
+    """
+    What all attempts share: all that is neither blocking nor awaiting.
+
+    Args:
+        gov: The governor.
+        route: Where the request goes.
+        request: The request.
+    """
+
+    def __init__(self, gov: Governor, route: Route, request: Any) -> None:
+        self._clock = gov.clock
+        self._route = route
+        self._dialect = route.gate.compiled.policy.dialect
+        self._request = request
+
+    def _is_spent(self) -> bool:
+        """
+        Whether the request's body has gone, and can't be sent a second time.
+        """
+        raise NotImplementedError
+
+    def _until(self, timeout: float | None) -> int | None:
+        return None if timeout is None else self._clock.now() + int(timeout * _MICRO)
+
+    def _verdict(self, status: int, headers: Mapping[str, str], body: bytes | None = None) -> Verdict:
+        wall = self._clock.wall() / _MICRO
+        return self._final(classify(status=status, headers=headers, body=body, dialect=self._dialect, now=wall))
+
+    def _final(self, verdict: Verdict) -> Verdict:
+        return replace(verdict, retryable=False) if verdict.retryable and self._is_spent() else verdict
+
+    def _raised(self, error: Exception) -> Outcome:
+        if not self._is_spent():
+            raise error
+        verdict = self._final(classify(error))
+        return Outcome(Answer(verdict, error=error), verdict=verdict)
+
+    def _is_hurried(self, timeout: float | None) -> bool:
+        # The caller's deadline left less than the policy's time-out: that it passed says nothing about the service.
+        return timeout is not None and timeout < self._route.gate.compiled.policy.timeout
+
+    def _has_body(self, status: int) -> bool:
+        return self._request.method != "HEAD" and status not in BODILESS
+
+    def _is_enough(self, size: int, until: int | None) -> bool:
+        return size > MOST or (until is not None and self._clock.now() >= until)
+
+    def _late(self) -> str:
+        return f"{self._route.service}: the deadline was over before the attempt was sent"
+
+
+def is_idempotent(request: Any) -> bool:
+    """
+    Whether *request* may be sent again after it may have been executed: by its method, or by its idempotency key.
+    """
+    return request.method in _IDEMPOTENT or "idempotency-key" in request.headers

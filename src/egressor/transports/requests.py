@@ -1,0 +1,301 @@
+"""
+An adapter for requests, and for the libraries that are built on it.
+
+::
+
+    gov = egressor.Governor.from_file("egressor.toml")
+    session = requests.Session()
+    session.mount("https://", Adapter(gov))
+
+A request is one call: it waits for its turn, is sent, and retried as its service's policy says; a redirect that the
+session follows is the next call. What the session gets is the library's own response, or the library's own exception. A
+call that was not sent raises `Rejected`, which some libraries wrap (`egressor.unwrap` finds it). The lease of a
+response ends when its body has been read, closed or dropped.
+
+The policy's ``timeout`` bounds each attempt's wait for a connection and for each part of the answer: requests has no
+time-out of its own unless it is given one. The waits for a turn and before a retry are not part of it; a ``deadline``
+bounds them all.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from egressor._core.model import Outcome
+from egressor._drivers.job import HURRIED
+from egressor.governor.calls import Flight
+from egressor.governor.streams import open_call
+
+from .bodies import Watched
+from .governed import Governed
+from .nested import notice, notice_adapter
+from .options import CallOptions
+from .raw import give_up, hold, is_readable, part_of, readable, replay
+from .reading import Answer, Reading, is_idempotent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from requests.adapters import BaseAdapter as _Base
+
+    from egressor._core.admission import Lease
+    from egressor._core.model import Priority, ServiceType, Verdict
+    from egressor.governor import Governor, Route
+else:
+    # The library is imported with the first request; a session asks no adapter for its class.
+    _Base = object
+
+__all__ = ["Adapter"]
+
+
+class Adapter(Governed, _Base):
+    """
+    An adapter for ``requests.Session.mount``.
+
+    It may be closed and used again, as some libraries do after each request: all state is the governor's. An attribute
+    that it doesn't have, such as ``max_retries``, is its inner adapter's.
+
+    Args:
+        gov: The governor.
+        service: Where all requests belong. Default: each to the service whose ``base_url`` holds its URL, and those
+            that none holds pass ungoverned, or are refused, as ``unknown_hosts`` says.
+        inner: The adapter that sends. Default: ``requests.adapters.HTTPAdapter()``.
+        priority: `Priority` or its lower-case name. Default: the policy's.
+        scope: Who and what for, ``{"feature": "feed"}``; or a function of the prepared request that returns it.
+        cost: Amounts by unit, ``{"tokens": 800}``; or a function of the request. One request is added.
+        deadline: Seconds in which a call must have its response, its waits and retries included. Default: none.
+        endpoint: A name for what is called; rules match on it.
+
+    Raises:
+        ConfigError: There is no such service, or an option is not valid.
+    """
+
+    def __init__(
+        self,
+        gov: Governor,
+        service: str | ServiceType | None = None,
+        inner: Any = None,
+        *,
+        priority: Priority | str | None = None,
+        scope: Mapping[str, str] | Callable[[Any], Mapping[str, str]] | None = None,
+        cost: Mapping[str, float] | Callable[[Any], Mapping[str, float]] | None = None,
+        deadline: float | None = None,
+        endpoint: str | None = None,
+    ) -> None:
+        options = CallOptions(priority=priority, scope=scope, cost=cost, deadline=deadline, endpoint=endpoint)
+        super().__init__(gov, service, options)
+        self._made = inner
+        self._lock = Lock()
+
+    def send(
+        self,
+        request: Any,
+        stream: bool = False,  # noqa: FBT001, FBT002 - the signature is the library's
+        timeout: Any = None,
+        verify: Any = True,  # noqa: FBT002
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> Any:
+        """
+        Send *request* as a call, and return its response, whose body holds the lease.
+
+        Raises:
+            Rejected: It was not sent.
+            Exception: What the last attempt raised, as it was raised.
+        """
+        said = {"stream": stream, "timeout": timeout, "verify": verify, "cert": cert, "proxies": proxies}
+        route = self._route(request)
+        inner = self._inner()
+        if route is None:
+            return inner.send(request, **said)
+        notice(self._gov, request.headers)
+        notice_adapter(self._gov, getattr(inner, "max_retries", None))
+        wish = _Attempts(self._gov, route, inner, request, said)
+        try:
+            opened = open_call(Flight(self._gov.context, route, wish, idempotent=is_idempotent(request)))
+        except BaseException:
+            wish.abandon()
+            raise
+        answer = opened.value
+        response = answer.take()
+        response.request = request
+        # Who answers a challenge sends again by this, and so passes the gate again.
+        response.connection = self
+        if opened.is_open:
+            hold(response.raw, opened, answer.verdict)
+        return response
+
+    def close(self) -> None:
+        """
+        Close the inner adapter's connections. The next request makes new ones.
+        """
+        if self._made is not None:
+            self._made.close()
+
+    def _inner(self) -> Any:
+        if self._made is None:
+            with self._lock:
+                if self._made is None:
+                    from requests.adapters import HTTPAdapter
+
+                    self._made = HTTPAdapter()
+        return self._made
+
+    def __getattr__(self, name: str) -> Any:
+        # Not for the private ones: what looks for these copies or pickles, and means us.
+        if name.startswith("_"):
+            msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(msg, name=name, obj=self)
+        return getattr(self._inner(), name)
+
+    def _place(self, request: Any) -> tuple[str, str, int | None, str]:
+        url = urlsplit(request.url)
+        return url.scheme, url.hostname or "", url.port, url.path
+
+
+class _Attempts(Reading):
+    """
+    A request's attempts.
+
+    Args:
+        gov: The governor.
+        route: Where the request goes.
+        inner: The adapter that sends.
+        request: The prepared request.
+        said: What the session said besides.
+    """
+
+    def __init__(self, gov: Governor, route: Route, inner: Any, request: Any, said: Mapping[str, Any]) -> None:
+        super().__init__(gov, route, request)
+        self._inner = inner
+        self._said = said
+        self._once = _watched(request)
+        self._is_first = True
+        self._left: Any = None
+
+    def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ARG002 - a wish is told more than we need
+        """
+        Make one attempt that takes at most about *timeout* seconds for each thing that it waits for.
+        """
+        from requests.exceptions import Timeout
+
+        until = self._until(timeout)
+        try:
+            response = self._inner.send(self._fresh(timeout), **{**self._said, **self._timeout(timeout)})
+        except Exception as error:  # noqa: BLE001 - raised again, or at the end
+            if isinstance(error, Timeout) and self._is_hurried(timeout):
+                return Outcome(error=error, verdict=HURRIED)
+            return self._raised(error)
+        verdict = self._verdict(response.status_code, response.headers)
+        is_open = verdict.ok and self._has_body(response.status_code)
+        if not verdict.ok:
+            verdict = self._read(response, until)
+        return Outcome(Answer(verdict, response=response), verdict=verdict, open=is_open)
+
+    def discard(self, outcome: Outcome) -> None:  # noqa: ARG002 - its unread rest is what `_left` is
+        """
+        Close an answer that the next attempt replaces.
+        """
+        self.abandon()
+
+    def abandon(self) -> None:
+        """
+        Close what is unread of an answer that nobody gets.
+        """
+        left, self._left = self._left, None
+        if left is not None:
+            give_up(left)
+
+    def _is_spent(self) -> bool:
+        return self._once is not None and self._once.is_begun
+
+    def _timeout(self, most: float | None) -> dict[str, Any]:
+        return {} if most is None else {"timeout": _lowered(self._said["timeout"], most)}
+
+    def _fresh(self, timeout: float | None) -> Any:
+        """
+        Return the request for one attempt, its body at its start.
+        """
+        from requests.exceptions import ConnectTimeout
+        from requests.utils import rewind_body
+
+        request = self._request
+        if timeout is not None and timeout <= 0:
+            raise ConnectTimeout(self._late(), request=request)
+        if self._once is not None:
+            request = request.copy()
+            request.body = self._once
+        elif not self._is_first and _position(request) is not None:
+            rewind_body(request)
+        self._is_first = False
+        return request
+
+    def _read(self, response: Any, until: int | None) -> Verdict:
+        """
+        Read a failure as far as its verdict needs, and put *response* back to its start.
+        """
+        raw = response.raw
+        if not is_readable(raw):
+            return self._verdict(response.status_code, response.headers)
+        chunks, size = list[bytes](), 0
+        rest, error = None, None
+        try:
+            while chunk := part_of(raw):
+                chunks.append(chunk)
+                size += len(chunk)
+                if self._is_enough(size, until):
+                    self._left = rest = raw
+                    break
+        except Exception as caught:  # noqa: BLE001 - raised where the body breaks
+            error = caught
+        response.raw = replay(raw, chunks, rest=rest, error=error)
+        body = readable(response.headers, b"".join(chunks))
+        return self._verdict(response.status_code, response.headers, body)
+
+
+class _WatchedFile(Watched):
+    """
+    As `Watched`, for a file that can't be rewound.
+    """
+
+    def read(self, size: int = -1) -> bytes:
+        """
+        Read at most *size* bytes.
+        """
+        self.is_begun = True
+        data = self._stream.read(size)
+        return data.encode() if isinstance(data, str) else data
+
+
+def _watched(request: Any) -> Watched | None:
+    """
+    Return a body so that it is seen whether it was begun; None for one that can be sent again and again.
+    """
+    body = request.body
+    if body is None or isinstance(body, (bytes, bytearray, str)) or _position(request) is not None:
+        return None
+    return _WatchedFile(body) if hasattr(body, "read") else Watched(body)
+
+
+def _position(request: Any) -> int | None:
+    """
+    Return where a body began that is a file; None if it can't be rewound, or is no file.
+    """
+    seekable = getattr(request.body, "seekable", None)
+    position = getattr(request, "_body_position", None)
+    return position if isinstance(position, int) and (seekable is None or seekable()) else None
+
+
+def _lowered(given: Any, most: float) -> Any:
+    """
+    Return a request's own time-out, in each of its forms, lowered to *most* seconds where it is longer, or not given.
+    """
+    if isinstance(given, tuple):
+        return tuple(most if each is None else min(each, most) for each in given)
+    if given is None or isinstance(given, (int, float)):
+        return most if given is None else min(given, most)
+    lowered = given.clone()
+    lowered.total = most if given.total is None else min(given.total, most)
+    return lowered
