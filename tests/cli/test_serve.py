@@ -58,13 +58,13 @@ class Program:
     A running ``egressor serve``.
     """
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], before: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.environment = environment
         self.errors = folder / "stderr"
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "egressor.cli.main", "serve", "--port", "0"],
+                [*before, sys.executable, "-m", "egressor.cli.main", "serve", "--port", "0"],
                 cwd=folder,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -109,6 +109,19 @@ class Program:
             time.sleep(0.01)  # real time: another process writes
         assert text in found
         return found
+
+    def close(self) -> None:
+        """
+        End it, if it is still there.
+        """
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
     def end(self, number: int) -> int:
         """
@@ -158,10 +171,7 @@ def program(tmp_path: Path, base: str) -> Iterator[Program]:
     try:
         yield running
     finally:
-        running.process.kill()
-        running.process.wait()
-        assert running.process.stdout is not None
-        running.process.stdout.close()
+        running.close()
 
 
 def test_start_and_end(program: Program) -> None:

@@ -26,6 +26,7 @@ from egressor.policies import (
     BreakerPolicy,
     BudgetPolicy,
     CachePolicy,
+    ClientKey,
     Config,
     Gateway,
     Policy,
@@ -49,6 +50,7 @@ POLICY_PARTS = ["About", "Usage", "Defaults", "Status and events", "Diagram", "P
 _TABLES = [
     ("The whole: `[egressor]`", Config),
     ("The gateway: `[gateway]`", Gateway),
+    ("A client's key: `[[gateway.keys]]`", ClientKey),
     ("A service: `[services.NAME]`", Policy),
     ("The key: `api_key`", Secret),
     ("Breaker: `[services.NAME.breaker]`", BreakerPolicy),

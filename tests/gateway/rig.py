@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from aiohttp import ClientSession, DummyCookieJar, web
@@ -15,10 +17,16 @@ from egressor import Governor
 from egressor.gateway.app import Gateway
 from egressor.gateway.forward import AiohttpUpstream
 from egressor.gateway.serving import listening
+from egressor.policies import Gateway as GatewaySettings
+from egressor.policies import from_services
 
 TOKEN = "an operator's token".replace(" ", "-")
 ONCE = {"attempts": 1}
 FAST = {"attempts": 3, "base": 0.01, "cap": 0.02, "budget": False}
+
+# What `egressor serve` runs on, where it is installed, and what it runs on else.
+LOOPS = [("asyncio", {"use_uvloop": fast}) for fast in ([False, True] if find_spec("uvloop") else [False])]
+LOOP_NAMES = ["asyncio", "uvloop"][: len(LOOPS)]
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -102,23 +110,34 @@ async def raw_upstream(talk: Talk) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def gateway(base_url: str = "http://127.0.0.1:9", *, grace: float = 5.0, **settings: Any) -> AsyncIterator[Rig]:
+async def gateway(
+    base_url: str = "http://127.0.0.1:9",
+    *,
+    grace: float = 5.0,
+    bounds: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> AsyncIterator[Rig]:
     """
     Run a gateway whose service ``t`` is at *base_url*, with no retry unless *settings* say so.
     """
     services = {"t": {"base_url": base_url, "retry": ONCE, **settings}}
-    async with gateway_of(services, grace=grace) as rig:
+    async with gateway_of(services, grace=grace, bounds=bounds) as rig:
         yield rig
 
 
 @asynccontextmanager
-async def gateway_of(services: Mapping[str, Mapping[str, Any]], *, grace: float = 5.0) -> AsyncIterator[Rig]:
+async def gateway_of(
+    services: Mapping[str, Mapping[str, Any]], *, grace: float = 5.0, bounds: Mapping[str, Any] | None = None
+) -> AsyncIterator[Rig]:
     """
-    Run a gateway with *services*.
+    Run a gateway with *services*, and what *bounds* say of the section ``[gateway]``.
     """
-    sender = AiohttpUpstream()
+    config = from_services(services)
+    if bounds:
+        config = replace(config, gateway=GatewaySettings(**bounds))
+    sender = AiohttpUpstream(config.gateway)
     try:
-        with Governor(services) as gov:
+        with Governor(config=config) as gov:
             mine = Gateway(gov, sender, token=TOKEN)
             async with (
                 listening(mine, port=0, grace=grace) as url,

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import resource
 from typing import Any
 
 import pytest
 from aiohttp import ClientPayloadError, web
 
+from egressor.gateway.forward import _Response
 from tests.gateway.rig import FAST, Talk, ask_raw, gateway, raw_upstream, until, upstream
 
 pytestmark = pytest.mark.anyio
@@ -98,6 +101,25 @@ async def test_a_broken_body_never_looks_whole(data: bytes) -> None:
     assert (state["succeeded"], state["failed"], state["categories"]) == (0, 1, {"network": 1})
 
 
+async def test_an_upstream_half_that_loses_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Whoever takes the upstream half's place: an answer that is shorter than its headers say never looks whole.
+    """
+    whole = _Response.read
+
+    async def lossy(self: _Response) -> bytes:
+        return (await whole(self))[:-1]
+
+    monkeypatch.setattr(_Response, "read", lossy)
+    data = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nonly this"
+    async with raw_upstream(saying(data)) as base, gateway(base) as rig:
+        raw = await ask_raw(rig.port, b"GET /t/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        state = await rig.at_rest()
+
+    assert raw.endswith(b"only thi")
+    assert (state["succeeded"], state["failed"]) == (0, 1)
+
+
 async def test_a_broken_body_over_http_1_0() -> None:
     """
     Where only the connection's end marks the body's, the connection is reset.
@@ -147,6 +169,52 @@ async def test_a_broken_stream_of_events(dialect: str, pieces: list[bytes], last
     assert not raw.endswith(b"0\r\n\r\n")
     assert (b"stream_broke" in raw) == (last is not None)
     assert last is None or last in raw
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/x-ndjson; charset=utf-8", "application/jsonl"])
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_broken_stream_ends_in_its_own_format(kind: str, whole: bool) -> None:
+    """
+    Between two lines or events a last one says what happened; inside of one nothing is added.
+    """
+    first = b'{"a": 1}\n\n' if whole else b'{"a": 1}'
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with raw_upstream(saying(head.encode() + chunk(first))) as base, gateway(base) as rig:
+        raw = await ask_raw(rig.port, b"GET /t/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+    last = raw.partition(first)[2]
+    assert (b"stream_broke" in last) == whole
+    assert not raw.endswith(b"0\r\n\r\n")
+    if whole and "json" in kind:
+        assert json.loads(last.split(b"\r\n")[2])["reason"] == "stream_broke"
+
+
+async def test_no_file_is_left_for_a_connection() -> None:
+    """
+    An upstream that can't be reached because this process has too many files open is not blamed, and the client learns
+    when to come again.
+    """
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with gateway("http://127.0.0.1:9") as rig:
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        # The connection is there on both sides.
+        writer.write(b"GET /-/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await asyncio.wait_for(reader.readuntil(b"}"), 10)
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, files[1]))
+        try:
+            writer.write(b"GET /t/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            raw = await asyncio.wait_for(reader.read(), 10)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, files)
+        state = await rig.at_rest()
+        writer.close()
+
+    assert raw.startswith(b"HTTP/1.1 503 ")
+    assert b'"reason": "crowded"' in raw
+    assert b"\r\nRetry-After: 1\r\n" in raw
+    assert state["breaker"]["failures"] == 0
 
 
 async def test_a_silent_stream_ends() -> None:

@@ -6,7 +6,11 @@ from __future__ import annotations
 
 import pytest
 
-from egressor.gateway.guard import is_loopback, misdirected, stranger
+from egressor import ConfigError
+from egressor.gateway.guard import Names, check_open, is_loopback, misdirected, stranger
+from egressor.policies import Config, from_table
+
+NAMES = Names(["gate.lan", "2001:DB8::1", "0.0.0.0"])
 
 
 @pytest.mark.parametrize(
@@ -19,6 +23,10 @@ from egressor.gateway.guard import is_loopback, misdirected, stranger
         ("[::1]:8787", True),
         ("gate.lan", True),
         ("gate.lan:80", True),
+        ("GATE.lan", True),
+        ("[2001:db8::1]:80", True),
+        ("10.0.0.5:8787", True),
+        ("10.0.0.6:8787", False),
         ("", False),
         ("evil.test", False),
         ("evil.test:8787", False),
@@ -35,9 +43,9 @@ from egressor.gateway.guard import is_loopback, misdirected, stranger
 )
 def test_host(host: str, expected: bool) -> None:
     """
-    Only loopback names and the configured one are us.
+    Only loopback names, the configured ones, and the address at which the request has arrived are us.
     """
-    problem = misdirected(host, "gate.lan")
+    problem = misdirected(host, NAMES, lambda: "10.0.0.5")
 
     assert (problem is None) == expected
     assert problem is None or problem.status == 421
@@ -47,6 +55,7 @@ def test_host(host: str, expected: bool) -> None:
     ("headers", "expected"),
     [
         ({}, True),
+        ({"Origin": "http://gate.lan:8787"}, True),
         ({"Sec-Fetch-Site": "none"}, True),
         ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost:8787"}, True),
         ({"Origin": "http://127.0.0.1:8787"}, True),
@@ -62,7 +71,15 @@ def test_stranger(headers: dict[str, str], expected: bool) -> None:
     """
     Another site's page is refused.
     """
-    assert (stranger(headers, "127.0.0.1") is None) == expected
+    assert (stranger(headers, NAMES) is None) == expected
+
+
+def test_a_change_takes_no_foreign_scheme() -> None:
+    """
+    Where something is changed, even a program's own scheme is another origin.
+    """
+    assert stranger({"Origin": "vscode-webview://x"}, NAMES, is_strict=True) is not None
+    assert stranger({"Origin": "http://localhost:1"}, NAMES, is_strict=True) is None
 
 
 @pytest.mark.parametrize(
@@ -74,3 +91,22 @@ def test_loopback(host: str, expected: bool) -> None:
     What means this machine only may be listened on without keys.
     """
     assert is_loopback(host) == expected
+
+
+def config(*keys: str) -> Config:
+    """
+    Build a configuration with clients' *keys*.
+    """
+    tables = [{"name": name, "sha256": f"{position:064x}"} for position, name in enumerate(keys)]
+    return from_table({"gateway": {"keys": tables}})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "gate.lan"])
+def test_open_to_others(host: str) -> None:
+    """
+    An address that other machines can reach takes keys; a loopback one doesn't.
+    """
+    check_open(host, config("ci"))
+    check_open("127.0.0.1", config())
+    with pytest.raises(ConfigError, match="open to other machines"):
+        check_open(host, config())

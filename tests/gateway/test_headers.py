@@ -78,6 +78,9 @@ def test_wishes_are_read_and_removed() -> None:
         ("X_Api_Key", "k"),
         ("Content_Length", "3"),
         ("Egressor_User", "u"),
+        ("Egressor_Key", "k"),
+        ("Egressor-Prioritty", "high"),
+        ("Egressor-Attempts", "9"),
     ],
 )
 def test_bad_values(name: str, value: str) -> None:
@@ -90,10 +93,19 @@ def test_bad_values(name: str, value: str) -> None:
     assert caught.value.problem.status == 400
 
 
-@pytest.mark.parametrize("raw", [[(b"X-A", b"\xff")], [(b"Egressor-User", b"a"), (b"Egressor-User", b"b")]])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        [(b"X-A", b"\xff")],
+        [(b"Egressor-User", b"a"), (b"Egressor-User", b"b")],
+        [(b"Egressor-Key", b"a"), (b"egressor-key", b"b")],
+        [(b"Authorization", b"Bearer a"), (b"authorization", b"Bearer b")],
+        [(b"X-Api-Key", b"a"), (b"x-api-key", b"a")],
+    ],
+)
 def test_undecodable_or_doubled(raw: list[tuple[bytes, bytes]]) -> None:
     """
-    Bytes that are not UTF-8, and a wish that is there twice, are a 400.
+    Bytes that are not UTF-8, and a wish or a credential that is there twice, are a 400.
     """
     with pytest.raises(RefusedError):
         read(raw)

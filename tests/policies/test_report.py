@@ -140,7 +140,8 @@ def test_template_holds_with_every_line_taken(tmp_path: Path) -> None:
     plain = load(path)
 
     assert [rule.name for rule in taken.services["openai"].rules] == ["feature=chat,user=*", "endpoint=embeddings"]
-    examples = {"api_key", "max_concurrency", "breaker.failure_rate", "breaker.slow_rate"}
+    examples = {"api_key", "max_concurrency", "breaker.failure_rate", "breaker.slow_rate", "gateway.total_timeout"}
+    examples |= {"gateway.hosts", "gateway.keys"}
     effects = {row.key: row.value for row in effective(taken) if not row.key.startswith("rules[")}
     without = {row.key: row.value for row in effective(plain)}
     assert {key for key, value in effects.items() if value != without[key]} == examples

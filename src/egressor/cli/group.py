@@ -20,6 +20,7 @@ _COMMANDS = {
     "check": ("config", "check", "Check the configuration, and show what holds."),
     "explain": ("config", "explain", "Show the steps that a call to a service takes."),
     "init": ("config", "init", "Write a commented configuration file."),
+    "key": ("key", "key", "Make a key for a client of the gateway."),
     "status": ("operate", "status", "Show how the services of the running gateway are."),
     "pause": ("operate", "pause", "Refuse all calls to a service until it is resumed."),
     "resume": ("operate", "resume", "End a pause."),

@@ -121,10 +121,11 @@ def _ask(url: str | None, path: str, body: bytes | None = None) -> tuple[int, di
     if "@" in parts.netloc or " " in base:
         return _fail(2, "--url holds no user, password or blank: http://host:port")
     request = Request(base + path, data=body)  # noqa: S310 - the scheme was checked
-    if body is not None:
-        token = (os.environ.get("EGRESSOR_TOKEN") or (known.token if known else "")).strip()
-        if not token.isascii() or not token.isprintable():
-            return _fail(2, "EGRESSOR_TOKEN holds characters that no token has")
+    # Where clients need keys, looking needs the token, too.
+    token = (os.environ.get("EGRESSOR_TOKEN") or (known.token if known else "")).strip()
+    if not token.isascii() or not token.isprintable():
+        return _fail(2, "EGRESSOR_TOKEN holds characters that no token has")
+    if token or body is not None:
         request.add_header("Authorization", f"Bearer {token}")
     try:
         with _opener().open(request, timeout=_TIMEOUT) as answer:

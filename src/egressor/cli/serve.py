@@ -4,45 +4,81 @@ The command ``serve``.
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from egressor.gateway.serving import run
+from egressor.gateway.guard import check_open
+from egressor.gateway.place import Place, new_token
+from egressor.gateway.serving import known, run, url_of
 from egressor.gateway.serving import serve as serve_gateway
+from egressor.gateway.workers import check_shareable, listen, supervise
 from egressor.governor import Governor
 from egressor.policies import Config, load
 
 from .config import config_path
+from .logs import to_stderr
 
-__all__ = ["serve"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["crew", "serve", "uncounted"]
 
 
 @click.command
 @click.option("--config", "file", type=click.Path(), help="Configuration file.")
 @click.option("--host", help="Address to listen on; default: the configuration's, 127.0.0.1.")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port; 0 takes a free one; default: the configuration's.")
-def serve(file: str | None, host: str | None, port: int | None) -> int:
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that listen; default: the configuration's, 1.")
+def serve(file: str | None, host: str | None, port: int | None, workers: int | None) -> int:
     """
     Run the gateway until SIGTERM or Ctrl-C; SIGHUP reads the configuration again.
     """
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("egressor").setLevel(logging.INFO)
+    to_stderr()
     path = config_path(file)
     config = load(path)
+    count = workers or config.gateway.workers
+    check_shareable(config, count)
     for warning in uncounted(config):
         sys.stderr.write(f"egressor: {warning}\n")
     host = host or config.gateway.host
+    check_open(host, config)
     port = config.gateway.port if port is None else port
     try:
+        if count > 1:
+            return crew(path, config, host=host, port=port, count=count)
         run(serve_gateway(Governor(config=config), host=host, port=port, file=path, ready=_announce))
     except OSError as error:
         sys.stderr.write(f"egressor: can't listen on {host}:{port}: {error.strerror or type(error).__name__}\n")
         return 2
     return 0
+
+
+def crew(file: Path, config: Config, *, host: str, port: int, count: int) -> int:
+    """
+    Run *count* workers, and return the exit code. That they can share the store has been checked.
+
+    Raises:
+        OSError: The address can't be listened on.
+    """
+    with listen(host, port) as sock:
+        url = url_of(host, sock.getsockname()[1])
+        here = Place(url, new_token(), os.getpid())
+        with known(here):
+            return asyncio.run(
+                supervise(
+                    [sys.executable, "-m", "egressor.cli.worker", str(file), host],
+                    sock,
+                    count=count,
+                    grace=config.gateway.grace,
+                    # All of them know one token, whoever answers.
+                    environment={**os.environ, "EGRESSOR_TOKEN": here.token},
+                    ready=lambda: _announce(url),
+                )
+            )
 
 
 def uncounted(config: Config) -> list[str]:

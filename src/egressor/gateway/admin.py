@@ -1,26 +1,37 @@
 """
-The gateway's own pages under ``/-/``: looking is free, changing needs POST, the token, and no foreign page.
+The gateway's own pages under ``/-/``: changing something needs POST, the token, and no foreign page.
+
+Looking is free where everybody who can reach the gateway may use it. Where clients need keys, looking needs the
+operator's token; a browser asks for it as the password of any user. A browser sends such a password along by itself,
+whoever's page asks: so it never counts for a change, which takes a header that only a program sets.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
 from datetime import UTC, datetime
+from functools import partial
 from hmac import compare_digest
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import web
 
+from .guard import arrival, stranger
+from .keys import password
+from .openapi import document
 from .page import FILES, HEADERS
 from .problems import Problem, RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .app import Gateway
 
-__all__ = ["AUDIT", "handle", "status"]
+__all__ = ["AUDIT", "handle", "note_refusal", "status"]
 
 AUDIT = logging.getLogger("egressor.audit")
 _ACTIONS = {
@@ -30,6 +41,8 @@ _ACTIONS = {
     "lift-ban": "lift_ban",
 }
 _LONGEST_REASON = 200
+_PATIENCE = 10.0
+_PROBES = frozenset({"/healthz", "/readyz"})
 _PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "egressor"}
 
 
@@ -44,21 +57,18 @@ async def handle(gateway: Gateway, request: web.BaseRequest, path: str) -> web.S
     if len(parts) == 4 and parts[1] == "services":
         _allow(request, "POST")
         return await _act(gateway, request, parts[2], parts[3])
+    if path in _PROBES:
+        _allow(request, "GET", "HEAD")
+        return _probe(gateway, path)
+    if gateway.keys:
+        _look(gateway, request)
     if path in FILES:
         _allow(request, "GET", "HEAD")
         content_type, body = FILES[path]
         return web.Response(body=body, content_type=content_type, charset="utf-8", headers=HEADERS)
-    match path:
-        case "/healthz":
-            _allow(request, "GET", "HEAD")
-            return _json({"status": "ok"})
-        case "/readyz":
-            _allow(request, "GET", "HEAD")
-            word = "draining" if gateway.is_draining else "ready"
-            return _json({"status": word}, status=503 if gateway.is_draining else 200)
-        case "/status.json":
-            _allow(request, "GET", "HEAD")
-            return _json(status(gateway))
+    if path in _DOCUMENTS:
+        _allow(request, "GET", "HEAD")
+        return _json(_DOCUMENTS[path](gateway))
     raise RefusedError(Problem(404, "not_found", "Not found", "there is nothing here; the status page is at /-/"))
 
 
@@ -78,6 +88,48 @@ def status(gateway: Gateway) -> dict[str, object]:
     }
 
 
+def note_refusal(remote: str | None, what: str) -> None:
+    """
+    Log that somebody at *remote* had no valid token or key: *what* was asked for.
+
+    A line a second is written at most, and says how many it stands for: whoever knocks a thousand times a second shall
+    not fill the disk.
+    """
+    _refusals.count += 1
+    now = time.monotonic()
+    if now < _refusals.next:
+        return
+    more = f" ({_refusals.count} since the last such line)" if _refusals.count > 1 else ""
+    AUDIT.warning("%s: refused without %s, from %s%s", _now(), what, remote, more)
+    _refusals.count, _refusals.next = 0, now + 1.0
+
+
+class _Refusals:
+    """
+    How many refusals no line has told of, and when the next line may be written.
+    """
+
+    __slots__ = ("count", "next")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.next = 0.0
+
+
+_refusals = _Refusals()
+
+
+def _document(gateway: Gateway) -> dict[str, object]:
+    return document(version("egressor"), _ACTIONS, gateway.gov.config.services)
+
+
+def _probe(gateway: Gateway, path: str) -> web.Response:
+    if path == "/healthz":
+        return _json({"status": "ok"})
+    word = "draining" if gateway.is_draining else "ready"
+    return _json({"status": word}, status=503 if gateway.is_draining else 200)
+
+
 async def _act(gateway: Gateway, request: web.BaseRequest, service: str, action: str) -> web.StreamResponse:
     _authorise(gateway, request)
     # Only what is configured: asking the governor for an unknown name could make a preset's gate.
@@ -92,17 +144,45 @@ async def _act(gateway: Gateway, request: web.BaseRequest, service: str, action:
         gateway.gov.pause(service, reason)
     else:
         getattr(gateway.gov, _ACTIONS[action])(service)
-    AUDIT.info("operator: %s %s from %s%s", action, service, request.remote, f": {reason}" if reason else "")
+    why = f": {reason}" if reason else ""
+    AUDIT.info("%s operator: %s %s from %s%s", _now(), action, service, request.remote, why)
     return _json({"service": service, "action": action, "state": gateway.gov.status()[service]["state"]})
 
 
 def _authorise(gateway: Gateway, request: web.BaseRequest) -> None:
+    """
+    Refuse a change by anybody but the operator, and by any page but our own.
+    """
+    problem = stranger(request.headers, gateway.names, partial(arrival, request), is_strict=True)
+    if problem is not None:
+        raise RefusedError(problem)
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
-    given, wanted = token.strip().encode(), gateway.token.encode()
-    if not wanted or kind.lower() != "bearer" or not compare_digest(given, wanted):
-        AUDIT.warning("operator: refused without a valid token, from %s", request.remote)
-        detail = "this needs the operator's token: Authorization: Bearer …"
-        raise RefusedError(Problem(401, "token", "Not authorised", detail))
+    if kind.lower() != "bearer" or not _is_token(gateway, token.strip()):
+        _refuse(request, {"WWW-Authenticate": 'Bearer realm="egressor"'})
+
+
+def _look(gateway: Gateway, request: web.BaseRequest) -> None:
+    """
+    Refuse a look by anybody but the operator.
+    """
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    given = password(token) if kind.lower() == "basic" else token.strip()
+    if kind.lower() not in {"basic", "bearer"} or not _is_token(gateway, given):
+        _refuse(request, {"WWW-Authenticate": 'Basic realm="egressor"'})
+
+
+def _is_token(gateway: Gateway, given: str) -> bool:
+    return bool(gateway.token) and compare_digest(given.encode(errors="replace"), gateway.token.encode())
+
+
+def _refuse(request: web.BaseRequest, challenge: dict[str, str]) -> NoReturn:
+    note_refusal(request.remote, "the operator's token")
+    detail = "this needs the operator's token: Authorization: Bearer …"
+    raise RefusedError(Problem(401, "token", "Not authorised", detail), challenge)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 async def _reason(request: web.BaseRequest) -> str:
@@ -111,7 +191,12 @@ async def _reason(request: web.BaseRequest) -> str:
     """
     if (request.content_length or 0) > 4096 or (request.content_length is None and request.body_exists):
         raise RefusedError(Problem(413, "bad_body", "Body too large", "at most 4096 bytes, of a stated length"))
-    raw = await request.read()
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            raw = await request.read()
+    except TimeoutError:
+        detail = f"it was not there within {_PATIENCE:g} s"
+        raise RefusedError(Problem(408, "slow_body", "The body came too slowly", detail)) from None
     if not raw:
         return ""
     try:
@@ -133,3 +218,9 @@ def _allow(request: web.BaseRequest, *methods: str) -> None:
 def _json(document: object, *, status: int = 200) -> web.Response:
     body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     return web.Response(status=status, body=body, content_type="application/json", headers=_PLAIN)
+
+
+_DOCUMENTS: dict[str, Callable[[Gateway], object]] = {
+    "/status.json": status,
+    "/openapi.json": _document,
+}

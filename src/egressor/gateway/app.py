@@ -6,9 +6,11 @@ There is no router: the first segment of the path is the service, and ``-`` is t
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import web
 
@@ -17,7 +19,9 @@ from egressor.governor.route import Options
 
 from . import admin, headers, paths
 from .body import open_body
-from .guard import misdirected, stranger
+from .dialling import proxies
+from .guard import Names, arrival, check_open, is_loopback, misdirected, stranger
+from .keys import Keyring, admitted
 from .problems import Problem, RefusedError
 from .relay import Order, carry
 from .targets import origins
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Gateway"]
 
 _LOG = logging.getLogger("egressor.gateway")
+# Whoever sends what can be read in two ways may have sent more of it already.
+_CLOSING = frozenset({400, 421})
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
 
 
@@ -52,6 +58,8 @@ class Gateway:
         started: When it started, in seconds since 1970.
         reloads: How often the configuration was replaced.
         last_error: Why the last reload failed; empty if it did not.
+        names: What clients may call it.
+        keys: The clients' keys.
 
     Raises:
         ConfigError: A service's key can't be read.
@@ -67,7 +75,15 @@ class Gateway:
         self.reloads = 0
         self.last_error = ""
         self._upstream = upstream
-        self._origins = origins(gov.config)
+        self._settle(gov.config, origins(gov.config))
+
+    def listens_on(self, port: int) -> None:
+        """
+        Note that *port* is the gateway's own: no service is there.
+        """
+        self._upstream.dialler.own_ports.add(port)
+        if not is_loopback(self.host):
+            _LOG.warning("%s is open to other machines, in plain HTTP: put a server with TLS in front of it", self.host)
 
     def reload(self, config: Config) -> None:
         """
@@ -76,28 +92,56 @@ class Gateway:
         Raises:
             ConfigError: It is wrong, or a key can't be read; the old one stays.
         """
+        check_open(self.host, config)
         fresh = origins(config)
         self.gov.reload(config)
-        self._origins = fresh
+        self._settle(config, fresh)
         self.reloads += 1
         self.last_error = ""
 
+    def _settle(self, config: Config, fresh: dict[str, Origin]) -> None:
+        self._origins = fresh
+        self.names = Names((self.host, *config.gateway.hosts))
+        self.keys = Keyring(config.gateway.keys)
+        self._upstream.dialler.allow([*(origin.place for origin in fresh.values()), *proxies(config)])
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """
-        Answer one request.
+        Answer one request, in the time that the configuration gives it.
         """
+        limit = self.gov.config.gateway.total_timeout
+        try:
+            if limit is None:
+                return await self._handle(request)
+            async with asyncio.timeout(limit):
+                return await self._handle(request)
+        except TimeoutError:
+            problem = Problem(504, "total_timeout", "The request took too long", f"it was not done within {limit:g} s")
+        except asyncio.CancelledError:
+            if not self.is_draining or request.transport is None:
+                raise
+            problem = Problem(503, "draining", "The gateway ends", "this gateway is about to end", retry_after=1.0)
+        if request.writer.output_size:
+            message = "the answer was cut off"
+            raise ConnectionResetError(message)
+        return respond(problem)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         dialect = "generic"
         extra: dict[str, str] = {}
         try:
-            problem = misdirected(request.headers.get("Host"), self.host) or stranger(request.headers, self.host)
+            here = partial(arrival, request)
+            problem = misdirected(request.headers.get("Host"), self.names, here)
+            problem = problem or stranger(request.headers, self.names, here)
             if problem is not None:
                 return respond(problem)
             target = paths.split(request.raw_path)
             if target.service == "-":
                 return await admin.handle(self, request, target.path)
-            origin = self._origin(target.service)
-            dialect = origin.dialect
-            answer = await self._forward(request, target, origin)
+            known = self._origins.get(target.service)
+            dialect = known.dialect if known is not None else dialect
+            head = self._admitted(request, target)
+            answer = await self._forward(request, head, target, known or self._nowhere(target.service))
             if isinstance(answer, web.StreamResponse):
                 return answer
             problem, extra = answer
@@ -109,10 +153,26 @@ class Gateway:
             problem = _broken(error)
         return respond(problem, dialect=dialect, extra=extra)
 
-    def _origin(self, service: str) -> Origin:
-        origin = self._origins.get(service)
-        if origin is not None:
-            return origin
+    def _admitted(self, request: web.BaseRequest, target: paths.Target) -> headers.Head:
+        """
+        Return the request's headers as they may be forwarded, without the key of the client that has sent it.
+        """
+        head = headers.read(request.raw_headers)
+        if not self.keys:
+            return head
+        try:
+            mine, key = self.keys.owner(head)
+        except RefusedError:
+            admin.note_refusal(request.remote, "a client's key")
+            raise
+        if key in target.path or key in target.query:
+            raise RefusedError(Problem(400, "bad_path", "A key in the URL", "the client's key stands in the URL, too"))
+        return admitted(head, mine, key, target.service)
+
+    def _nowhere(self, service: str) -> NoReturn:
+        """
+        Refuse a service that can't be forwarded to.
+        """
         if service in self.gov.config.services:
             detail = f"{service} has no base_url in the configuration, so there is nowhere to forward to"
             raise RefusedError(Problem(404, "no_base_url", "No upstream", detail))
@@ -121,16 +181,15 @@ class Gateway:
         raise RefusedError(Problem(404, "unknown_service", "Unknown service", detail))
 
     async def _forward(
-        self, request: web.BaseRequest, target: paths.Target, origin: Origin
+        self, request: web.BaseRequest, head: headers.Head, target: paths.Target, origin: Origin
     ) -> web.StreamResponse | tuple[Problem, dict[str, str]]:
         if request.method in _REFUSED_METHODS:
             # TRACE would show the client the key that is added here.
             detail = f"{request.method} is not forwarded"
             raise RefusedError(Problem(405, "method", "Method not allowed", detail))
-        head = headers.read(request.raw_headers)
-        if "websocket" in head.upgrade.lower():
-            detail = "this version forwards no WebSocket"
-            raise RefusedError(Problem(501, "upgrade", "Upgrade not supported", detail, is_final=True))
+        if self._upstream.dialler.leads_home(origin):
+            detail = f"{origin.service} is at this gateway's own address: the request would go round for ever"
+            raise RefusedError(Problem(508, "loop", "A loop", detail, is_final=True))
         try:
             route = self.gov.route(
                 origin.service,
@@ -148,8 +207,10 @@ class Gateway:
             request.method,
             origin.base_url + target.path + target.query,
             origin.signed(head.pairs),
-            await open_body(request, expects=head.expects_continue),
+            await open_body(request, self.gov.config.gateway, expects=head.expects_continue),
             head.is_idempotent,
+            # Other protocols are not offered to the upstream, which then answers in HTTP.
+            is_upgrade=head.upgrade.strip().lower() == "websocket" and request.method == "GET",
         )
         return await carry(request, order, route, gov=self.gov, upstream=self._upstream)
 
@@ -158,11 +219,14 @@ def respond(problem: Problem, *, dialect: str = "generic", extra: Mapping[str, s
     """
     Return *problem* as an answer, with the *extra* headers.
     """
-    return web.Response(
+    answer = web.Response(
         status=problem.status,
         body=problem.body(dialect),
         headers={**problem.headers(), **(extra or {}), "X-Content-Type-Options": "nosniff", "Server": "egressor"},
     )
+    if problem.status in _CLOSING:
+        answer.force_close()
+    return answer
 
 
 def _broken(error: Exception) -> Problem:

@@ -13,6 +13,8 @@ from .problems import Problem, RefusedError
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
 
+    from egressor.policies import Gateway as Settings
+
 __all__ = ["SMALL", "Body", "open_body"]
 
 SMALL = 65_536
@@ -20,7 +22,6 @@ SMALL = 65_536
 Bytes up to which a body is kept.
 """
 
-_PATIENCE = 30.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -35,10 +36,20 @@ class Body:
         fault: What the client did wrong while it was read.
     """
 
-    __slots__ = ("_expects", "_head", "_request", "fault", "is_done", "is_spent", "length")
+    __slots__ = ("_expects", "_head", "_request", "_settings", "fault", "is_done", "is_spent", "length")
 
-    def __init__(self, request: BaseRequest, *, head: bytes, is_done: bool, length: int | None, expects: bool) -> None:
+    def __init__(
+        self,
+        request: BaseRequest,
+        settings: Settings,
+        *,
+        head: bytes = b"",
+        is_done: bool = True,
+        length: int | None = None,
+        expects: bool = False,
+    ) -> None:
         self._request = request
+        self._settings = settings
         self._head = head
         self._expects = expects
         self.length = length
@@ -65,9 +76,12 @@ class Body:
         self.is_spent = True
         if self._head:
             yield self._head
+        left = self._settings.max_body - len(self._head)
         try:
-            while chunk := await read_some(self._request, expects=self._expects):
+            while chunk := await _read(self._request, self._settings.body_timeout, expects=self._expects):
                 self._expects = False
+                left -= len(chunk)
+                _check(left, self._settings)
                 yield chunk
         except RefusedError as error:
             self.fault = error.problem
@@ -75,7 +89,7 @@ class Body:
         self.is_done = True
 
 
-async def open_body(request: BaseRequest, *, expects: bool) -> Body:
+async def open_body(request: BaseRequest, settings: Settings, *, expects: bool) -> Body:
     """
     Take *request*'s body: all of it if it has at most `SMALL` bytes.
 
@@ -83,50 +97,65 @@ async def open_body(request: BaseRequest, *, expects: bool) -> Body:
 
     Args:
         request: The request.
+        settings: How long and how slow it may be.
         expects: Whether the client waits for ``100 Continue``.
 
     Raises:
-        RefusedError: The client sends it too slowly, or in a wrong form.
+        RefusedError: It is too long, comes too slowly, or in a wrong form.
     """
-    if not request.body_exists:
-        return Body(request, head=b"", is_done=True, length=request.content_length, expects=False)
     length = request.content_length
+    if not request.body_exists:
+        return Body(request, settings, length=length)
+    _check(settings.max_body - (length or 0), settings)
     if length is not None and length > SMALL:
-        return Body(request, head=b"", is_done=False, length=length, expects=expects)
+        return Body(request, settings, is_done=False, length=length, expects=expects)
     head = bytearray()
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(settings.body_timeout):
             while len(head) <= SMALL:
-                chunk = await read_some(request, expects=expects)
+                chunk = await _read(request, None, expects=expects)
                 if not chunk:
-                    return Body(request, head=bytes(head), is_done=True, length=len(head), expects=False)
+                    return Body(request, settings, head=bytes(head), length=len(head))
                 head += chunk
                 expects = False
+                _check(settings.max_body - len(head), settings)
     except TimeoutError:
-        raise RefusedError(_slow()) from None
-    return Body(request, head=bytes(head), is_done=False, length=length, expects=False)
+        raise RefusedError(_slow(settings.body_timeout)) from None
+    return Body(request, settings, head=bytes(head), is_done=False, length=length)
 
 
-async def read_some(request: BaseRequest, *, expects: bool) -> bytes:
+async def _read(request: BaseRequest, patience: float | None, *, expects: bool) -> bytes:
     """
     Return what has arrived of the body, as soon as anything has; nothing at its end.
 
     Raises:
-        RefusedError: The client was silent for 30 s, or what it sent is no body.
+        RefusedError: The client was silent for *patience* seconds, or what it sent is no body.
     """
     if expects:
         # As aiohttp's own handler does: an interim answer is not part of the answer.
         await request.writer.write(_CONTINUE)
         request.writer.output_size = 0
     try:
-        async with asyncio.timeout(_PATIENCE):
+        if chunk := request.content.read_nowait():
+            return chunk
+        if patience is None:
+            return await request.content.readany()
+        async with asyncio.timeout(patience):
             return await request.content.readany()
     except TimeoutError:
-        raise RefusedError(_slow()) from None
+        raise RefusedError(_slow(patience or 0.0)) from None
     except Exception as error:  # noqa: BLE001 - whatever the parser makes of a client's bytes
         detail = f"the request's body can't be read: {type(error).__name__}"
         raise RefusedError(Problem(400, "bad_body", "Bad body", detail)) from None
 
 
-def _slow() -> Problem:
-    return Problem(408, "slow_body", "The body came too slowly", f"nothing more of it arrived for {_PATIENCE:g} s")
+def _slow(patience: float) -> Problem:
+    return Problem(
+        408, "slow_body", "The body came too slowly", f"it was not there, or no more of it, for {patience:g} s"
+    )
+
+
+def _check(left: int, settings: Settings) -> None:
+    if left < 0:
+        detail = f"this gateway takes {settings.max_body} bytes at most"
+        raise RefusedError(Problem(413, "body_too_large", "The body is too large", detail))

@@ -2,25 +2,51 @@
 The upstream half, behind one small protocol, so that another client can take aiohttp's place.
 
 Whatever `send` is given goes out as it is: no redirect is followed, no cookie kept, nothing compressed, unpacked or
-retried behind the governor's back, and no proxy taken from the environment.
+retried behind the governor's back. A proxy is taken from the environment only where the configuration says so, and
+never a password from ``.netrc``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
-from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import (
+    ClientOSError,
+    ClientPayloadError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+)
 from multidict import CIMultiDict
 from yarl import URL
 
-__all__ = ["AiohttpUpstream", "Answer", "Upstream"]
+from .dialling import Dialler
+from .wires import Wire, WireEnd
+
+if TYPE_CHECKING:
+    from egressor.policies import Gateway as Settings
+
+__all__ = ["AiohttpUpstream", "Answer", "NoRoomError", "Upstream"]
 
 _KEEP_ALIVE = 15.0
 _BUFFER = 1 << 16
 _FIELD = 1 << 16
+_FIELDS = 256
 _SILENT = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class NoRoomError(Exception):
+    """
+    This process or its system has no file or memory left for a connection: nothing was sent, and no upstream is to
+    blame.
+    """
 
 
 class Answer(Protocol):
@@ -59,11 +85,22 @@ class Answer(Protocol):
         Stop, and drop the connection if the body is not at its end.
         """
 
+    def wire(self) -> Wire:
+        """
+        Return the connection itself, after an answer of 101.
+        """
+
 
 class Upstream(Protocol):
     """
     Whoever sends requests.
     """
+
+    @property
+    def dialler(self) -> Dialler:
+        """
+        Who says which addresses may be dialled.
+        """
 
     async def send(
         self,
@@ -86,6 +123,7 @@ class Upstream(Protocol):
                 the caller's to bound.
 
         Raises:
+            NoRoomError: It could not even be tried.
             Exception: There is no answer.
         """
 
@@ -98,12 +136,21 @@ class Upstream(Protocol):
 class AiohttpUpstream:
     """
     Upstreams through aiohttp's connection pool. It must be made inside of an event loop.
+
+    Args:
+        settings: How many connections one upstream gets, and whether the environment names a proxy.
     """
 
-    def __init__(self) -> None:
-        # How many requests are under way is the governor's decision, not the pool's.
+    def __init__(self, settings: Settings) -> None:
+        # How many requests are under way is the governor's decision; the pool only bounds the connections to each.
+        self.dialler = Dialler()
         self._session = ClientSession(
-            connector=TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE),
+            connector=TCPConnector(
+                limit=0,
+                limit_per_host=settings.upstream_connections,
+                keepalive_timeout=_KEEP_ALIVE,
+                resolver=self.dialler,
+            ),
             cookie_jar=DummyCookieJar(),
             auto_decompress=False,
             raise_for_status=False,
@@ -113,9 +160,11 @@ class AiohttpUpstream:
             read_bufsize=_BUFFER,
             max_line_size=_FIELD,
             max_field_size=_FIELD,
+            max_headers=_FIELDS,
         )
         # aiohttp would send idempotent requests a second time by itself, past every limit.
         self._session._retry_connection = False  # noqa: SLF001 - there is no public switch
+        self._proxies = getproxies_environment() if settings.proxy == "env" else {}
 
     async def send(
         self,
@@ -129,13 +178,22 @@ class AiohttpUpstream:
         """
         As `Upstream.send`.
         """
-        response = await self._session.request(
-            method,
-            URL(url, encoded=True),
-            headers=CIMultiDict(headers),
-            data=body,
-            allow_redirects=False,
-        )
+        target = URL(url, encoded=True)
+        try:
+            response = await self._session.request(
+                method,
+                target,
+                headers=CIMultiDict(headers),
+                data=body,
+                allow_redirects=False,
+                proxy=self._proxy(target) if self._proxies else None,
+            )
+        except ClientOSError as error:
+            if error.errno in _NO_ROOM:
+                message = "no file or memory is left for a connection"
+                raise NoRoomError(message) from None
+            raise
+        _check_framing(response)
         return _Response(response, silence)
 
     async def aclose(self) -> None:
@@ -144,21 +202,71 @@ class AiohttpUpstream:
         """
         await self._session.close()
 
+    def _proxy(self, target: URL) -> str | None:
+        if proxy_bypass_environment(f"{target.host}:{target.port}", self._proxies):
+            return None
+        return self._proxies.get(target.scheme) or self._proxies.get("all")
+
 
 class _Response:
-    __slots__ = ("_response", "_silence", "headers", "reason", "status")
+    __slots__ = ("_alarm", "_loop", "_response", "_silence", "_since", "headers", "reason", "status")
 
     def __init__(self, response: ClientResponse, silence: float) -> None:
+        self._loop = asyncio.get_running_loop()
         self._response = response
         self._silence = silence
+        self._since = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
         self.status = response.status
         self.reason = response.reason or ""
         self.headers = response.raw_headers
 
     async def read(self) -> bytes:
-        # Not aiohttp's own sock_read: nonsense between two chunks ends that timer, and nobody wakes the reader then.
-        async with asyncio.timeout(self._silence):
-            return await self._response.content.readany()
+        content = self._response.content
+        if (chunk := content.read_nowait()) or content.at_eof():
+            return chunk
+        # One timer for the whole body, which looks now and then how long the present wait has lasted. Not aiohttp's
+        # own sock_read: nonsense between two chunks ends that one, and nobody wakes the reader then.
+        self._since = self._loop.time()
+        if self._alarm is None:
+            self._alarm = self._loop.call_later(self._silence, self._look)
+        try:
+            return await content.readany()
+        finally:
+            self._since = 0.0
 
     def close(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         self._response.close()
+
+    def wire(self) -> Wire:
+        connection = self._response.connection
+        if connection is None or connection.protocol is None or connection.transport is None:
+            message = "the upstream hung up behind its answer"
+            raise ConnectionResetError(message)
+        end = WireEnd(connection.protocol, connection.transport)
+        connection.protocol.set_parser(end, end.stream)
+        return end
+
+    def _look(self) -> None:
+        left = self._since + self._silence - self._loop.time() if self._since else self._silence
+        if left > 0:
+            self._alarm = self._loop.call_later(left, self._look)
+        else:
+            self._alarm = None
+            self._response.content.set_exception(TimeoutError(f"no piece of the body for {self._silence:g} s"))
+
+
+def _check_framing(response: ClientResponse) -> None:
+    """
+    Refuse a body in a form that can't be passed on as what it is: only chunks are taken off here.
+
+    Raises:
+        ClientPayloadError: It is in another form.
+    """
+    if response.headers.get("Transfer-Encoding", "chunked").strip().lower() != "chunked":
+        response.close()
+        message = "the answer's transfer-encoding is not chunked alone"
+        raise ClientPayloadError(message)

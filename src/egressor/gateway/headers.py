@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from .problems import Problem, RefusedError
 
-__all__ = ["CREDENTIALS", "Head", "Pairs", "onward", "read"]
+__all__ = ["CREDENTIALS", "KEY", "Head", "Pairs", "onward", "read"]
 
 Pairs = Sequence[tuple[str, str]]
 CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
@@ -34,6 +34,7 @@ _HOP = frozenset(
 )
 # Set anew for the upstream by whoever sends, or answered here.
 _OURS = frozenset({"host", "content-length", "expect"})
+KEY = "egressor-key"
 _WISHES = {
     "egressor-priority": "priority",
     "egressor-user": "user",
@@ -41,7 +42,7 @@ _WISHES = {
     "egressor-deadline": "deadline",
 }
 _KEPT = CREDENTIALS | {"host", "content-length", "cookie"}
-_ALIASED = _HOP | _OURS | CREDENTIALS | _WISHES.keys()
+_ALIASED = _HOP | _OURS | CREDENTIALS | _WISHES.keys() | {KEY, "cookie", "idempotency-key"}
 # An upstream's word about its own origin would be taken for one about ours.
 _NOT_BACK = _HOP | {"alt-svc", "egressor-attempts", "egressor-wait-ms"}
 _DEADLINE = re.compile(r"[0-9]{1,8}(\.[0-9]{1,6})?")
@@ -59,6 +60,7 @@ class Head(NamedTuple):
         expects_continue: Whether the client waits for ``100 Continue`` before it sends its body.
         is_idempotent: Whether it carries an ``Idempotency-Key``.
         upgrade: The protocol that the client wants to change to; empty for none.
+        key: ``Egressor-Key``, or None.
     """
 
     pairs: list[tuple[str, str]]
@@ -68,6 +70,7 @@ class Head(NamedTuple):
     expects_continue: bool
     is_idempotent: bool
     upgrade: str
+    key: str | None = None
 
 
 def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
@@ -80,8 +83,10 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
     pairs: list[tuple[str, str]] = []
     named: set[str] = set()
     wishes: dict[str, str] = {}
+    known: set[str] = set()
     expects = idempotent = False
     upgrade = ""
+    key: str | None = None
     for name_bytes, value_bytes in raw:
         name, value = _decoded(name_bytes, value_bytes)
         low = name.lower()
@@ -91,6 +96,10 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
             if _WISHES[low] in wishes:
                 raise RefusedError(_bad(f"{name} is there twice"))
             wishes[_WISHES[low]] = value
+        elif low == KEY:
+            if key is not None:
+                raise RefusedError(_bad(f"{name} is there twice"))
+            key = value
         elif low == "connection":
             named.update(each.strip().lower() for each in value.split(","))
         elif low == "upgrade":
@@ -98,6 +107,7 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
         elif low == "expect":
             expects = value.lower() == "100-continue"
         elif low not in _HOP and low not in _OURS:
+            _check(low, known)
             idempotent = idempotent or low == "idempotency-key"
             pairs.append((name, value))
     if named:
@@ -110,6 +120,7 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
         expects,
         idempotent,
         upgrade if "upgrade" in named else "",
+        key,
     )
 
 
@@ -137,6 +148,19 @@ def _decoded(name: bytes, value: bytes) -> tuple[str, str]:
     except UnicodeDecodeError:
         shown = name.decode("ascii", "replace")
         raise RefusedError(_bad(f"the header {shown!r} holds bytes that are not UTF-8")) from None
+
+
+def _check(low: str, known: set[str]) -> None:
+    """
+    Refuse a second credential of one name, of which two programs may take either, and a wish that nobody grants.
+    """
+    if low in CREDENTIALS:
+        if low in known:
+            raise RefusedError(_bad(f"{low} is there twice"))
+        known.add(low)
+    elif low.startswith("egressor-"):
+        names = ", ".join(name.title() for name in (*_WISHES, KEY))
+        raise RefusedError(_bad(f"{low[:64]} is none of {names}"))
 
 
 def _priority(value: str | None) -> str | None:

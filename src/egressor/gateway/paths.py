@@ -21,6 +21,8 @@ _CUT_SHORT = r"%(?![0-9a-f]{2})"
 # Encoded, and encoded twice: control characters, and . / \ ; # ? which mean something once they are decoded.
 _ENCODED = r"%(?:25)*(?:[01][0-9a-f]|7f|2e|2f|5c|3b|23|3f)"
 _AMBIGUOUS = re.compile(f"(?i){_ODD}|{_CUT_SHORT}|{_ENCODED}")
+# Also with blanks around the dots, which some file systems drop.
+_DOTS = re.compile(r"/(?:%(?:25)*20)*\.\.?(?:%(?:25)*20)*(?:/|\Z)")
 _BAD_QUERY = re.compile(r"[^!-~]|#")
 
 
@@ -31,7 +33,7 @@ class Target(NamedTuple):
     Attributes:
         service: The first segment of the path; ``-`` for the gateway's own pages.
         path: The rest, beginning with a slash, or empty.
-        query: What follows the question mark, with it; or empty.
+        query: What follows the question mark, with it; or empty, also where nothing follows it.
     """
 
     service: str
@@ -52,14 +54,14 @@ def split(raw: str) -> Target:
     odd = _AMBIGUOUS.search(path)
     if odd is not None:
         raise RefusedError(_bad(f"the path holds {odd[0]!r} at position {odd.start()}, which can be read in two ways"))
-    if "/." in path and not {".", ".."}.isdisjoint(path.split("/")):
+    if ("/." in path or "%" in path) and _DOTS.search(path):
         raise RefusedError(_bad("the path holds a dot segment"))
     if "%" in path and not _is_utf8(path):
         raise RefusedError(_bad("the path's escapes are not UTF-8"))
     if query and _BAD_QUERY.search(query):
         raise RefusedError(_bad("the query holds characters that a URL has to escape"))
     service, slash, rest = path[1:].partition("/")
-    return Target(service, slash + rest, mark + query)
+    return Target(service, slash + rest, mark + query if query else "")
 
 
 def _is_utf8(path: str) -> bool:

@@ -128,6 +128,12 @@ class Problem(NamedTuple):
         # OpenAI's streams have no event names: its SDK looks for the error in the data.
         return f"data: {data}\n\n".encode() if dialect == "openai" else f"event: error\ndata: {data}\n\n".encode()
 
+    def line(self, dialect: str = "generic") -> bytes:
+        """
+        Return the problem as a line of JSON, for a stream of such lines that has begun already.
+        """
+        return self.body(dialect) + b"\n"
+
     @property
     def _kind(self) -> str:
         return _KINDS.get(self.status, "api_error")

@@ -10,30 +10,31 @@ Where time and blame go, in order:
    its reader. A failing answer is settled at once, and relayed as it came.
 4. Nothing is retried once a byte has gone to the client, or once a piece of a large request body is gone.
 
-A body that breaks must not look complete: the client's connection is cut before its end mark. A stream of events gets
-a last event that says so, if it stands between two events.
+How an answer reaches the client is told in `answers`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import zlib
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
-
-from aiohttp import web
 
 from egressor._core.classify import classify
 from egressor._core.model import ErrorCategory, Outcome, Verdict
 from egressor.errors import Rejected
 from egressor.governor.calls import Flight
-from egressor.governor.streams import Opened, aopen_call
+from egressor.governor.streams import aopen_call
 
-from .headers import onward
+from .answers import Arrived, deliver
+from .dialling import ForbiddenAddressError
+from .forward import NoRoomError
+from .lookout import looking_out
 from .problems import Problem, of_rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from aiohttp import web
 
     from egressor._core.admission import Lease
     from egressor._drivers.clock import Clock
@@ -49,7 +50,6 @@ _PEEK = 65_536
 # The attempt ends itself just before its driver would: then it is still known who was slow.
 _AHEAD = 0.01
 _CANCELLED = classify(asyncio.CancelledError())
-_BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
@@ -64,6 +64,7 @@ class Order(NamedTuple):
         headers: The headers that are forwarded, the key included.
         body: The body.
         is_idempotent: Whether the client says that it may be repeated.
+        is_upgrade: Whether the client wants to go on in the WebSocket protocol.
     """
 
     origin: Origin
@@ -72,23 +73,10 @@ class Order(NamedTuple):
     headers: list[tuple[str, str]]
     body: Body
     is_idempotent: bool
+    is_upgrade: bool = False
 
     def __repr__(self) -> str:
         return f"Order({self.method} to {self.origin.service})"
-
-
-class _Arrived:
-    """
-    An answer of the upstream, with as much of its body as had to be looked at.
-    """
-
-    __slots__ = ("answer", "head", "is_whole", "verdict")
-
-    def __init__(self, answer: Answer, verdict: Verdict, head: bytes = b"", *, is_whole: bool = False) -> None:
-        self.answer = answer
-        self.verdict = verdict
-        self.head = head
-        self.is_whole = is_whole
 
 
 class Attempts:
@@ -132,7 +120,7 @@ class Attempts:
         """
         Close an answer that nobody gets.
         """
-        if isinstance(outcome.value, _Arrived):
+        if isinstance(outcome.value, Arrived):
             outcome.value.answer.close()
 
     def headers(self) -> dict[str, str]:
@@ -155,6 +143,8 @@ class Attempts:
         headers = order.headers
         if body.length is not None and not body.is_done:
             headers = [*headers, ("Content-Length", str(body.length))]
+        if order.is_upgrade:
+            headers = [*headers, ("Connection", "Upgrade"), ("Upgrade", "websocket")]
         try:
             async with asyncio.timeout(None if timeout is None else max(0.0, timeout - _AHEAD)):
                 answer = await self._upstream.send(
@@ -165,9 +155,14 @@ class Attempts:
             return self._failed(error, timeout)
 
     async def _read(self, answer: Answer) -> Outcome:
-        if 200 <= answer.status < 300:
+        if answer.status < 200 and not (answer.status == 101 and self._order.is_upgrade):
+            answer.close()
+            why = f"status {answer.status}, which nobody has asked for"
+            verdict = replace(classify(status=502), category=ErrorCategory.BAD_RESPONSE, retryable=False, why=why)
+            return Outcome(_no_answer(self._order.origin, verdict), verdict=verdict)
+        if answer.status < 300:
             verdict = classify(status=answer.status)
-            return Outcome(_Arrived(answer, verdict), verdict=verdict, open=True)
+            return Outcome(Arrived(answer, verdict), verdict=verdict, open=True)
         try:
             head, is_whole = await _peek(answer)
         except BaseException:
@@ -177,13 +172,19 @@ class Attempts:
         verdict = classify(
             status=answer.status, headers=pairs, body=_plain(head, pairs), now=self._clock.wall() / 1_000_000
         )
-        return Outcome(_Arrived(answer, verdict, head, is_whole=is_whole), verdict=verdict, open=verdict.ok)
+        return Outcome(Arrived(answer, verdict, head, is_whole=is_whole), verdict=verdict, open=verdict.ok)
 
     def _failed(self, error: Exception, timeout: float | None) -> Outcome:
         body = self._order.body
         if body.fault is not None:
             return Outcome(body.fault, verdict=_CANCELLED)
+        if isinstance(error, NoRoomError):
+            problem = Problem(503, "crowded", "No room for one more connection", str(error), retry_after=1.0)
+            return Outcome(problem, verdict=replace(_CANCELLED, why=str(error)))
         verdict = classify(error)
+        if isinstance(error, ForbiddenAddressError):
+            detail = f"{self._order.origin.service}: {error}"
+            return Outcome(Problem(502, "forbidden_address", "Not dialled", detail, is_final=True), verdict=verdict)
         if isinstance(error, TimeoutError) and body.is_spent and not body.is_done:
             # The upload itself did not end in time; whose fault that is can't be told.
             verdict = replace(_CANCELLED, why="the request's body was not there in time")
@@ -214,111 +215,18 @@ async def carry(
     repeatable = order.is_idempotent or order.method in _SAFE
     flight = Flight(gov.context, route, attempts, idempotent=repeatable and order.body.is_kept)
     try:
-        opened = await aopen_call(flight)
+        # A body that has been read leaves the connection to be read on, and the server half notices a client that goes.
+        with nullcontext() if order.body.is_done else looking_out(request):
+            opened = await aopen_call(flight)
     except Rejected as error:
         attempts.end_of_waiting()
         return of_rejection(error), attempts.headers()
     value = opened.value
     if isinstance(value, Problem):
-        return value._replace(is_final=attempts.number > 1), attempts.headers()
-    return await _relay(request, opened, attempts, order.origin)
-
-
-async def _relay(request: web.BaseRequest, opened: Opened, attempts: Attempts, origin: Origin) -> web.StreamResponse:
-    arrived: _Arrived = opened.value
-    verdict = _CANCELLED
-    response = _response(arrived, attempts)
-    try:
-        verdict = await _pour(request, response, arrived, origin)
-    except ConnectionError:
-        return response  # The client is gone: the server half notices, too, and ends in silence.
-    finally:
-        # Whatever ended it, the lease goes back; a body that was not read to its end takes its connection along.
-        arrived.answer.close()
-        await opened.afinish(verdict=verdict)
-    return response
-
-
-async def _pour(request: web.BaseRequest, response: _Relayed, arrived: _Arrived, origin: Origin) -> Verdict:
-    """
-    Relay the body, and say how it ended; raises only if the client is gone.
-    """
-    await response.prepare(request)
-    if arrived.head:
-        await response.write(arrived.head)
-    tail = arrived.head[-4:]
-    while not arrived.is_whole:
-        try:
-            chunk = await arrived.answer.read()
-        except Exception as error:  # noqa: BLE001 - whatever the upstream half raises is a body that broke
-            verdict = classify(error)
-            await _cut(request, response, origin, verdict, between=not tail or tail.endswith(_BLANK_LINES))
-            return verdict
-        if not chunk:
-            break
-        await response.write(chunk)
-        if response.is_events:
-            tail = (tail + chunk[-4:])[-4:]
-    await response.write_eof()
-    return arrived.verdict
-
-
-async def _cut(
-    request: web.BaseRequest, response: _Relayed, origin: Origin, verdict: Verdict, *, between: bool
-) -> None:
-    """
-    End a broken body so that nobody takes it for a whole one.
-    """
-    if response.is_events and between:
-        problem = Problem(502, "stream_broke", "The upstream's stream broke", f"{origin.service}: {verdict.why}")
-        await response.write(problem.event(origin.dialect))
-    transport = request.transport
-    if transport is not None and response.shows_its_end:
-        transport.close()
-    elif transport is not None:
-        transport.abort()
-
-
-class _Relayed(web.StreamResponse):
-    """
-    An answer that is written as it came.
-
-    Attributes:
-        is_events: Whether it is a stream of server-sent events that can be read here.
-        shows_its_end: Whether a client can tell that it was cut off.
-    """
-
-    is_events = False
-    _absent: tuple[str, ...] = ()
-
-    def take(self, pairs: Sequence[tuple[str, str]]) -> None:
-        for name, value in pairs:
-            self.headers.add(name, value)
-        kind = self.headers.get("Content-Type", "")
-        self._absent = tuple(name for name in ("Content-Type", "Server") if name not in self.headers)
-        self.is_events = kind.startswith("text/event-stream") and "Content-Encoding" not in self.headers
-
-    @property
-    def shows_its_end(self) -> bool:
-        return "Transfer-Encoding" in self.headers or "Content-Length" in self.headers
-
-    async def _prepare_headers(self) -> None:
-        await super()._prepare_headers()
-        # The upstream's silence about its type, or about itself, is a fact too.
-        for name in self._absent:
-            self.headers.popall(name, None)
-
-
-def _response(arrived: _Arrived, attempts: Attempts) -> _Relayed:
-    answer = arrived.answer
-    response = _Relayed(status=answer.status, reason=answer.reason)
-    response.take(onward(answer.headers))
-    for name, value in attempts.headers().items():
-        response.headers[name] = value
-    if not arrived.verdict.ok and attempts.number > 1 and "x-should-retry" not in response.headers:
-        # It was retried here already: an SDK's own retries on top would multiply.
-        response.headers["x-should-retry"] = "false"
-    return response
+        return value._replace(is_final=value.is_final or attempts.number > 1), attempts.headers()
+    return await deliver(
+        request, opened, order.origin, told=attempts.headers(), tries=attempts.number, settings=gov.config.gateway
+    )
 
 
 async def _peek(answer: Answer) -> tuple[bytes, bool]:

@@ -1,5 +1,8 @@
 """
 The gateway as a process: it starts, says where it is, reloads on SIGHUP, and drains on SIGTERM or SIGINT.
+
+A configuration is read in a thread of its own, so that a long one holds up no request, and it replaces the former one
+in one step: a request has either the one or the other.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -20,66 +24,78 @@ from egressor.policies import load
 
 from . import place
 from .app import Gateway
+from .connections import Listener
 from .forward import AiohttpUpstream
-from .guard import is_loopback
+from .guard import check_open
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from egressor.governor import Governor
+    from egressor.policies import Config
 
-__all__ = ["GRACE", "listening", "run", "serve"]
-
-GRACE = 10.0
-"""
-Seconds that requests in flight get to finish.
-"""
+__all__ = ["known", "listening", "run", "serve", "url_of"]
 
 _LOG = logging.getLogger("egressor.gateway")
 # What aiohttp says of a broken request shows the request's bytes, which may hold a key.
 _SILENT = logging.getLogger("egressor.gateway.http")
 _SILENT.setLevel(logging.CRITICAL)
 _ENDING = (signal.SIGTERM, signal.SIGINT)
-_LINE = 1 << 16
-_FIELDS = 256
+_BACKLOG = 1024
+# Seconds for what has been cancelled already.
+_LAST = 1.0
+# What a reload can't change, since it was used when this process began.
+_FIXED = (
+    "host",
+    "port",
+    "workers",
+    "max_connections",
+    "header_timeout",
+    "idle_timeout",
+    "upstream_connections",
+    "proxy",
+)
 
 
 @asynccontextmanager
-async def listening(gateway: Gateway, *, port: int, grace: float = GRACE) -> AsyncIterator[str]:
+async def listening(
+    gateway: Gateway, *, port: int, grace: float | None = None, sock: socket.socket | None = None
+) -> AsyncIterator[str]:
     """
     Listen, and hand out the URL; at the end of the block, stop accepting and let what is in flight finish.
 
     Args:
         gateway: Who answers.
         port: Where to listen; 0 takes a free one.
-        grace: Seconds for what is in flight; then it is cancelled.
+        grace: Seconds for what is in flight; then it is cancelled. None takes the configuration's.
+        sock: Listens already, in place of *port*.
 
     Raises:
         OSError: The address can't be listened on.
     """
-    server = web.Server(
-        gateway.handle,
-        # A client that is gone cancels its request, and so its attempt upstream.
-        handler_cancellation=True,
-        auto_decompress=False,
-        access_log=None,
-        logger=_SILENT,
-        max_line_size=_LINE,
-        max_field_size=_LINE,
-        max_headers=_FIELDS,
-        keepalive_timeout=75.0,
-        # Time for a client to notice that its unread body is not wanted.
-        lingering_time=2.0,
-    )
-    runner = web.ServerRunner(server, shutdown_timeout=grace)
+    server = Listener(gateway.handle, settings=gateway.gov.config.gateway, logger=_SILENT)
+    runner = web.ServerRunner(server, shutdown_timeout=_LAST)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, gateway.host.strip("[]"), port, backlog=1024)
+        site = _site(runner, gateway.host, port, sock)
         await site.start()
-        yield _url(gateway.host, runner.addresses[0][1])
+        gateway.listens_on(runner.addresses[0][1])
+        yield url_of(gateway.host, runner.addresses[0][1])
+        gateway.is_draining = True
+        settings = gateway.gov.config.gateway
+        await site.stop()
+        # What was accepted before has its turn to begin.
+        await asyncio.sleep(0)
+        await server.drain(settings.grace if grace is None else grace)
     finally:
         gateway.is_draining = True
         await runner.cleanup()
+
+
+def _site(runner: web.ServerRunner, host: str, port: int, sock: socket.socket | None) -> web.BaseSite:
+    if sock is not None:
+        return web.SockSite(runner, sock, backlog=_BACKLOG)
+    return web.TCPSite(runner, host.strip("[]"), port, backlog=_BACKLOG)
 
 
 async def serve(
@@ -90,7 +106,8 @@ async def serve(
     file: Path | None = None,
     ready: Callable[[str], object] | None = None,
     until: Callable[[], Awaitable[object]] | None = None,
-    grace: float = GRACE,
+    sock: socket.socket | None = None,
+    leash: int | None = None,
 ) -> None:
     """
     Serve until a signal comes.
@@ -102,30 +119,29 @@ async def serve(
         file: What SIGHUP reads again.
         ready: Called with the URL once requests are answered.
         until: Awaited instead of signals.
-        grace: Seconds that requests in flight get to finish at the end.
+        sock: Listens already, for several processes: the one that has made it tells the commands where it is.
+        leash: A file whose end ends this process as a signal would: the process that has started it is gone.
 
     Raises:
         ConfigError: The address is open to others, or a key can't be read.
         OSError: The address can't be listened on.
     """
-    if not is_loopback(host):
-        message = f"{host} is open to other machines, and this version knows no client keys: listen on 127.0.0.1"
-        raise ConfigError(message, key="gateway.host")
+    check_open(host, gov.config)
     token = place.new_token()
-    upstream = AiohttpUpstream()
-    written: Path | None = None
+    upstream = AiohttpUpstream(gov.config.gateway)
     try:
         gateway = Gateway(gov, upstream, token=token, host=host)
-        async with listening(gateway, port=port, grace=grace) as url:
-            written = _settled(place.Place(url, token, os.getpid()))
+        async with listening(gateway, port=port, sock=sock) as url:
             # Who reads that it is ready may send a signal at once.
-            with _hangups(gateway, file), nullcontext(asyncio.Event()) if until is not None else _signals() as arrived:
+            with (
+                known(place.Place(url, token, os.getpid())) if sock is None else nullcontext(),
+                _hangups(gateway, file),
+                nullcontext(asyncio.Event()) if until is not None else _signals(leash) as arrived,
+            ):
                 if ready is not None:
                     ready(url)
                 await (until or arrived.wait)()
     finally:
-        if written is not None:
-            place.leave(written, os.getpid())
         await upstream.aclose()
         gov.close()
 
@@ -148,7 +164,7 @@ def run(main: Awaitable[None]) -> None:
 
 
 @contextmanager
-def _signals() -> Iterator[asyncio.Event]:
+def _signals(leash: int | None) -> Iterator[asyncio.Event]:
     """
     Hand out an event that SIGTERM or SIGINT sets; after the block, a second Ctrl-C ends the process at once.
     """
@@ -159,9 +175,13 @@ def _signals() -> Iterator[asyncio.Event]:
     loop = asyncio.get_running_loop()
     for number in _ENDING:
         loop.add_signal_handler(number, arrived.set)
+    if leash is not None:
+        loop.add_reader(leash, arrived.set)
     try:
         yield arrived
     finally:
+        if leash is not None:
+            loop.remove_reader(leash)
         for number in _ENDING:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
@@ -176,27 +196,57 @@ def _hangups(gateway: Gateway, file: Path | None) -> Iterator[None]:
         yield
         return
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, _reload, gateway, file)
+    arrived = asyncio.Event()
+    reloads = loop.create_task(_reloads(gateway, file, arrived))
+    loop.add_signal_handler(signal.SIGHUP, arrived.set)
     try:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
+        reloads.cancel()
 
 
-def _reload(gateway: Gateway, file: Path | None) -> None:
-    if file is None:
-        _LOG.warning("SIGHUP: no file to read again")
-        return
-    before = gateway.gov.config.gateway
+async def _reloads(gateway: Gateway, file: Path | None, arrived: asyncio.Event) -> None:
+    while True:
+        await arrived.wait()
+        # Signals that come while one reload is under way are one more together.
+        arrived.clear()
+        if file is None:
+            _LOG.warning("SIGHUP: no file to read again")
+        else:
+            await _reload(gateway, file)
+
+
+async def _reload(gateway: Gateway, file: Path) -> None:
+    before = gateway.gov.config
     try:
-        config = load(file)
+        config = await asyncio.to_thread(load, file)
         gateway.reload(config)
     except ConfigError as error:
         gateway.last_error = str(error)
         _LOG.error("SIGHUP: not reloaded, the former configuration holds: %s", error)
         return
-    moved = "; another host or port takes a restart" if config.gateway != before else ""
+    moved = _moved(before, config)
     _LOG.info("SIGHUP: reloaded %s, %d services%s", file, len(config.services), moved)
+
+
+def _moved(before: Config, after: Config) -> str:
+    old, new = before.gateway, after.gateway
+    names = [f"gateway.{name}" for name in _FIXED if getattr(old, name) != getattr(new, name)]
+    return f"; {', '.join(names)} will change with a restart" if names else ""
+
+
+@contextmanager
+def known(where: place.Place) -> Iterator[None]:
+    """
+    Tell the user's commands where the gateway is, while the block lasts.
+    """
+    written = _settled(where)
+    try:
+        yield
+    finally:
+        if written is not None:
+            place.leave(written, where.pid)
 
 
 def _settled(where: place.Place) -> Path | None:
@@ -208,6 +258,10 @@ def _settled(where: place.Place) -> Path | None:
         return None
 
 
-def _url(host: str, port: int) -> str:
-    bare = host.strip("[]")
+def url_of(host: str, port: int) -> str:
+    """
+    Return the URL of a gateway that listens there.
+    """
+    # Who listens everywhere is found here, too.
+    bare = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host.strip("[]"), host.strip("[]"))  # noqa: S104
     return f"http://[{bare}]:{port}" if ":" in bare else f"http://{bare}:{port}"

@@ -8,8 +8,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from yarl import URL
+
 from egressor.errors import ConfigError
 
+from .dialling import Place
 from .headers import CREDENTIALS
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ class Origin(NamedTuple):
         timeout: Seconds that it may be silent.
         endpoints: Names of its endpoints, longest first.
         credential: The header that carries its key, and the value; None where the client's own goes through.
+        place: The host and port.
     """
 
     service: str
@@ -39,6 +43,7 @@ class Origin(NamedTuple):
     timeout: float
     endpoints: tuple[str, ...]
     credential: tuple[str, str] | None
+    place: Place
 
     def __repr__(self) -> str:
         return f"Origin({self.service!r}, {self.base_url!r})"
@@ -63,7 +68,7 @@ def origins(config: Config) -> dict[str, Origin]:
     Return the upstreams of the services that have a base URL, with their keys read.
 
     Raises:
-        ConfigError: A key can't be read.
+        ConfigError: A key can't be read, or an address can't be dialled.
     """
     return {
         name: _origin(name, policy, policy.base_url)
@@ -78,7 +83,15 @@ def _origin(name: str, policy: Policy, base_url: str) -> Origin:
         key = _key(name, policy.api_key)
         credential = ("x-api-key", key) if policy.dialect == "anthropic" else ("Authorization", f"Bearer {key}")
     endpoints = tuple(sorted(policy.endpoints, key=lambda each: (-len(each), each)))
-    return Origin(name, base_url, policy.dialect, policy.timeout, endpoints, credential)
+    place = _place(base_url, is_private=policy.private)
+    if (fault := place.fault()) is not None:
+        raise ConfigError(fault, key=f"services.{name}.base_url")
+    return Origin(name, base_url, policy.dialect, policy.timeout, endpoints, credential, place)
+
+
+def _place(base_url: str, *, is_private: bool) -> Place:
+    url = URL(base_url, encoded=True)
+    return Place((url.raw_host or "").lower().rstrip("."), url.port or 0, is_private)
 
 
 def _key(service: str, secret: Secret) -> str:

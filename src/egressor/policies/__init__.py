@@ -9,6 +9,7 @@ not enforced by this version is an error here, never a limit that nobody keeps. 
 from __future__ import annotations
 
 from egressor.policies.grammar import Limit
+from egressor.policies.keys import ClientKey
 from egressor.policies.loader import from_services, from_table, load
 from egressor.policies.model import Config, Gateway, Policy
 from egressor.policies.parts import BanPolicy, BreakerPolicy, BudgetPolicy, CachePolicy, RetryPolicy, Rule, Secret
@@ -19,6 +20,7 @@ __all__ = [
     "BreakerPolicy",
     "BudgetPolicy",
     "CachePolicy",
+    "ClientKey",
     "Config",
     "ConfigErrors",
     "Gateway",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from egressor.errors import ConfigError
 from egressor.policies.checks import dotted, show
+from egressor.policies.hiding import hide
 from egressor.policies.reading import ConfigErrors, Reading
 
 if TYPE_CHECKING:
@@ -125,12 +126,15 @@ def _bytes(path: Path) -> bytes:
 
 def _refuse_keys(config: Config, file: str) -> None:
     """
-    Refuse a file that everybody may write to, if it says where a key is sent.
+    Refuse a file that everybody may write to, if it says where a key is sent, or who has one.
     """
     for name, policy in config.services.items():
         if policy.api_key is not None:
             message = "everybody may write to the file, and so choose where the key is sent: chmod o-w"
             raise ConfigError(message, file=file, key=dotted(("services", name, "api_key")))
+    if config.gateway.keys:
+        message = "everybody may write to the file, and so make a key of their own: chmod o-w"
+        raise ConfigError(message, file=file, key="gateway.keys")
 
 
 def _syntax_error(message: str, *, file: str, text: str) -> ConfigError:
@@ -142,5 +146,5 @@ def _syntax_error(message: str, *, file: str, text: str) -> ConfigError:
         return ConfigError(f"it is there twice, first on line {first}", file=file, line=second, key=dotted(path))
     place = re.search(_PLACE, message)
     line = int(place[1]) if place else max(1, text.rstrip("\n").count("\n") + 1)
-    what = re.sub(_PLACE, "", message).removesuffix(_END)
+    what = hide(re.sub(_PLACE, "", message).removesuffix(_END))
     return ConfigError(f"not valid TOML: {what[:1].lower()}{what[1:]}", file=file, line=line)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from egressor._core.model import Priority, ServiceType
 from egressor.policies.checks import (
     SettingError,
+    flag,
     many,
     nearest,
     one_of,
@@ -23,6 +24,8 @@ from egressor.policies.checks import (
     text,
     whole,
 )
+from egressor.policies.hiding import holds_secret
+from egressor.policies.keys import ClientKey, host_name
 from egressor.policies.parts import (
     BanPolicy,
     BreakerPolicy,
@@ -38,13 +41,13 @@ from egressor.policies.settings import UNSET, Settings, setting, with_preset
 from egressor.policies.values import limit, url, zone
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from collections.abc import Set as AbstractSet
 
     from egressor.policies.checks import Check
     from egressor.policies.grammar import Limit
 
-__all__ = ["Config", "Gateway", "Policy", "check_service_name", "to_secret", "unsupported"]
+__all__ = ["Config", "Gateway", "Policy", "check_service_name", "strangers", "to_secret", "unsupported"]
 
 _SERVICE = r"[a-z0-9][a-z0-9_.-]{0,63}"
 _STORES = ("sqlite", "redis", "rediss", "redis+cluster")
@@ -94,6 +97,8 @@ class Policy(Settings):
         dialect: Whose headers and bodies the service speaks. Default: ``generic``, plain HTTP.
         base_url: Where the service is: the gateway forwards there, and a transport finds the service by it.
             Default: none, which is enough for decorators.
+        private: Whether *base_url*'s name may lead to a private address. Default: false; an address that is written as
+            one, and ``localhost``, need no word.
         api_key: Where the gateway finds the key that it adds upstream. Default: none.
         limits: What all calls together may take. Default: the preset's; given limits replace the preset's as a whole.
         max_concurrency: Attempts in flight at once, 1 to 1,000,000; ``false`` for no bound. Default: the preset's, or
@@ -119,6 +124,7 @@ class Policy(Settings):
     type: ServiceType | None = setting(None, optional(one_of(*ServiceType, kind=ServiceType)))
     dialect: str = setting("generic", text(r"[a-z][a-z0-9_]{0,31}", what="a dialect's name: lower-case letters"))
     base_url: str | None = setting(None, optional(url))
+    private: bool = setting(default=False, check=flag)
     api_key: Secret | None = setting(None, optional(to_secret))
     limits: tuple[Limit, ...] = setting((), many(limit))
     max_concurrency: int | None = setting(None, optional(whole(at_least=1, at_most=1_000_000)))
@@ -189,15 +195,51 @@ class Policy(Settings):
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Gateway(Settings):
     """
-    Where ``egressor serve`` listens.
+    Where ``egressor serve`` listens, and what it bears.
 
     Attributes:
         host: Address to listen on. Default: 127.0.0.1, this machine only.
         port: Port to listen on, 1 to 65,535; 0 takes a free one. Default: 8787.
+        hosts: Names under which clients reach it, besides loopback names and *host*. Default: none.
+        keys: Who may use it. Default: none, so that it listens on this machine only.
+        workers: Processes that listen, 1 to 64; above 1 they need a store that they can share. Default: 1.
+        grace: Seconds that requests in flight get to finish at the end, up to an hour. Default: 10.
+        max_connections: Clients' connections at a time, per worker; one more gets 503. Default: 4,096.
+        max_body: Bytes that a request's body may have; a longer one gets 413. Default: 1 GiB.
+        header_timeout: Seconds in which a request's head must be there once it has begun. Default: 10.
+        body_timeout: Seconds that a client may send nothing of a body that is waited for. Default: 30.
+        send_timeout: Seconds that a client may take nothing of an answer. Default: 60.
+        idle_timeout: Seconds that a connection may stay open between two requests. Default: 75.
+        total_timeout: Seconds that a request may take from its head to the last byte of its answer. Default: no bound.
+        upstream_connections: Connections to one upstream at a time, per worker. Default: 1,000.
+        proxy: ``off``, or ``env``: upstreams are reached through the HTTP proxy that the environment names.
+            Default: ``off``.
     """
 
     host: str = setting("127.0.0.1", text(r"[A-Za-z0-9.:_%-]{1,253}", what="a host name or an IP address"))
     port: int = setting(8787, whole(at_least=0, at_most=65_535))
+    hosts: tuple[str, ...] = setting((), many(host_name))
+    keys: tuple[ClientKey, ...] = setting((), many(_a(ClientKey)))
+    workers: int = setting(1, whole(at_least=1, at_most=64))
+    grace: float = setting(10.0, seconds(at_least=0.0, at_most=3600.0))
+    max_connections: int = setting(4096, whole(at_least=1, at_most=1_000_000))
+    max_body: int = setting(1 << 30, whole(at_least=1, at_most=1 << 50))
+    header_timeout: float = setting(10.0, seconds(at_least=0.1, at_most=3600.0))
+    body_timeout: float = setting(30.0, seconds(at_least=0.1, at_most=3600.0))
+    send_timeout: float = setting(60.0, seconds(at_least=0.1, at_most=3600.0))
+    idle_timeout: float = setting(75.0, seconds(at_least=0.1, at_most=3600.0))
+    total_timeout: float | None = setting(None, optional(seconds(at_least=0.1)))
+    upstream_connections: int = setting(1000, whole(at_least=1, at_most=100_000))
+    proxy: str = setting("off", one_of("off", "env"))
+
+    def _agree(self, given: AbstractSet[str]) -> None:  # noqa: ARG002
+        for each in ("name", "sha256"):
+            seen: dict[str, int] = {}
+            for position, key in enumerate(self.keys):
+                first = seen.setdefault(getattr(key, each), position)
+                if first != position:
+                    message = f"keys[{first}] has the same {each} already"
+                    raise SettingError(message, at=("keys", position))
 
 
 def _address(*schemes: str) -> Check:
@@ -212,7 +254,8 @@ def _address(*schemes: str) -> Check:
         if scheme in schemes:
             message = f'{show(scheme + ":")} is not supported by this version, only "memory:"'
             raise SettingError(message)
-        message = f'{show(scheme) if scheme else "it"} is no address: this version knows "memory:"'
+        shown = show(scheme) if scheme and not holds_secret(str(value)) else "it"
+        message = f'{shown} is no address: this version knows "memory:"'
         raise SettingError(message, nearest=nearest(value, ("memory:",)))
 
     return check
@@ -225,7 +268,7 @@ def check_service_name(name: object) -> str:
     if not isinstance(name, str) or not re.fullmatch(_SERVICE, name):
         low = re.sub(r"[^a-z0-9_.-]+", "_", str(name).lower())[:64].lstrip("_.-")
         message = f"service name {show(name)}: 1 to 64 of a-z, 0-9, _, . and -, beginning with a letter or a digit"
-        raise SettingError(message, nearest=low or None)
+        raise SettingError(message, nearest=None if holds_secret(str(name)) else low or None)
     return name
 
 
@@ -263,6 +306,24 @@ class Config(Settings):
         for name, policy in self.services.items():
             for error in unsupported(policy):
                 raise SettingError(error.message, at=("services", name, *error.at))
+        for wrong in strangers(self.gateway, self.services):
+            raise wrong
+
+
+def strangers(gateway: Gateway, services: Collection[str]) -> list[SettingError]:
+    """
+    Return the errors of keys for services that there aren't: a key that opens nothing is a slip.
+    """
+    return [
+        SettingError(
+            f"{show(name)} is no service of this configuration",
+            nearest=nearest(name, services),
+            at=("gateway", "keys", position, "services"),
+        )
+        for position, key in enumerate(gateway.keys)
+        for name in key.services
+        if name not in services
+    ]
 
 
 def unsupported(policy: Policy) -> list[SettingError]:

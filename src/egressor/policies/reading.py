@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from egressor.errors import ConfigError
 from egressor.policies.checks import SettingError, nearest, show, unlike
-from egressor.policies.model import Config, Gateway, Policy, check_service_name, to_secret, unsupported
+from egressor.policies.keys import ClientKey
+from egressor.policies.model import Config, Gateway, Policy, check_service_name, strangers, to_secret, unsupported
 from egressor.policies.parts import BanPolicy, BreakerPolicy, BudgetPolicy, CachePolicy, RetryPolicy, Rule, Secret
 from egressor.policies.settings import PYTHON, Settings, cause_of, settings_of, with_sources
 
@@ -79,7 +80,9 @@ class Reading:
             for name, each in self.items(services, ("services",))
             if (policy := self.service(name, each)) is not None
         }
-        gateway = self.build(Gateway, sections["gateway"], ("gateway",))
+        gateway = self.build(Gateway, sections["gateway"], ("gateway",), readers={"keys": self.keys})
+        for wrong in strangers(gateway, services) if gateway is not None and isinstance(services, Mapping) else ():
+            self.add(wrong, ())
         if self.errors or gateway is None:
             self.errors.sort(key=lambda error: error.line or 0)
             raise self.errors[0] if len(self.errors) == 1 else ConfigErrors(tuple(self.errors))
@@ -180,6 +183,18 @@ class Reading:
             self.add(SettingError('a rule needs match, for example { user = "*" }'), path)
             return None
         return self.build(Rule, table, path, readers={"budget": self.reader(BudgetPolicy)})
+
+    def keys(self, value: object, path: Path) -> tuple[ClientKey | None, ...]:
+        """
+        Read the gateway's list of clients' keys.
+        """
+        if not isinstance(value, list | tuple):
+            self.add(unlike(None, "a list of tables, [[gateway.keys]]"), path)
+            return ()
+        return tuple(
+            each if isinstance(each, ClientKey) else self.build(ClientKey, each, (*path, position))
+            for position, each in enumerate(value)
+        )
 
     def secret(self, value: object, path: Path) -> object:
         """

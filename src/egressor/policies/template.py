@@ -30,12 +30,43 @@ TEMPLATE = """\
 [gateway]
 #host = "127.0.0.1"
 #port = 8787
+# Names under which clients reach it, besides loopback names and the host above.
+#hosts = ["gate.example"]
+# Processes that listen; more than one need a store that they can share.
+#workers = 1
+# Seconds that requests in flight get to finish at the end.
+#grace = 10.0
+# Clients' connections at a time; bytes of a request's body.
+#max_connections = 4096
+#max_body = 1_073_741_824
+# Seconds: for a request's head; without a piece of its body; without the client taking any of the answer; between two.
+#header_timeout = 10.0
+#body_timeout = 30.0
+#send_timeout = 60.0
+#idle_timeout = 75.0
+# Seconds for a whole request, its answer's last byte included; without it there is no bound.
+#total_timeout = 600.0
+# Connections to one upstream at a time.
+#upstream_connections = 1000
+# off, or env: reach upstreams through the HTTP proxy that the environment names.
+#proxy = "off"
+
+# Who may use it. One table per client; `egressor key NAME` makes a key, and prints the table. Without keys it listens
+# on this machine only.
+#[[gateway.keys]]
+#name = "reports"
+#sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+#user = "reports"
+#feature = "nightly"
+#services = ["openai"]
 
 # One table per service. The name is yours: a-z, 0-9, _, . and -; it is the first part of the gateway's paths.
 [services.openai]
 # llm_api | social_media | exchange_api | web_scraper | internal_api; without a type there is no limit by default.
 type = "llm_api"
 base_url = "https://api.openai.com/v1"
+# Whether its name may lead to a private address; an address that is written as one needs no word.
+#private = false
 # Whose headers and bodies it speaks.
 #dialect = "generic"
 # The gateway adds the key upstream. It never stands here: name an environment variable, or { file = "/path" }.

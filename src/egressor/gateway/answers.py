@@ -1,0 +1,305 @@
+"""
+An upstream's answer on its way to the client, and how it ends.
+
+Chunks go on as they come, each before the next one is read: a client that reads slowly slows its upstream, and no
+more than two buffers lie here meanwhile. One that reads nothing for the configured time is cut off.
+
+A body that breaks must not look complete: the client's connection is cut before its end mark. A stream of events, or
+of lines of JSON, gets a last one that says so, if it stands between two of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from aiohttp.http import StreamWriter
+
+from egressor._core.classify import classify
+from egressor.errors import PartialResponse
+
+from .headers import onward
+from .problems import Problem
+from .wires import WireEnd, join
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from egressor._core.model import Verdict
+    from egressor.governor.streams import Opened
+    from egressor.policies import Gateway as Settings
+
+    from .forward import Answer
+    from .targets import Origin
+
+__all__ = ["Arrived", "deliver"]
+
+_CANCELLED = classify(asyncio.CancelledError())
+_EVENTS = "text/event-stream"
+_LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-lines"})
+_BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
+# Seconds that both sides of a WebSocket may be silent: most ping several times in that.
+_SILENCE = 600.0
+
+
+class Arrived:
+    """
+    An answer of the upstream, with as much of its body as had to be looked at.
+    """
+
+    __slots__ = ("answer", "head", "is_whole", "verdict")
+
+    def __init__(self, answer: Answer, verdict: Verdict, head: bytes = b"", *, is_whole: bool = False) -> None:
+        self.answer = answer
+        self.verdict = verdict
+        self.head = head
+        self.is_whole = is_whole
+
+
+async def deliver(
+    request: web.BaseRequest,
+    opened: Opened,
+    origin: Origin,
+    *,
+    told: Mapping[str, str],
+    tries: int,
+    settings: Settings,
+) -> web.StreamResponse:
+    """
+    Relay the answer that *opened* holds, and settle its lease.
+
+    Args:
+        request: Who gets it.
+        opened: The answer, open or settled already.
+        origin: Where it comes from.
+        told: Headers about the attempts.
+        tries: How many attempts were made.
+        settings: How long a client may take nothing.
+
+    Returns:
+        The response, relayed already.
+    """
+    arrived: Arrived = opened.value
+    # A WebSocket has kept its promise with 101: which side hangs up then, and how, is for the two of them to know.
+    is_tunnel = arrived.answer.status == 101
+    verdict = arrived.verdict if is_tunnel else _CANCELLED
+    response = _response(arrived, told, tries)
+    delivery = _Delivery(request, response, arrived, origin, settings.send_timeout)
+    try:
+        verdict = await (delivery.tunnel() if is_tunnel else delivery.pour())
+    except ConnectionError:
+        return response  # The client is gone: the server half notices, too, and ends in silence.
+    except asyncio.CancelledError:
+        delivery.cancelled()
+        raise
+    finally:
+        # Whatever ended it, the lease goes back; a body that was not read to its end takes its connection along.
+        arrived.answer.close()
+        await opened.afinish(verdict=verdict)
+    return response
+
+
+class _Delivery:
+    """
+    One answer, from an upstream to a client.
+    """
+
+    __slots__ = ("_arrived", "_origin", "_patience", "_request", "_response", "_tail")
+
+    def __init__(
+        self, request: web.BaseRequest, response: _Relayed, arrived: Arrived, origin: Origin, patience: float
+    ) -> None:
+        self._request = request
+        self._response = response
+        self._arrived = arrived
+        self._origin = origin
+        self._patience = patience
+        self._tail = arrived.head[-4:]
+
+    async def pour(self) -> Verdict:
+        """
+        Relay the body, and say how it ended.
+
+        Raises:
+            ConnectionError: The client is gone, or as good as gone.
+        """
+        arrived, response = self._arrived, self._response
+        await response.prepare(self._request)
+        if arrived.head:
+            await response.send(arrived.head, self._patience)
+        while not arrived.is_whole:
+            try:
+                chunk = await arrived.answer.read()
+            except Exception as error:  # noqa: BLE001 - whatever the upstream half raises is a body that broke
+                return self._broken(classify(error))
+            if not chunk:
+                break
+            await response.send(chunk, self._patience)
+            if response.form:
+                self._tail = (self._tail + chunk[-4:])[-4:]
+        if response.is_short:
+            return self._broken(classify(PartialResponse("the body is shorter than its stated length")))
+        response.end()
+        return arrived.verdict
+
+    async def tunnel(self) -> Verdict:
+        """
+        Let both sides speak their own protocol until one hangs up.
+
+        Raises:
+            ConnectionError: The client is gone.
+        """
+        response = self._response
+        upstream = self._arrived.answer.wire()
+        await response.prepare(self._request)
+        response.end()
+        protocol, transport = self._request.protocol, self._request.transport
+        if transport is None:
+            message = "the client is gone"
+            raise ConnectionResetError(message)
+        client = WireEnd(protocol, transport)
+        protocol.set_parser(client)  # type: ignore[arg-type] # it asks for no more than this
+        try:
+            await join(client, upstream, silence=_SILENCE)
+        except TimeoutError:
+            return _CANCELLED
+        return self._arrived.verdict
+
+    def cancelled(self) -> None:
+        """
+        Cut the body off, since this gateway ends or the request has taken too long.
+        """
+        if self._response.prepared and self._arrived.answer.status != 101:
+            problem = Problem(503, "stream_cut", "The gateway cut the stream", "the gateway ends, or it took too long")
+            self._cut(problem)
+
+    def _broken(self, verdict: Verdict) -> Verdict:
+        detail = f"{self._origin.service}: {verdict.why}"
+        self._cut(Problem(502, "stream_broke", "The upstream's stream broke", detail))
+        return verdict
+
+    def _cut(self, problem: Problem) -> None:
+        """
+        End a broken body so that nobody takes it for a whole one.
+        """
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            return
+        dialect = self._origin.dialect
+        if self._response.form == _EVENTS and (not self._tail or self._tail.endswith(_BLANK_LINES)):
+            self._response.say(problem.event(dialect))
+        elif self._response.form in _LINES and (not self._tail or self._tail.endswith(b"\n")):
+            self._response.say(problem.line(dialect))
+        if self._response.shows_its_end:
+            transport.close()
+        else:
+            transport.abort()
+
+
+class _Relayed(web.StreamResponse):
+    """
+    An answer that is written as it came.
+
+    Attributes:
+        form: The media type, if it is a stream that can be read here and has a place for errors; else empty.
+    """
+
+    form = ""
+    _absent: tuple[str, ...] = ()
+
+    def take(self, pairs: Sequence[tuple[str, str]]) -> None:
+        for name, value in pairs:
+            self.headers.add(name, value)
+        kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        self._absent = tuple(name for name in ("Content-Type", "Server") if name not in self.headers)
+        if (kind == _EVENTS or kind in _LINES) and "Content-Encoding" not in self.headers:
+            self.form = kind
+
+    def change_protocol(self) -> None:
+        """
+        Be the answer after which the connection belongs to another protocol.
+        """
+        self._length_check = False
+        self.headers["Connection"] = "Upgrade"
+        self.headers["Upgrade"] = "websocket"
+        self.force_close()
+
+    async def send(self, data: bytes, patience: float) -> None:
+        """
+        Write *data*; returns when the client keeps up.
+
+        Raises:
+            ConnectionError: It is gone, or has taken nothing for *patience* seconds.
+        """
+        writer, request = self._payload_writer, self._req
+        if not isinstance(writer, StreamWriter) or request is None:
+            message = "nothing was begun"
+            raise ConnectionResetError(message)
+        await writer.write(data, drain=False)
+        if request.protocol.writing_paused:
+            try:
+                async with asyncio.timeout(patience):
+                    await writer.drain()
+            except TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
+                message = f"the client has taken nothing for {patience:g} s"
+                raise ConnectionResetError(message) from None
+
+    def end(self) -> None:
+        """
+        Write the end mark; who waits for the client to take it is the server half.
+        """
+        if isinstance(self._payload_writer, StreamWriter):
+            self._payload_writer.set_eof()
+
+    def say(self, data: bytes) -> None:
+        """
+        Write a last piece without waiting for the client.
+        """
+        request = self._req
+        if request is not None and request.transport is not None:
+            framed = b"%x\r\n%s\r\n" % (len(data), data) if "Transfer-Encoding" in self.headers else data
+            request.transport.write(framed)
+
+    @property
+    def is_short(self) -> bool:
+        """
+        Whether fewer bytes were written than the headers say.
+        """
+        writer = self._payload_writer
+        return isinstance(writer, StreamWriter) and bool(writer.length) and not self._must_be_empty_body
+
+    @property
+    def shows_its_end(self) -> bool:
+        """
+        Whether a client can tell that it was cut off.
+        """
+        return "Transfer-Encoding" in self.headers or "Content-Length" in self.headers
+
+    async def _prepare_headers(self) -> None:
+        request = self._req
+        if getattr(request and request.protocol, "is_ending", False):
+            self.force_close()
+        length = self.headers.get("Content-Length")
+        await super()._prepare_headers()
+        if self.status == 304 and length is not None:
+            self.headers["Content-Length"] = length  # RFC 9110 section 15.4.5: that of the body which was spared.
+        # The upstream's silence about its type, or about itself, is a fact too.
+        for name in self._absent:
+            self.headers.popall(name, None)
+
+
+def _response(arrived: Arrived, told: Mapping[str, str], tries: int) -> _Relayed:
+    answer = arrived.answer
+    response = _Relayed(status=answer.status, reason=answer.reason)
+    response.take(onward(answer.headers))
+    for name, value in told.items():
+        response.headers[name] = value
+    if answer.status == 101:
+        response.change_protocol()
+    if not arrived.verdict.ok and tries > 1 and "x-should-retry" not in response.headers:
+        # It was retried here already: an SDK's own retries on top would multiply.
+        response.headers["x-should-retry"] = "false"
+    return response

@@ -1,0 +1,119 @@
+"""
+The gateway's own pages as an OpenAPI 3.1 document, ``/-/openapi.json``.
+
+What is forwarded is not in it: those paths are the services' own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["document"]
+
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "reason"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "reason": {"type": "string", "pattern": "^[a-z_]+$"},
+        "retry_after": {"type": ["number", "null"]},
+    },
+}
+_STATUS = {
+    "type": "object",
+    "required": ["version", "started", "uptime_s", "now", "draining", "reloads", "last_reload_error", "services"],
+    "properties": {
+        "version": {"type": "string"},
+        "started": {"type": "string", "format": "date-time"},
+        "uptime_s": {"type": "number"},
+        "now": {"type": "number"},
+        "draining": {"type": "boolean"},
+        "reloads": {"type": "integer"},
+        "last_reload_error": {"type": "string"},
+        "services": {"type": "object", "additionalProperties": {"type": "object"}},
+    },
+}
+_REASON = {
+    "type": "object",
+    "required": ["reason"],
+    "properties": {"reason": {"type": "string", "maxLength": 200, "pattern": "^[ -~]*$"}},
+}
+_DONE = {
+    "type": "object",
+    "required": ["service", "action", "state"],
+    "properties": {"service": {"type": "string"}, "action": {"type": "string"}, "state": {"type": "string"}},
+}
+_WORD = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
+
+
+def document(version: str, actions: Iterable[str], services: Iterable[str]) -> dict[str, Any]:
+    """
+    Return the document for this *version*, with the operator's *actions* on *services*.
+    """
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Egressor's own pages", "version": version},
+        "security": [{"operator": []}, {"page": []}, {}],
+        "components": {
+            "securitySchemes": {
+                "operator": {"type": "http", "scheme": "bearer"},
+                "page": {"type": "http", "scheme": "basic"},
+            }
+        },
+        "paths": {
+            "/-/": {"get": _page("The status page", "text/html")},
+            "/-/page.css": {"get": _page("Its style", "text/css")},
+            "/-/page.js": {"get": _page("Its script", "text/javascript")},
+            "/-/status.json": {"get": _reading("The status of every service", _STATUS)},
+            "/-/openapi.json": {"get": _reading("This document", {"type": "object"})},
+            "/-/healthz": {"get": _probe("Whether the process answers", {"200": "It does."})},
+            "/-/readyz": {"get": _probe("Whether it takes requests", {"200": "It does.", "503": "It drains."})},
+            "/-/services/{service}/{action}": {"post": _action(list(actions), sorted(services))},
+        },
+    }
+
+
+def _page(summary: str, media_type: str) -> dict[str, Any]:
+    return _read(summary, {"200": {"description": summary, "content": {media_type: {"schema": {"type": "string"}}}}})
+
+
+def _reading(summary: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return _read(summary, {"200": _answer(summary, schema)})
+
+
+def _read(summary: str, answers: dict[str, Any]) -> dict[str, Any]:
+    return {"summary": summary, "responses": {**answers, **_problems("400", "401", "403", "421")}}
+
+
+def _probe(summary: str, words: dict[str, str]) -> dict[str, Any]:
+    answers = {status: _answer(text, _WORD) for status, text in words.items()}
+    return {"summary": summary, "security": [{}], "responses": {**answers, **_problems("400", "403", "421")}}
+
+
+def _action(actions: list[str], services: list[str]) -> dict[str, Any]:
+    return {
+        "summary": "Pause or resume a service, close its breaker, end its suspension",
+        "security": [{"operator": []}],
+        "parameters": [
+            {"name": "service", "in": "path", "required": True, "schema": {"type": "string", "enum": services}},
+            {"name": "action", "in": "path", "required": True, "schema": {"type": "string", "enum": actions}},
+        ],
+        "requestBody": {"required": False, "content": {"application/json": {"schema": _REASON}}},
+        "responses": {
+            "200": _answer("It is done.", _DONE),
+            **_problems("400", "401", "403", "404", "405", "408", "413", "421"),
+        },
+    }
+
+
+def _problems(*statuses: str) -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": _PROBLEM}}
+    return {status: {"description": "A problem (RFC 9457)", "content": content} for status in statuses}
+
+
+def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

@@ -1,0 +1,55 @@
+"""
+The keys that clients of the gateway show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from egressor.policies.checks import SettingError, many, optional, text
+from egressor.policies.settings import Settings, setting
+
+__all__ = ["ClientKey", "host_name"]
+
+_SCOPE = text(r"[^\x00-\x1f\x7f]{1,256}", what="1 to 256 printable characters")
+_SERVICE = text(r"[a-z0-9][a-z0-9_.-]{0,63}", what="a service's name")
+
+host_name = text(
+    r"(?!.*://)(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])",
+    what="a host's name or address without a scheme or a port",
+)
+"""
+The check of a name under which the gateway is reached.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ClientKey(Settings):
+    """
+    One client's key, of which only the hash is known.
+
+    Attributes:
+        name: What the log calls the client.
+        sha256: SHA-256 of the key, 64 hexadecimal digits: ``egressor key`` prints both.
+        user: The scope's user of all of its calls. Default: what the client says.
+        feature: The scope's feature of all of its calls. Default: what the client says.
+        services: The services that it may call. Default: all.
+    """
+
+    name: str = setting("", text(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}", what="1 to 64 of A-Z, a-z, 0-9, _, ., @ and -"))
+    sha256: str = setting("", text(r"[0-9a-f]{64}", what="a SHA-256 of 64 lower-case hexadecimal digits", hidden=True))
+    user: str | None = setting(None, optional(_SCOPE))
+    feature: str | None = setting(None, optional(_SCOPE))
+    services: tuple[str, ...] = setting((), many(_SERVICE))
+
+    def _agree(self, given: object) -> None:  # noqa: ARG002
+        for each in ("name", "sha256"):
+            if not getattr(self, each):
+                message = "a client's key needs both: egressor key NAME prints them"
+                raise SettingError(message, at=(each,))
+
+    def __repr__(self) -> str:
+        return f"ClientKey(name={self.name!r})"
+
+    def __str__(self) -> str:
+        return self.name
