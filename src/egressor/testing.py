@@ -114,7 +114,7 @@ class FakeClock(Moments, Clock):
         except BaseException:
             gate.abandon(parked)
             raise
-        return gate.take_up(parked)
+        return _taken_up(gate, parked)
 
     async def await_turn(self, gate: Gate, ask: Ask, until: int) -> Lease | Denied:
         """
@@ -130,7 +130,13 @@ class FakeClock(Moments, Clock):
         except BaseException:
             gate.abandon(parked)
             raise
-        return gate.take_up(parked)
+        return _taken_up(gate, parked)
+
+
+def _taken_up(gate: Gate, parked: Parked) -> Lease | Denied:
+    reply = gate.take_up(parked, object)
+    assert reply is not None  # noqa: S101 - here nobody comes too late
+    return reply
 
 
 class _FakeHome:
@@ -154,11 +160,8 @@ class _FakeHome:
             self._armed[ticking] = when
             self._moments.call_at(when, lambda: self._tick(ticking, when))
 
-    def nudge(self, ticking: Ticking) -> None:
-        self.arm(ticking, 0)
-
     def wake(self, parked: Parked) -> None:
-        parked.signal()  # type: ignore[operator]
+        parked.signal()
 
     def _tick(self, ticking: Ticking, when: int) -> None:
         with self._moments.changed:

@@ -120,6 +120,56 @@ def test_a_limit_without_a_burst_is_kept_to_the_microsecond() -> None:
     assert [at for turn, at in enumerate(times) if at < began + turn * 2_000] == []
 
 
+def test_a_loop_may_run_in_another_thread_later() -> None:
+    """
+    Regression: a loop that had waited in one thread was not woken by it any more once another thread ran it.
+    """
+    gov = Governor({"s": {"max_concurrency": 1, "max_wait": 60.0}})
+    loop = asyncio.new_event_loop()
+
+    async def use() -> int:
+        async with gov.permit("s"):
+            return 7
+
+    async def wait() -> int:
+        task = asyncio.create_task(use())
+        await asyncio.sleep(0)
+        holder.release()
+        return await task
+
+    holder = gov.permit("s").acquire()
+    assert loop.run_until_complete(wait()) == 7
+    holder = gov.permit("s").acquire()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    waiting = asyncio.run_coroutine_threadsafe(use(), loop)
+    while not gov.status()["s"]["waiting"]["medium"]:
+        pass
+    holder.release()
+
+    assert waiting.result(10) == 7
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def test_without_a_thread_for_alarms_a_loop_uses_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Regression: where no thread could be started, who waited in a loop for a fast limit waited for ever.
+    """
+
+    def fails(thread: threading.Thread) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(threading.Thread, "start", fails)
+    gov = Governor({"s": {"limits": ["200/second burst 1"], "max_wait": 60.0}})
+
+    async def main() -> list[int]:
+        return list(await asyncio.gather(*(gov.acall("s", asyncio.sleep, 0, number) for number in range(4))))
+
+    assert asyncio.run(main()) == [0, 1, 2, 3]
+
+
 def test_a_backoff_takes_real_time_without_a_fake_clock() -> None:
     """
     With the real clock, a retry comes when its backoff is over, by either driver.

@@ -5,6 +5,7 @@ Calls inside calls: they share places and attempts, and whatever they lend is gi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import threading
@@ -305,3 +306,30 @@ def test_a_chain_of_tasks_that_start_each_other_does_not_grow() -> None:
 
     assert asyncio.run(main()) <= 3
     assert places(gov) == (1, 0)
+
+
+def test_a_permit_that_is_dropped_while_it_lends_gives_its_place_back_once() -> None:
+    """
+    Regression: its place was given back by the loan and by the drop, so that another call could go beyond the bound.
+    """
+    gov = Governor({"s": {"max_concurrency": 3, "max_wait": 0.0}}, clock=FakeClock())
+    others = [gov.permit("s").acquire() for _ in range(2)]
+
+    async def main() -> list[tuple[int, int]]:
+        go_on = asyncio.Event()
+        stack = contextlib.ExitStack()
+        stack.enter_context(gov.permit("s"))
+        task = asyncio.create_task(gov.acall("s", go_on.wait))
+        await asyncio.sleep(0)
+        seen = [places(gov)]
+        del stack
+        gc.collect()
+        seen.append(places(gov))
+        go_on.set()
+        await task
+        return [*seen, places(gov)]
+
+    assert asyncio.run(main()) == [(0, 4), (0, 3), (1, 2)]
+    for each in others:
+        each.release()
+    assert places(gov) == (3, 0)

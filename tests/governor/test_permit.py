@@ -271,3 +271,59 @@ def test_a_permit_is_refused_what_its_route_refuses(gov: Governor) -> None:
     gov.resume("s")
     with gov.permit("s", endpoint="chat", priority="low"):
         assert held(gov) == 1
+
+
+def test_what_was_not_estimated_is_charged_all_the_same(gov: Governor) -> None:
+    """
+    Regression: a unit of which a permit had taken nothing was not charged when it was settled.
+    """
+    gov = Governor({"s": {"limits": ["1000 tokens/minute"], "max_wait": 0.0}}, clock=FakeClock())
+    with gov.permit("s") as permit:
+        permit.settle(cost={"tokens": 700})
+        permit.settle(cost={"tokens": 950})
+
+    assert gov.status()["s"]["limits"][0]["left"] == 50
+    with gov.permit("s") as permit, pytest.raises(ConfigError, match="places"):
+        permit.settle(cost={"places": 0})
+
+
+def test_a_permit_is_one_callers_while_it_waits() -> None:
+    """
+    Regression: two tasks that entered one permit object while it waited both got a place, and one was lost.
+    """
+    gov = Governor({"s": {"max_concurrency": 1, "max_wait": 5.0}}, clock=FakeClock())
+    permit = gov.permit("s")
+
+    async def use() -> None:
+        async with permit:
+            await asyncio.sleep(0)
+
+    async def main() -> list[BaseException | None]:
+        async with gov.permit("s"):
+            tasks = [asyncio.create_task(use()) for _ in range(2)]
+            for _ in range(3):
+                await asyncio.sleep(0)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    first, second = asyncio.run(main())
+
+    assert (first, type(second)) == (None, ConfigError)
+    assert gov.status()["s"]["limits"][0]["left"] == 1
+    held = permit.acquire()
+    with pytest.raises(ConfigError, match="held already"):
+        permit.acquire()
+    held.release()
+
+
+def test_a_permit_that_could_not_be_had_can_be_asked_for_again() -> None:
+    """
+    A refusal leaves the permit as it was.
+    """
+    gov = Governor({"s": {"max_concurrency": 1, "max_wait": 0.0}}, clock=FakeClock())
+    permit = gov.permit("s")
+
+    with gov.permit("s"), pytest.raises(WaitTooLong):
+        # In a context of its own, or it would borrow the place of the block around it.
+        contextvars.Context().run(permit.acquire)
+    with permit:
+        assert gov.status()["s"]["in_flight"] == 1

@@ -5,6 +5,7 @@ Forks, and the end of the interpreter.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -226,3 +227,68 @@ def run(program: str) -> tuple[int, str, str]:
         env=surroundings,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+COLLECTED = """
+import gc
+from egressor import Governor
+
+gov = Governor({"s": {"max_concurrency": 9, "max_wait": 0.0}})
+
+@gov.throttled("s")
+def stream():
+    yield 1
+    yield 2
+
+async def wait(future):
+    async with gov.permit("s"):
+        await future
+
+class Node:
+    pass
+
+def waste():
+    node = Node()
+    node.me, node.stream = node, stream()
+    next(node.stream)
+    task = Node()
+    task.me, task.wait = task, wait(Forever())
+    task.wait.send(None)
+
+class Forever:
+    def __await__(self):
+        yield self
+
+gc.disable()
+gate = gov.gate("s")
+for _ in range(3):
+    waste()
+    assert gov.status()["s"]["in_flight"] == 2
+    gate.alone.run(gc.collect, instead=None)
+    assert gov.status()["s"]["in_flight"] == 0
+print(gov.status()["s"]["limits"][0]["left"])
+"""
+
+
+def test_the_collector_may_end_calls_inside_of_the_gate() -> None:
+    """
+    Regression: a generator or a task that was collected while its gate worked waited for that gate for ever.
+    """
+    assert run(COLLECTED) == (0, "9\n", "")
+
+
+def test_the_alarms_thread_ends_with_its_governor() -> None:
+    """
+    Regression: each governor that had ever waited left a thread behind.
+    """
+    before = {thread for thread in threading.enumerate() if thread.name == "egressor-alarms"}
+    gov = Governor({"s": {"limits": ["200/second burst 1"]}})
+    for _ in range(3):
+        gov.call("s", str)
+    (alarms,) = {thread for thread in threading.enumerate() if thread.name == "egressor-alarms"} - before
+
+    del gov
+    gc.collect()
+    alarms.join(10)
+
+    assert not alarms.is_alive()

@@ -60,7 +60,7 @@ class BusyLoop:
         Let everybody run who was woken.
         """
         woken, self.woken = self.woken, []
-        replies = [self.scene.gate.take_up(parked) for parked in woken]
+        replies = [self.scene.gate.take_up(parked, object) for parked in woken]
         return [reply for reply in replies if isinstance(reply, Lease)]
 
 
@@ -171,3 +171,47 @@ def test_a_reload_keeps_what_is_in_hands() -> None:
     assert lease.ask.compiled is scene.gate.compiled
     assert scene.gate.snapshot()["limits"][0]["left"] <= 1  # type: ignore[index]
     assert scene.gate.calm
+
+
+def test_a_loop_that_does_not_come_for_its_lease_delays_nobody_for_long() -> None:
+    """
+    Regression: one blocked loop, with a turn in its hand, took the whole of a limit away from all others.
+    """
+    scene = Scene(limits=["10/second burst 1"])
+    scene.lease()
+    blocked, awake = BusyLoop(scene), BusyLoop(scene)
+    blocked.park(1)
+    awake.park(20)
+    sent = []
+    for _ in range(20):
+        scene.clock.advance(0.1)
+        sent += [lease.at for lease in awake.run()]
+
+    assert len(sent) >= 17
+    assert len(blocked.woken) == 1
+
+    # It has lost its turn, stands in the queue again, and gets the next one.
+    assert blocked.run() == []
+    scene.clock.advance(0.2)
+    (late,) = blocked.run()
+
+    assert min(abs(late.at - at) for at in sent) >= SECOND // 10
+    scene.gate.settle(late, Verdict())
+
+
+def test_a_loop_that_was_closed_with_a_lease_in_its_hand_holds_nothing() -> None:
+    """
+    Regression: such a lease was out for ever, and its place with it.
+    """
+    scene = Scene(max_concurrency=1)
+    lease = scene.lease()
+    home = BusyLoop(scene)
+    home.park(1)
+    scene.gate.settle(lease, Verdict())
+    home.is_gone = lambda: True  # type: ignore[method-assign]
+
+    other = scene.lease()
+
+    assert scene.places_left() == 0
+    scene.gate.settle(other, Verdict())
+    assert (scene.places_left(), scene.gate.calm) == (1, True)

@@ -242,3 +242,30 @@ def test_alarms_follow_those_that_wait() -> None:
 
     assert len(scene.gate._room._alarms) < 100
     assert scene.gate.snapshot()["waits"][1] == [10_000, 0, 0]  # type: ignore[index]
+
+
+def test_who_comes_to_stand_first_is_looked_at_when_its_own_turn_is_due() -> None:
+    """
+    Regression: a small and urgent call waited for the moment at which the big one behind it could have gone.
+    """
+    scene = Scene(limits=("100 tokens/second burst 400",))
+    scene.lease(tokens=400)
+    scene.park("big", 0, tokens=400)
+    scene.park("small", 3, tokens=10)
+    scene.clock.advance(5)
+
+    assert scene.told == ["small@0.1", "big@4.1"]
+
+
+def test_who_follows_one_that_was_displaced_is_looked_at_at_once() -> None:
+    """
+    Regression: those behind a waiter that made room for a better one kept its alarm.
+    """
+    scene = Scene(limits=("100 tokens/second burst 400", "100/second burst 9"), queue_size=2)
+    scene.lease(tokens=400)
+    scene.park("small", 0, tokens=10)
+    scene.park("big", 0, tokens=400, seconds=10)
+    scene.park("better", 1, tokens=10)
+    scene.clock.advance(0.5)
+
+    assert scene.told == ["big:queue_full@0", "better@0.1", "small@0.2"]

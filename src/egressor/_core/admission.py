@@ -18,6 +18,7 @@ from .limits import BUCKET, BUCKET_BITS, Algorithm, Concurrency, Gcra, Sliding
 
 __all__ = [
     "ONE_REQUEST",
+    "PLACES",
     "REQUESTS",
     "Ask",
     "Denied",
@@ -37,6 +38,11 @@ __all__ = [
 REQUESTS = "requests"
 """
 The unit of limits that count calls.
+"""
+
+PLACES = "places"
+"""
+The unit of max_concurrency, which no cost names.
 """
 
 ONE_REQUEST: Mapping[str, int] = {REQUESTS: 1}
@@ -341,8 +347,9 @@ def put_back(entries: Sequence[Entry], now: int, at: int) -> None:
     for entry in entries:
         cells, key = entry.cells, entry.key
         cell = cells[key]
-        # A key that was forgotten meanwhile holds nothing to give back, and is not to be remembered for it.
-        if cell:
+        # A key that was forgotten meanwhile holds nothing to give back, and is not to be remembered for it. Places that
+        # are lent may be given back first: then there are fewer than none for a moment.
+        if cell or type(entry.limit) is Concurrency:
             cells[key] = entry.limit.refund(cell, now, entry.units, at)
 
 
@@ -351,7 +358,7 @@ def check_cost(cost: Mapping[str, float]) -> dict[str, int]:
     Return *cost* in whole units, rounded up, with one request where it names none.
 
     Raises:
-        ConfigError: A value is not a finite number from 0 to 2^53, or a unit is not a name.
+        ConfigError: A value is not a finite number from 0 to 2^53, or a unit is not a name that a limit may count.
     """
     if not isinstance(cost, Mapping):
         msg = f"a cost is a mapping of units to amounts, not {shown(cost)}"
@@ -361,6 +368,9 @@ def check_cost(cost: Mapping[str, float]) -> dict[str, int]:
         if not isinstance(unit, str) or not unit.isidentifier():
             msg = f"a unit of a cost must be a name, not {shown(unit)}"
             raise ConfigError(msg, key="cost")
+        if unit == PLACES:
+            msg = "places are no cost: max_concurrency counts attempts, each of which takes one"
+            raise ConfigError(msg, key="cost.places")
         checked[unit] = whole(value, what="a cost", key=f"cost.{unit}")
     return checked
 

@@ -372,7 +372,7 @@ class Concurrency:
         """
         Give back *units* places.
         """
-        return cell - units if cell > units else 0
+        return cell - units
 
     def left(self, cell: int, now: int, skew: int = 0) -> int:  # noqa: ARG002
         """

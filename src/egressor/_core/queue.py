@@ -245,12 +245,13 @@ class Queue(Generic[T]):
                 row.clear()
                 row.extend(living)
 
-    def promote(self, now: int) -> None:
+    def promote(self, now: int) -> list[Line[T]]:
         """
-        Raise the level of those that have waited long enough.
+        Raise the level of those that have waited long enough; return the lines that have another first one by that.
         """
+        changed: list[Line[T]] = []
         if not self.age or now < self._next_at:
-            return
+            return changed
         # Whoever joins from here on has all of it before it.
         next_at = now + self.age
         for level in range(_TOP):
@@ -268,8 +269,11 @@ class Queue(Generic[T]):
                     waiter.since += self.age
                     line.push(waiter)
                     self._raised[level + 1].append(waiter)
+                    if line.first() is waiter:
+                        changed.append(line)
                 row.popleft()
         self._next_at = next_at
+        return changed
 
     def last_below(self, level: int) -> Waiter[T] | None:
         """

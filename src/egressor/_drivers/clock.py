@@ -11,18 +11,22 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from heapq import heappop, heappush
+from contextlib import suppress
+from heapq import heapify, heappop, heappush
 from itertools import count
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread, get_ident
+from threading import Lock, Thread
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 from egressor.stores import Parked
 
 if TYPE_CHECKING:
+    from _thread import LockType
+
     from egressor._core.admission import Ask, Denied, Lease
-    from egressor.stores import Home, Keeper, Ticking
+    from egressor.stores import Home, Ticking
     from egressor.stores.gate import Gate
 
 __all__ = ["Clock", "LoopHome", "ThreadsHome"]
@@ -31,6 +35,8 @@ _MICRO = 1_000_000
 # How long it takes at least until a thread that sleeps is awake, and an event loop that it wakes.
 _EARLY = 120
 _GRACE = 0.25
+_SLACK = 64
+_Inbox = SimpleQueue[tuple[int, "Ticking | None"]]
 
 
 class Clock:
@@ -39,9 +45,9 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self.threads: Keeper = ThreadsHome(self)
+        self.threads: Home = ThreadsHome()
+        # No lock, which a fork could leave locked: what is done to it is one operation of the interpreter's each.
         self._loops: dict[asyncio.AbstractEventLoop, LoopHome] = {}
-        self._lock = Lock()
 
     @staticmethod
     def now() -> int:
@@ -64,16 +70,12 @@ class Clock:
         Return the home of the event loop that runs here.
         """
         loop = asyncio.get_running_loop()
-        # The lock is for those that add to it.
         home = self._loops.get(loop)
-        if home is not None:
-            return home
-        with self._lock:
-            home = self._loops.get(loop)
-            if home is None:
-                self._loops = {each: old for each, old in self._loops.items() if not each.is_closed()}
-                home = self._loops[loop] = LoopHome(loop, self)
-            return home
+        if home is None:
+            for old in [each for each in list(self._loops) if each.is_closed()]:
+                self._loops.pop(old, None)
+            home = self._loops.setdefault(loop, LoopHome(loop, self))
+        return home
 
     def sleep(self, until: int) -> None:
         """
@@ -93,37 +95,35 @@ class Clock:
         """
         Block in the queue of *gate*, at most until *until*.
         """
-        signal = Lock()
-        signal.acquire()
-        parked = Parked(self.threads, signal)
-        reply = gate.park(ask, until, parked)
-        if reply is not None:
-            return reply
+        parked = Parked(self.threads, _locked())
         try:
-            while parked.reply is None:
+            reply = gate.park(ask, until, parked)
+            while reply is None:
                 # The alarm thread does the waking; should it be gone (a fork), whoever waits looks for itself.
-                if not signal.acquire(timeout=max(0, until - self.now()) / _MICRO + _GRACE):
+                if parked.signal.acquire(timeout=max(0, until - self.now()) / _MICRO + _GRACE):
+                    reply = gate.take_up(parked, _locked)
+                else:
                     gate.tick()
         except BaseException:
             gate.abandon(parked)
             raise
-        return gate.take_up(parked)
+        return reply
 
     async def await_turn(self, gate: Gate, ask: Ask, until: int) -> Lease | Denied:
         """
         Wait in the queue of *gate*, at most until *until*.
         """
-        signal = asyncio.get_running_loop().create_future()
-        parked = Parked(self.loop(), signal)
-        reply = gate.park(ask, until, parked)
-        if reply is not None:
-            return reply
+        loop = asyncio.get_running_loop()
+        parked = Parked(self.loop(), loop.create_future())
         try:
-            await signal
+            reply = gate.park(ask, until, parked)
+            while reply is None:
+                await parked.signal
+                reply = gate.take_up(parked, loop.create_future)
         except BaseException:
             gate.abandon(parked)
             raise
-        return gate.take_up(parked)
+        return reply
 
 
 class LoopHome:
@@ -132,12 +132,11 @@ class LoopHome:
     """
 
     is_prompt = False
-    __slots__ = ("__weakref__", "_armed", "_clock", "_knocks", "_loop", "_thread")
+    __slots__ = ("__weakref__", "_armed", "_clock", "_knocks", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         self._loop = loop
         self._clock = clock
-        self._thread = get_ident()
         self._armed: dict[Ticking, tuple[int, asyncio.TimerHandle]] = {}
         self._knocks: dict[Ticking, _Knock] = {}
 
@@ -153,9 +152,11 @@ class LoopHome:
         """
         if ticking.is_exact:
             knock = self._knocks.get(ticking) or self._knocks.setdefault(ticking, _Knock(self, ticking))
-            knock.when = when
-            self._clock.threads.arm(knock, when - _EARLY)
-            return
+            if not self._clock.now() < knock.when <= when:
+                knock.when = when
+            with suppress(RuntimeError):  # No thread can be started any more: the loop's own timers will have to do.
+                self._clock.threads.arm(knock, when - _EARLY)
+                return
         armed = self._armed.get(ticking)
         if armed is not None and armed[0] <= when:
             return
@@ -170,6 +171,7 @@ class LoopHome:
     def _look(self, knock: _Knock) -> None:
         while 0 < knock.when - self._clock.now() <= _EARLY:
             pass  # No sleep is as short as what is left.
+        self._knocks.pop(knock.ticking, None)
         knock.ticking.tick()
 
     def wake(self, parked: Parked) -> None:
@@ -179,7 +181,8 @@ class LoopHome:
         self._run_here(_set, parked.signal)
 
     def _run_here(self, function: Any, *args: object) -> None:
-        if get_ident() == self._thread:
+        # A loop may run in one thread now and in another one later.
+        if asyncio.events._get_running_loop() is self._loop:  # noqa: SLF001 - it is in that module's __all__
             function(*args)
             return
         try:
@@ -226,6 +229,12 @@ class _Knock:
         self._home.look(self)
 
 
+def _locked() -> LockType:
+    lock = Lock()
+    lock.acquire()
+    return lock
+
+
 def _set(signal: asyncio.Future[None]) -> None:
     if not signal.done():
         signal.set_result(None)
@@ -235,15 +244,14 @@ class ThreadsHome:
     """
     All threads together, as one home, with one daemon thread for the alarms.
 
-    Alarms reach it through a queue whose ``put`` may be called from anywhere, a finaliser included.
+    Alarms reach it through a queue, which says so to the thread, too, when nobody needs it any more.
     """
 
     is_prompt = False
-    __slots__ = ("_clock", "_state")
+    __slots__ = ("__weakref__", "_state")
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._state: tuple[int, SimpleQueue[tuple[int, Ticking]], dict[Ticking, int]] = (0, SimpleQueue(), {})
+    def __init__(self) -> None:
+        self._state: tuple[int, _Inbox, dict[Ticking, int]] = (0, SimpleQueue(), {})
 
     def is_gone(self) -> bool:
         """
@@ -259,37 +267,42 @@ class ThreadsHome:
         pid, inbox, armed = self._state
         if pid != os.getpid():
             # Without a lock, which a fork could leave locked: two threads that come here at once start a thread each.
-            _, inbox, armed = self._state = (os.getpid(), SimpleQueue(), {})
-            Thread(target=self._run, args=(inbox, armed), name="egressor-alarms", daemon=True).start()
+            inbox, armed = SimpleQueue(), {}
+            Thread(target=_ring, args=(inbox, armed), name="egressor-alarms", daemon=True).start()
+            finalize(self, inbox.put, (0, None)).atexit = False
+            self._state = (os.getpid(), inbox, armed)
         elif armed.get(ticking, when + 1) <= when:
             return
         armed[ticking] = when
         inbox.put((when, ticking))
 
-    def nudge(self, ticking: Ticking) -> None:
-        """
-        Look at *ticking* soon, if the thread runs; safe in a finaliser.
-        """
-        pid, inbox, _ = self._state
-        if pid == os.getpid():
-            inbox.put((0, ticking))
-
     def wake(self, parked: Parked) -> None:
         """
         Let *parked* go on.
         """
-        parked.signal.release()  # type: ignore[attr-defined]
+        parked.signal.release()
 
-    def _run(self, inbox: SimpleQueue[tuple[int, Ticking]], armed: dict[Ticking, int]) -> None:
-        alarms: list[tuple[int, int, Ticking]] = []
-        for seq in count():
-            left = None if not alarms else max(0, alarms[0][0] - self._clock.now()) / _MICRO
-            try:
-                when, ticking = inbox.get(timeout=left)
-            except Empty:
-                when, _, ticking = heappop(alarms)
-                if armed.get(ticking) == when:
-                    del armed[ticking]
-                ticking.tick()
-            else:
-                heappush(alarms, (when, seq, ticking))
+
+def _ring(inbox: _Inbox, armed: dict[Ticking, int]) -> None:
+    """
+    Look at whatever has an alarm, at its time, until nobody needs that any more.
+    """
+    alarms: list[tuple[int, int, Ticking]] = []
+    numbers = count()
+    while True:
+        left = None if not alarms else max(0, alarms[0][0] - Clock.now()) / _MICRO
+        try:
+            when, ticking = inbox.get(timeout=left)
+        except Empty:
+            when, _, ticking = heappop(alarms)
+            if armed.get(ticking) == when:
+                del armed[ticking]
+            ticking.tick()
+        else:
+            if ticking is None:
+                return
+            heappush(alarms, (when, next(numbers), ticking))
+            if len(alarms) > 2 * len(armed) + _SLACK:
+                alarms = [(when, next(numbers), ticking) for ticking, when in list(armed.items())]
+                heapify(alarms)
+        del ticking

@@ -65,9 +65,9 @@ class Holder(Protocol):
         An attempt begins, and holds the places of *ask*.
         """
 
-    def let_go(self) -> None:
+    def let_go(self, *, waits: bool = True) -> None:
         """
-        The attempt has ended; its places are given back next.
+        The attempt has ended; its places are given back next. A finaliser *waits* for nobody.
         """
 
 
@@ -152,7 +152,7 @@ def _admit(job: Job, step: Admit) -> object:
 
 
 def _settle(job: Job, step: Settle) -> object:
-    job.nest.let_go()
+    job.nest.let_go(waits=step.verdict.category is not ErrorCategory.CANCELLED)
     return job.gate.settle(step.lease, step.verdict, attempt=step.attempt, wants_retry=step.wants_retry)
 
 

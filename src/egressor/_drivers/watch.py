@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from threading import Lock
 from typing import Any
 
 __all__ = ["Watch", "Watches"]
@@ -80,18 +79,17 @@ class Watches:
     Every `Watch` of one governor, by event loop and time-out.
     """
 
-    __slots__ = ("_lock", "_loops")
+    __slots__ = ("_loops",)
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        # No lock, which a fork could leave locked: what is done to it is one operation of the interpreter's each.
         self._loops: dict[asyncio.AbstractEventLoop, dict[int, Watch]] = {}
 
     def of(self, loop: asyncio.AbstractEventLoop, timeout: int) -> Watch:
         """
         Return the watch over the attempts in *loop* that may take *timeout* microseconds.
         """
-        with self._lock:
-            if loop not in self._loops:
-                self._loops = {each: watches for each, watches in self._loops.items() if not each.is_closed()}
-                self._loops[loop] = {}
-            return self._loops[loop].setdefault(timeout, Watch(loop, timeout))
+        if loop not in self._loops:
+            for old in [each for each in list(self._loops) if each.is_closed()]:
+                self._loops.pop(old, None)
+        return self._loops.setdefault(loop, {}).setdefault(timeout, Watch(loop, timeout))

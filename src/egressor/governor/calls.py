@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from egressor._core.admission import Denied, Why
-from egressor._core.model import Outcome
+from egressor._core.model import ErrorCategory, Outcome
 from egressor._core.plan import Call, plan
 from egressor._core.steps import Done, Stream
 from egressor._drivers import aio, sync
@@ -194,9 +194,11 @@ class Flight:
         End the call, which came to *step*; None if it was interrupted.
         """
         done = step if isinstance(step, Done) else None
-        self.nest.leave(ok=done is not None and _is_good(done))
+        # The garbage collector may end a call, anywhere: then this waits for nobody.
+        waits = done is not None and (done.verdict is None or done.verdict.category is not ErrorCategory.CANCELLED)
+        self.nest.leave(ok=done is not None and _is_good(done), waits=waits)
         if self.lenders:
-            self.nest.give_back(self.lenders)
+            self.nest.give_back(self.lenders, waits=waits)
         if done is not None and done.denied is not None:
             self.job.gate.count_denied(done.denied.why)
 
@@ -287,7 +289,7 @@ def through(where: Where, function: Callable[..., Any]) -> Callable[..., Any]:
     return governed
 
 
-def athrough(  # noqa: PLR0915 - in line, as every call comes through here
+def athrough(  # noqa: C901, PLR0915 - in line, as every call comes through here
     where: Where, function: Callable[..., Awaitable[Any]]
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
     """
@@ -337,6 +339,11 @@ def athrough(  # noqa: PLR0915 - in line, as every call comes through here
                     gate.leave(ask, at, generation)
                     return value
                 first = (gate.lease(ask, at, generation), outcome, route.context.clock.now())
+                if type(outcome.error) is GeneratorExit:
+                    # The garbage collector ends a task that nobody runs any more, and may do so anywhere.
+                    nest.drop([])
+                    gate.drop(first[0], route.context.judge(outcome))
+                    raise outcome.error
         flight = Flight(
             route.context, route, _Coroutine(function, args, kwargs), args=args, kwargs=kwargs, nest=nest, first=first
         )

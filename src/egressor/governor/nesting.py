@@ -9,24 +9,23 @@ that a call around it holds, because that call lends its places while nested one
 from __future__ import annotations
 
 import os
-from collections import deque
 from contextvars import ContextVar, Token
-from threading import Lock
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from egressor._core.retry import AttemptTree
+from egressor.stores.exclusive import Exclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from egressor._core.admission import Ask
     from egressor._core.retry import Frame
     from egressor.stores.gate import Gate
 
-__all__ = ["CURRENT", "Nest", "collect", "step_out"]
+__all__ = ["CURRENT", "Nest", "step_out"]
 
-_LOCK = Lock()
-_DROPPED: deque[tuple[Frame | None, list[Nest]]] = deque()
+_ALONE = Exclusive()
 
 
 class Nest:
@@ -70,9 +69,7 @@ class Nest:
         """
         Return this call's share of the attempts, made at the first need.
         """
-        with _LOCK:
-            _collect()
-            return self._enter()
+        return _ALONE.at_once(self._enter)
 
     def _enter(self) -> Frame:
         if self.frame is None:
@@ -87,65 +84,67 @@ class Nest:
         """
         Begin an attempt, which holds the places of *ask*.
         """
-        with _LOCK:
-            self.ask = ask
-            self._balance()
+        _ALONE.run(partial(self._set, ask), instead=None)
 
-    def let_go(self) -> None:
+    def let_go(self, *, waits: bool = True) -> None:
         """
-        End an attempt: whoever calls this gives its places back next.
+        End an attempt: whoever calls this gives its places back next. A finaliser *waits* for nobody.
         """
-        with _LOCK:
-            self.ask = None
-            self._balance()
+        _do(partial(self._set, None), waits=waits)
 
-    def leave(self, *, ok: bool) -> None:
+    def leave(self, *, ok: bool, waits: bool = True) -> None:
         """
-        End the call.
+        End the call. A finaliser *waits* for nobody.
         """
         self.is_over = True
-        if self.lent:
-            self.let_go()
-        if self.frame is not None:
-            with _LOCK:
-                _collect()
-                self.frame.leave(ok)
+        if self.lent or self.frame is not None:
+            _do(partial(self._end, [], ok=ok), waits=waits)
 
     def drop(self, lenders: list[Nest]) -> None:
         """
-        End the call from a finaliser, which may interrupt anything and so takes no lock; `collect` does the rest.
+        End the call from a finaliser, whatever it lends, and what it has borrowed from *lenders*.
         """
         self.is_over = True
-        self._away = None
-        if self.frame is not None or lenders:
-            _DROPPED.append((self.frame, lenders))
+        if self.lent or lenders or self.frame is not None:
+            _do(partial(self._end, lenders, ok=True), waits=False)
+
+    def _set(self, ask: Ask | None) -> None:
+        self.ask = ask
+        self._balance()
+
+    def _end(self, lenders: list[Nest], *, ok: bool) -> None:
+        self._set(None)
+        if self.frame is not None:
+            self.frame.leave(ok)
+        _give_back(lenders)
 
     def borrow(self) -> list[Nest]:
         """
         Let the calls around this one lend their places of the same gate; return those that did.
         """
+        return _ALONE.run(self._borrow, instead=[], leaves_word=False)
+
+    def _borrow(self) -> list[Nest]:
         lenders = []
         for nest in self._around():
             if nest.gate is not self.gate:
                 continue
-            with _LOCK:
-                # First the count, then the look: `leave` does it the other way round, without the lock.
-                nest.lent += 1
-                if nest.is_over:
-                    nest.lent -= 1
-                    continue
-                nest._balance()  # noqa: SLF001 - the same class
+            # First the count, then the look: `leave` does it the other way round, without the lock.
+            nest.lent += 1
+            if nest.is_over:
+                nest.lent -= 1
+                continue
+            nest._balance()  # noqa: SLF001 - the same class
             lenders.append(nest)
         return lenders
 
     @staticmethod
-    def give_back(lenders: list[Nest]) -> None:
+    def give_back(lenders: list[Nest], *, waits: bool = True) -> None:
         """
-        Undo `borrow`.
+        Undo `borrow`. A finaliser *waits* for nobody.
         """
         if lenders:
-            with _LOCK:
-                _give_back(lenders)
+            _do(partial(_give_back, lenders), waits=waits)
 
     def _balance(self) -> None:
         if self.ask is not None and self.ask.holds and self.lent:
@@ -168,20 +167,11 @@ class Nest:
             yield nest
 
 
-def collect() -> None:
-    """
-    End the calls that finalisers have left word of.
-    """
-    with _LOCK:
-        _collect()
-
-
-def _collect() -> None:
-    while _DROPPED:
-        frame, lenders = _DROPPED.popleft()
-        if frame is not None:
-            frame.leave(ok=True)
-        _give_back(lenders)
+def _do(work: Callable[[], None], *, waits: bool) -> None:
+    if waits:
+        _ALONE.run(work, instead=None)
+    else:
+        _ALONE.soon(work)
 
 
 def _give_back(lenders: list[Nest]) -> None:
@@ -210,8 +200,8 @@ def step_out(token: Token[Nest | None]) -> None:
 
 def _after_fork() -> None:
     # A thread that is not in the child may have held the lock at the fork; nobody would ever give it back.
-    global _LOCK  # noqa: PLW0603 - there is one
-    _LOCK = Lock()
+    global _ALONE  # noqa: PLW0603 - there is one
+    _ALONE = Exclusive()
 
 
 if hasattr(os, "register_at_fork"):

@@ -21,7 +21,7 @@ from egressor._drivers import aio, sync
 from egressor.errors import ConfigError
 
 from .calls import Flight, conclude, rejection
-from .nesting import CURRENT, Nest, collect, step_out
+from .nesting import CURRENT, Nest, step_out
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -85,29 +85,36 @@ class Permit:
             gate = route.gate
             ask = route.kept or route.ask(self._args, self._kwargs)
             generation = gate.breaker.generation
+            nest = Nest()
+            nest.gate = gate
+            nest.ask = ask
+            self._is_free = False
             at = gate.enter(ask)
             if at is not None:
-                nest = Nest()
-                nest.gate = gate
-                nest.ask = ask
-                self._is_free = False
                 self._straight = at, generation, nest, CURRENT.set(nest) if self._nests else None
                 return self
-        if self._acquired:
+            self._is_free = True
+        if self._acquired and self._nests:
             self._acquired = False
             self._nest_inside()
-        elif self._asks_alone():
-            clock = route.context.clock
-            ask = route.ask(self._args, self._kwargs)
-            self._granted(clock.wait(route.gate, ask, clock.now() + route.gate.compiled.max_wait))
-        else:
-            flight = self._take_off()
-            run = self._run = sync.Run(flight.plan, flight.job)
-            step: Done | Stream | None = None
-            try:
-                step = run.start()
-            finally:
-                self._landed(flight, step)
+            return self
+        is_alone = self._claim()
+        try:
+            if is_alone:
+                clock = route.context.clock
+                ask = route.ask(self._args, self._kwargs)
+                self._granted(clock.wait(route.gate, ask, clock.now() + route.gate.compiled.max_wait))
+            else:
+                flight = self._take_off()
+                run = self._run = sync.Run(flight.plan, flight.job)
+                step: Done | Stream | None = None
+                try:
+                    step = run.start()
+                finally:
+                    self._landed(flight, step)
+        except BaseException:
+            self._is_free = True
+            raise
         return self
 
     async def __aenter__(self) -> Self:
@@ -116,26 +123,32 @@ class Permit:
             gate = route.gate
             ask = route.kept or route.ask(self._args, self._kwargs)
             generation = gate.breaker.generation
+            nest = Nest()
+            nest.gate = gate
+            nest.ask = ask
+            self._is_free = False
             at = gate.enter(ask)
             if at is not None:
-                nest = Nest()
-                nest.gate = gate
-                nest.ask = ask
-                self._is_free = False
                 self._straight = at, generation, nest, CURRENT.set(nest) if self._nests else None
                 return self
-        if self._asks_alone():
-            clock = route.context.clock
-            ask = route.ask(self._args, self._kwargs)
-            self._granted(await clock.await_turn(route.gate, ask, clock.now() + route.gate.compiled.max_wait))
-        else:
-            flight = self._take_off()
-            run = self._run = aio.Run(flight.plan, flight.job)
-            step: Done | Stream | None = None
-            try:
-                step = await run.start()
-            finally:
-                self._landed(flight, step)
+            self._is_free = True
+        is_alone = self._claim()
+        try:
+            if is_alone:
+                clock = route.context.clock
+                ask = route.ask(self._args, self._kwargs)
+                self._granted(await clock.await_turn(route.gate, ask, clock.now() + route.gate.compiled.max_wait))
+            else:
+                flight = self._take_off()
+                run = self._run = aio.Run(flight.plan, flight.job)
+                step: Done | Stream | None = None
+                try:
+                    step = await run.start()
+                finally:
+                    self._landed(flight, step)
+        except BaseException:
+            self._is_free = True
+            raise
         return self
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -242,7 +255,7 @@ class Permit:
             # A finaliser may run inside the gate's own lock: it only leaves word.
             if self._nest is not None:
                 self._nest.drop(self._flight.lenders if self._flight is not None else [])
-            self._route.gate.drop(lease, _LOST, after=collect)
+            self._route.gate.drop(lease, _LOST)
 
     @contextmanager
     def inside(self) -> Generator[None, None, None]:
@@ -257,10 +270,14 @@ class Permit:
 
     # --- without a plan ----------------------------------------------------------------------------------------------
 
-    def _asks_alone(self) -> bool:
+    def _claim(self) -> bool:
+        """
+        Begin to take it, which nobody else may meanwhile; return whether it needs no plan.
+        """
         if not self._is_free:
-            msg = "the permit is held already; ask the governor for another"
+            msg = "the permit is held already, or about to be; ask the governor for another"
             raise ConfigError(msg, key="permit")
+        self._is_free = False
         route = self._route
         return route.is_straight and not route.context.taps.is_on and CURRENT.get() is None
 
@@ -273,7 +290,6 @@ class Permit:
         nest.gate = gate
         nest.ask = granted.ask
         token = CURRENT.set(nest) if self._nests else None
-        self._is_free = False
         if granted.is_plain:
             self._straight = granted.at, granted.generation, nest, token
         else:
@@ -288,7 +304,6 @@ class Permit:
 
     def _landed(self, flight: Flight, step: Done | Stream | None) -> None:
         if isinstance(step, Stream):
-            self._is_free = False
             self._lease = step.lease
             self._nest = flight.nest
             self._nest_inside()
@@ -327,7 +342,7 @@ class Permit:
             step_out(token)
         if run is None:
             if self._nest is not None:
-                self._nest.leave(ok=error is None)
+                self._nest.leave(ok=error is None, waits=not isinstance(error, GeneratorExit))
             self._route.gate.settle(lease, self._route.context.judge(outcome))
         return run, flight, outcome
 

@@ -15,7 +15,7 @@ from egressor._core.steps import Done, Stream
 from egressor._drivers import aio, sync
 
 from .calls import Flight, conclude
-from .nesting import CURRENT, collect, step_out
+from .nesting import CURRENT, step_out
 
 if TYPE_CHECKING:
     from egressor._core.model import Verdict
@@ -73,7 +73,7 @@ class Opened:
         stream, self._stream = self._stream, None
         if stream is not None:
             self._flight.nest.drop(self._flight.lenders)
-            self._flight.job.gate.drop(stream.lease, verdict, after=collect)
+            self._flight.job.gate.drop(stream.lease, verdict)
 
 
 def open_call(flight: Flight) -> Opened:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from egressor._core.admission import Ask, Denied, Lease
 
-__all__ = ["Clock", "Home", "Keeper", "Parked", "Ticking"]
+__all__ = ["Clock", "Home", "Parked", "Ticking"]
 
 
 class Clock(Protocol):
@@ -81,17 +81,6 @@ class Home(Protocol):
         """
 
 
-class Keeper(Home, Protocol):
-    """
-    The home that outlives every loop: it looks after idle keys and dropped leases.
-    """
-
-    def nudge(self, ticking: Ticking) -> None:
-        """
-        See to it that *ticking* is looked at soon; safe in a finaliser.
-        """
-
-
 class Parked:
     """
     One wait in the queue, as the waiter holds it.
@@ -112,6 +101,6 @@ class Parked:
 
     def __init__(self, home: Home, signal: object) -> None:
         self.home = home
-        self.signal = signal
+        self.signal: Any = signal
         self.reply: Lease | Denied | None = None
         self.waiter: Any = None

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
-from egressor._core.admission import ONE_REQUEST, REQUESTS, Ask, Entry, Laid, lay
+from egressor._core.admission import ONE_REQUEST, PLACES, REQUESTS, Ask, Entry, Laid, lay
 from egressor._core.ban import BanSpec
 from egressor._core.breaker import BreakerCell, BreakerSpec, disable
 from egressor._core.limits import Algorithm, Concurrency, Fixed, Gcra, Sliding
@@ -160,16 +160,30 @@ class Compiled:
                 others += ((cells, key, units, decide),)
         return buckets, slides, holds, others
 
+    def every(self, ask: Ask) -> list[Entry]:
+        """
+        Return the entries of *ask*, and those of limits that apply to it and of which it takes nothing yet.
+        """
+        entries = list(ask.entries)
+        if ask.limited:
+            known = {(entry.name, entry.key) for entry in entries}
+            nothing = self._all_entries(ask.scope, {REQUESTS: 0})
+            entries += [entry for entry in nothing if (entry.name, entry.key) not in known]
+        return entries
+
     def _spelled(self, ask: Ask) -> tuple[Entry, ...]:
         return self._entries(ask.scope, ask.cost)
 
     def _entries(self, scope: Mapping[str, str], cost: Mapping[str, int]) -> tuple[Entry, ...]:
+        return _wanted(self._all_entries(scope, cost))
+
+    def _all_entries(self, scope: Mapping[str, str], cost: Mapping[str, int]) -> list[Entry]:
         entries = [_entry(part, "", cost) for part in self.service_cells]
         for rule in self._rules:
             if _matches(rule.match, scope):
                 key = _key([scope[name] for name in rule.wild])
                 entries += [_entry(part, key, cost) for part in rule.parts]
-        return _wanted(entries)
+        return entries
 
     def _ask(self, scope: Mapping[str, str], cost: Mapping[str, int], level: int, *, limited: bool) -> Ask:
         entries = self._entries(scope, cost) if limited else ()
@@ -258,7 +272,7 @@ def _parts(
     if max_concurrency is not None:
         places = Places() if is_wild else {"": 0}
         parts.append(
-            _Cells(Concurrency(amount=max_concurrency), places, f"{prefix}max_concurrency {max_concurrency}", "places")
+            _Cells(Concurrency(amount=max_concurrency), places, f"{prefix}max_concurrency {max_concurrency}", PLACES)
         )
     return parts
 

@@ -19,8 +19,7 @@ at in time, so a blocked event loop delays nobody else's calls.
 from __future__ import annotations
 
 import os
-from collections import deque
-from threading import Lock
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -31,6 +30,7 @@ from egressor._core.model import ErrorCategory
 from egressor._core.plan import answered
 
 from .counts import Counts
+from .exclusive import Exclusive, step
 from .handed import Handed
 from .standing import Standing
 from .waiting import AWAY, Short, WaitingRoom
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from egressor._core.admission import Entry
     from egressor._core.model import Verdict
 
-    from . import Clock, Keeper, Parked
+    from . import Clock, Home, Parked
     from .compiled import Compiled
 
 __all__ = ["Gate"]
@@ -50,6 +50,13 @@ _GATES: WeakSet[Gate] = WeakSet()
 
 _SECOND = 1_000_000
 _SOON = 1_000
+# How long a lease stays in the hand of somebody who does not come for it, while others wait.
+_PATIENCE = 100_000
+
+
+# What a finaliser or a signal handler is told that asks for more from inside a gate's own step.
+_INSIDE = Denied(Why.LIMIT, "gate", None, "asked from inside of the gate's own work, by a finaliser or a signal")
+_NOTHING = Settled(may_retry=False, breaker=None)
 
 
 class Gate:
@@ -69,7 +76,7 @@ class Gate:
         breaker: The breaker's cell; its ``generation`` is read before `enter` and handed to `leave`.
     """
 
-    def __init__(self, compiled: Compiled, *, clock: Clock, dice: Callable[[], float], keeper: Keeper) -> None:
+    def __init__(self, compiled: Compiled, *, clock: Clock, dice: Callable[[], float], keeper: Home) -> None:
         self.compiled = compiled
         self.is_exact = compiled.is_exact
         self.calm = True
@@ -77,7 +84,7 @@ class Gate:
         self._latency = self.counts.latency
         self._standing = Standing(compiled, counts=self.counts, dice=dice)
         self.breaker = self._standing.breaker
-        self._lock = Lock()
+        self.alone = Exclusive()
         self._clock = clock
         self._now = clock.now
         self._ns = clock.ns
@@ -86,8 +93,6 @@ class Gate:
         self._room = WaitingRoom(self, age=compiled.age, decide=self._hand)
         self._banks_at = 0 if compiled.banks else FOREVER
         _GATES.add(self)
-        self._dropped: deque[tuple[Lease, Verdict]] = deque()
-        self._after: deque[Callable[[], None]] = deque()
         self._recalm()
 
     # --- the straight path -------------------------------------------------------------------------------------------
@@ -96,8 +101,12 @@ class Gate:
         """
         Admit *ask* if nothing stands in its way: the time; None for any surprise.
         """
-        lock = self._lock
-        lock.acquire()  # `with` costs twice as much.
+        alone = self.alone
+        alone.lock.acquire()  # In line, as `Exclusive.run` does it: every call comes through here.
+        if alone.is_busy:
+            alone.lock.release()
+            return None
+        alone.is_busy = True
         try:
             compiled = self.compiled
             if not self.calm or ask.compiled is not compiled:
@@ -110,14 +119,22 @@ class Gate:
                 _gone = self._turn_banks(now)
             return now
         finally:
-            lock.release()
+            alone.is_busy = False
+            alone.lock.release()
+            if alone.words:
+                alone.sweep()
 
     def leave(self, ask: Ask, at: int, generation: int) -> None:
         """
         Settle the success of an attempt that `enter` admitted at *at*; *generation* is the breaker's from before.
         """
-        lock = self._lock
-        lock.acquire()
+        alone = self.alone
+        alone.lock.acquire()
+        if alone.is_busy:
+            alone.lock.release()
+            alone.words.append(partial(self.leave, ask, at, generation))
+            return
+        alone.is_busy = True
         try:
             now = self._ns() // 1000
             took = now - at
@@ -134,7 +151,10 @@ class Gate:
                 self._changed(changed)
                 self._room.freed(ask.places, now)
         finally:
-            lock.release()
+            alone.is_busy = False
+            alone.lock.release()
+            if alone.words:
+                alone.sweep()
 
     def lease(self, ask: Ask, at: int, generation: int) -> Lease:
         """
@@ -144,156 +164,152 @@ class Gate:
 
     # --- the plan's way ----------------------------------------------------------------------------------------------
 
+    @step(instead=_INSIDE, leaves_word=False)
     def admit(self, ask: Ask, until: int) -> Lease | Denied:
         """
         Admit *ask* now, or say why not; *until* is when its wait would have to be over.
         """
-        with self._lock:
-            self._collect()
-            now = self._now()
-            self._room.promote(now)
-            decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
-            # Where somebody listens to the steps, no call takes the straight path, which does the same.
-            if now >= self._banks_at:
-                _gone = self._turn_banks(now)
-            return self._denied(ask, decision, until, now) if isinstance(decision, Short) else decision
+        now = self._now()
+        if self._handed:
+            self._take_back(now)
+        self._room.promote(now)
+        decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
+        # Where somebody listens to the steps, no call takes the straight path, which does the same.
+        self._forget(now)
+        return self._denied(ask, decision, until, now) if isinstance(decision, Short) else decision
 
+    @step(instead=_INSIDE, leaves_word=False)
     def park(self, ask: Ask, until: int, parked: Parked) -> Lease | Denied | None:
         """
         Let *ask* wait in the queue until *until*, unless it can go at once, or waiting can't help.
 
         None means that `Parked.reply` will tell.
         """
-        with self._lock:
-            self._collect()
-            now = self._now()
-            self._room.promote(now)
-            decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
-            if now >= self._banks_at:
-                _gone = self._turn_banks(now)
-            if not isinstance(decision, Short):
-                return decision
-            denied = self._denied(ask, decision, until, now)
-            answer = answered(denied, now, until)
-            if answer is not None:
-                return answer
-            full = self.compiled.queue_size
-            if self._room.size >= full:
-                text = f"{self._room.size} calls wait already (queue_size {full})"
-                denied = denied._replace(why=Why.QUEUE_FULL, text=text)
-                if not self._room.displace(ask.level, denied):
-                    return denied
-            self.calm = False
-            if ask.holds:
-                self._keeper.arm(self, until)
-            self._room.join(ask, parked, decision, until=until, now=now)
-            return None
+        now = self._now()
+        if self._handed:
+            self._take_back(now)
+        self._room.promote(now)
+        decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
+        self._forget(now)
+        if not isinstance(decision, Short):
+            return decision
+        denied = self._denied(ask, decision, until, now)
+        answer = answered(denied, now, until)
+        if answer is not None:
+            return answer
+        full = self.compiled.queue_size
+        if self._room.size >= full:
+            text = f"{self._room.size} calls wait already (queue_size {full})"
+            denied = denied._replace(why=Why.QUEUE_FULL, text=text)
+            if not self._room.displace(ask.level, denied, now):
+                return denied
+        self.calm = False
+        if ask.holds:
+            self._keeper.arm(self, until)
+        self._room.join(ask, parked, decision, until=until, now=now)
+        return None
 
-    def take_up(self, parked: Parked) -> Lease | Denied:
+    @step(instead=None)
+    def take_up(self, parked: Parked, signal: Callable[[], object]) -> Lease | Denied | None:
         """
         Return what came of a wait that is over, and charge it (see `handed`).
+
+        None: it came too late for its lease, and waits again, for a new *signal*.
         """
-        with self._lock:
-            reply = parked.reply
-            assert reply is not None  # noqa: S101 - nobody is woken without one
-            if isinstance(reply, Lease):
-                self._take_up(reply)
-                if not self._handed:
-                    self._recalm()
-            return reply
+        reply = parked.reply
+        if reply is None:
+            return self._wait_again(parked, signal)
+        if isinstance(reply, Lease):
+            self._take_up(reply)
+            if not self._handed:
+                self._recalm()
+        return reply
 
     def abandon(self, parked: Parked) -> None:
         """
-        Take back a wait that was cancelled; a lease that was granted meanwhile goes to the next.
+        Take back a wait that was cancelled, without waiting; a lease that was granted meanwhile goes to the next.
         """
-        with self._lock:
-            if self._room.abandon(parked, self._now()):
-                self._recalm()
-            elif isinstance(parked.reply, Lease):
-                self._undo(parked.reply)
+        self.alone.soon(partial(self._abandon, parked))
 
-    def drop(self, lease: Lease, verdict: Verdict, *, after: Callable[[], None] | None = None) -> None:
+    def drop(self, lease: Lease, verdict: Verdict) -> None:
         """
-        Settle *lease* soon, from where no lock may be waited for: a finaliser, which may run inside this very gate.
-
-        *after* is called some time later, with no lock held.
+        Settle *lease* without waiting for anybody: for finalisers, which may run inside this very gate.
         """
-        self._dropped.append((lease, verdict))
-        if after is not None:
-            self._after.append(after)
-        self._keeper.nudge(self)
+        self.alone.soon(partial(self._settle, lease, verdict))
 
+    @step(instead=None)
     def undo(self, lease: Lease) -> None:
         """
         Take back a lease under which nothing was sent: everything it took is given back.
         """
-        with self._lock:
-            self._undo(lease)
+        self._undo(lease)
 
     def settle(self, lease: Lease, verdict: Verdict, *, attempt: int = 1, wants_retry: bool = False) -> Settled:
         """
         Take *lease* back with *verdict*. A second time nothing happens.
         """
-        with self._lock:
-            return self._settle(lease, verdict, attempt=attempt, wants_retry=wants_retry)
+        work = partial(self._settle, lease, verdict, attempt=attempt, wants_retry=wants_retry)
+        if verdict.category is ErrorCategory.CANCELLED and not wants_retry:
+            # It may be the garbage collector that ends a call: that waits for nobody.
+            self.alone.soon(work)
+            return _NOTHING
+        return self.alone.run(work, instead=_NOTHING)
 
+    @step(instead=None)
     def adjust(self, lease: Lease, cost: Mapping[str, int]) -> None:
         """
         Correct what *lease* took to what the attempt really cost: *cost* by unit; other units stay as they are.
 
         A lease from before a reload stays as it is: its cells have changed their form.
         """
-        with self._lock:
-            now = self._now()
-            if lease.ask.compiled is not self.compiled:
-                return
-            truth = []
-            for entry in lease.ask.entries:
-                cells, key, units, limit, _, unit = entry
-                actual = cost.get(unit, units)
-                if actual > units:
-                    cells[key] = limit.charge(cells[key], now, actual - units, self._skew(now))
-                elif actual < units:
-                    cells[key] = limit.refund(cells[key], now, units - actual, lease.at)
+        now = self._now()
+        if lease.ask.compiled is not self.compiled:
+            return
+        truth = []
+        for entry in self.compiled.every(lease.ask):
+            cells, key, units, limit, _, unit = entry
+            actual = units if type(limit) is Concurrency else cost.get(unit, units)
+            if actual > units:
+                cells[key] = limit.charge(cells[key], now, actual - units, self._skew(now))
+            elif actual < units:
+                cells[key] = limit.refund(cells[key], now, units - actual, lease.at)
+            if actual or entry in lease.ask.entries:
                 truth.append(entry._replace(units=actual))
-            lease.ask = lease.ask.with_entries(tuple(truth))
-            if now >= self._banks_at:
-                _gone = self._turn_banks(now)
-            self._room.freed(lease.ask.entries, now)
+        lease.ask = lease.ask.with_entries(tuple(truth))
+        self._forget(now)
+        self._room.freed(lease.ask.entries, now)
 
+    @step(instead=None)
     def lend(self, ask: Ask) -> None:
         """
         Give *ask*'s places up while calls nested inside its own call run, so that they can't wait for it.
         """
-        with self._lock:
-            now = self._now()
-            put_back(ask.places, now, now)
-            self._room.freed(ask.places, now)
+        now = self._now()
+        put_back(ask.places, now, now)
+        self._room.freed(ask.places, now)
 
+    @step(instead=None)
     def reclaim(self, ask: Ask) -> None:
         """
         Take the places of `lend` back, even if that is one too many for a moment: the call is under way.
         """
-        with self._lock:
-            for cells, key, units, limit, _, _ in ask.places:
-                cells[key] = limit.charge(cells[key], 0, units, 0)
+        for cells, key, units, limit, _, _ in ask.places:
+            cells[key] = limit.charge(cells[key], 0, units, 0)
 
+    @step(instead=None)
     def tick(self) -> None:
         """
         Serve every line whose time has come.
         """
-        with self._lock:
-            self._collect()
-            now = self._now()
-            self._room.serve_due(now)
-            if now >= self._banks_at:
-                _gone = self._turn_banks(now)
-            elif 0 < self._banks_at < FOREVER:
-                # A home keeps the earliest alarm only, and that was this one.
-                self._keeper.arm(self, self._banks_at)
-            self._recalm()
-        while self._after:
-            self._after.popleft()()
+        now = self._now()
+        if self._handed:
+            self._take_back(now)
+        self._room.serve_due(now)
+        self._forget(now)
+        if now < self._banks_at < FOREVER:
+            # A home keeps the earliest alarm only, and that was this one.
+            self._keeper.arm(self, self._banks_at)
+        self._recalm()
 
     # --- operators ---------------------------------------------------------------------------------------------------
 
@@ -304,91 +320,92 @@ class Gate:
         """
         return self._standing.paused
 
+    @step(instead=None)
     def pause(self, reason: str) -> None:
         """
         Refuse every call until `resume`; those that wait are refused now.
         """
-        with self._lock:
-            self._standing.pause(reason)
-            self._recalm()
-            self._flush()
+        self._standing.pause(reason)
+        self._recalm()
+        self._flush()
 
+    @step(instead=None)
     def resume(self) -> None:
         """
         End a pause.
         """
-        with self._lock:
-            self._standing.pause("")
-            self._recalm()
+        self._standing.pause("")
+        self._recalm()
 
+    @step(instead=None)
     def lift_ban(self) -> None:
         """
         End a suspension, and a Retry-After, now.
         """
-        with self._lock:
-            self._standing.lift_ban()
-            self._recalm()
-            self._room.serve_all(self._now())
+        self._standing.lift_ban()
+        self._recalm()
+        self._room.serve_all(self._now())
 
+    @step(instead=None)
     def set_breaker(self, state: BreakerState) -> None:
         """
         Set the breaker by hand: closed (reset), forced open, or disabled.
         """
-        with self._lock:
-            self._standing.set_breaker(state, self._now())
-            self._recalm()
-            self._flush()
+        self._standing.set_breaker(state, self._now())
+        self._recalm()
+        self._flush()
 
+    @step(instead=None)
     def replace(self, compiled: Compiled) -> None:
         """
         Decide by another policy from now on. What is held stays held, and what was taken stays taken: a cell whose
         limit has changed starts with as much taken of the new limit as was taken of the old one.
         """
-        with self._lock:
-            now = self._now()
-            compiled.adopt(self.compiled, now, self._skew(now))
-            self._standing.replace(compiled, now)
-            self.breaker = self._standing.breaker
-            self.compiled = compiled
-            self.is_exact = compiled.is_exact
-            self._banks_at = FOREVER
-            self._handed.remake(compiled.remake)
-            self._room.remake(compiled.remake, now)
-            if compiled.banks:
-                _gone = self._turn_banks(now)
-            self._recalm()
+        now = self._now()
+        compiled.adopt(self.compiled, now, self._skew(now))
+        self._standing.replace(compiled, now)
+        self.breaker = self._standing.breaker
+        self.compiled = compiled
+        self.is_exact = compiled.is_exact
+        self._banks_at = FOREVER
+        self._handed.remake(compiled.remake)
+        self._room.remake(compiled.remake, now)
+        if compiled.banks:
+            self.alone.litter = self._turn_banks(now)
+        self._recalm()
 
+    @step(instead=None)
     def count_denied(self, why: Why) -> None:
         """
         Count a refusal as the caller saw it.
         """
-        with self._lock:
-            self.counts.denied[why] = self.counts.denied.get(why, 0) + 1
+        self.counts.denied[why] = self.counts.denied.get(why, 0) + 1
 
     def snapshot(self) -> dict[str, object]:
         """
         Return the gate's state, as plain values.
         """
-        with self._lock:
-            self._collect()
-            now = self._now()
-            skew = self._skew(now)
-            return {
-                **self._standing.snapshot(now),
-                "limits": [
-                    {
-                        "name": part.name,
-                        "unit": part.unit,
-                        "limit": part.limit.most,
-                        "left": part.limit.left(part.cells[""], now, skew),
-                    }
-                    for part in self.compiled.service_cells
-                ],
-                "keys": sum(len(bank) for bank in self.compiled.banks),
-                "waiting": self._room.sizes(),
-                "waits": [list(row) for row in self._room.waits],
-                **self.counts.snapshot(),
-            }
+        return self.alone.at_once(self._snapshot)
+
+    def _snapshot(self) -> dict[str, object]:
+        now = self._now()
+        skew = self._skew(now)
+        return {
+            **self._standing.snapshot(now),
+            "limits": [
+                {
+                    "name": part.name,
+                    "unit": part.unit,
+                    "limit": part.limit.most,
+                    "left": part.limit.left(part.cells[""], now, skew),
+                }
+                for part in self.compiled.service_cells
+            ],
+            "keys": sum(len(bank) for bank in self.compiled.banks),
+            "waiting": self._room.sizes(),
+            "waits": [list(row) for row in self._room.waits],
+            **self.counts.snapshot(),
+        }
 
     # --- what is decided under the lock ------------------------------------------------------------------------------
 
@@ -404,18 +421,19 @@ class Gate:
             return self._refusal(ask, now, skew) or Short(None, now)
         return self._granted(ask, now)
 
-    def _hand(self, ask: Ask, now: int, is_prompt: bool) -> Lease | Denied | Short:  # noqa: FBT001 - a callback
+    def _hand(self, ask: Ask, now: int, parked: Parked) -> Lease | Denied | Short:
         """
         Reserve *ask*'s cells for somebody who waits, and who goes when its thread or task has its turn.
         """
-        if is_prompt:
+        if parked.home.is_prompt:
             return self._decide(ask, now)
         ask = self._as_now(ask)
         refused = self._refusal(ask, now, self._skew(now))
         if refused is not None:
             return refused
         lease = self._granted(ask, now)
-        self._handed.put(lease)
+        self._handed.put(lease, parked, now)
+        self._room.alert_others(parked.home, now + _PATIENCE)
         return lease
 
     def _as_now(self, ask: Ask) -> Ask:
@@ -466,6 +484,25 @@ class Gate:
         for entry in lease.ask.entries:
             entry.cells[entry.key] = entry.limit.charge(entry.cells[entry.key], now, entry.units, skew)
 
+    def _take_back(self, now: int) -> None:
+        """
+        Let others have what was put into a hand that does not close: a loop is blocked, or was closed.
+        """
+        for lease, parked in self._handed.unclaimed(now, _PATIENCE if self._room.size else FOREVER):
+            parked.reply = None
+            self._undo(lease)
+
+    def _wait_again(self, parked: Parked, signal: Callable[[], object]) -> Lease | Denied | None:
+        now, ask, until = self._now(), parked.ask, parked.waiter.deadline
+        parked.signal = signal()
+        self._room.promote(now)
+        decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
+        if not isinstance(decision, Short):
+            return decision
+        self.calm = False
+        self._room.join(ask, parked, decision, until=until, now=now)
+        return None
+
     def _shut(self, now: int) -> Denied | None:
         return None if self.calm else self._standing.shut(now)
 
@@ -500,9 +537,11 @@ class Gate:
         self._room.freed(lease.ask.places, now)
         return Settled(may_retry=may_retry, breaker=changed)
 
-    def _collect(self) -> None:
-        while self._dropped:
-            self._settle(*self._dropped.popleft())
+    def _abandon(self, parked: Parked) -> None:
+        if self._room.abandon(parked, self._now()):
+            self._recalm()
+        elif isinstance(parked.reply, Lease):
+            self._undo(parked.reply)
 
     def _undo(self, lease: Lease) -> None:
         if lease.is_settled:
@@ -533,9 +572,7 @@ class Gate:
 
     def _begin_in_child(self) -> None:
         # Threads that are not in the child held the lock, places, turns in the queue; none of them gives anything back.
-        self._lock = Lock()
-        self._dropped.clear()
-        self._after.clear()
+        self.alone = Exclusive()
         self._handed = Handed()
         self._room = WaitingRoom(self, age=self.compiled.age, decide=self._hand)
         self.counts.forget_flights()
@@ -546,6 +583,10 @@ class Gate:
 
     def _skew(self, now: int) -> int:
         return self._clock.wall() - now if self.compiled.has_fixed else 0
+
+    def _forget(self, now: int) -> None:
+        if now >= self._banks_at:
+            self.alone.litter = self._turn_banks(now)
 
     def _turn_banks(self, now: int) -> list[dict[str, int]]:
         """

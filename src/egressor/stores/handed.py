@@ -3,7 +3,8 @@ Leases that were put into a waiter's hand and not yet taken up.
 
 Between the moment at which a waiter is woken and the moment at which it runs, a busy event loop may let any time pass,
 and then run all of them at once. So their units are only reserved in between, and charged when the waiter goes: what a
-server sees in any window is what was charged in it. Whoever calls holds the gate's lock.
+server sees in any window is what was charged in it. Who does not come for its lease, in time or ever, loses it to the
+next; if it comes after all, it waits again. Whoever calls holds the gate's lock.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from egressor._core.admission import Ask, Entry, Lease
+
+    from . import Parked
 
 __all__ = ["Handed"]
 
@@ -26,7 +29,7 @@ class Handed:
     __slots__ = ("_leases", "_units")
 
     def __init__(self) -> None:
-        self._leases: dict[Lease, None] = {}
+        self._leases: dict[Lease, tuple[Parked, int]] = {}
         self._units: dict[tuple[str, str], int] = {}
 
     def __len__(self) -> int:
@@ -38,12 +41,22 @@ class Handed:
         """
         return self._units.get((entry.name, entry.key), 0) if self._units else 0
 
-    def put(self, lease: Lease) -> None:
+    def unclaimed(self, now: int, patience: int) -> list[tuple[Lease, Parked]]:
         """
-        Reserve what *lease* is about to take.
+        Return the leases of those that will never come, as their loop is closed, or have not within *patience*.
+        """
+        return [
+            (lease, parked)
+            for lease, (parked, since) in self._leases.items()
+            if now - since >= patience or parked.home.is_gone()
+        ]
+
+    def put(self, lease: Lease, parked: Parked, now: int) -> None:
+        """
+        Reserve what *lease* is about to take, for *parked*.
         """
         lease.is_taken = False
-        self._leases[lease] = None
+        self._leases[lease] = parked, now
         for entry in lease.ask.entries:
             name = (entry.name, entry.key)
             self._units[name] = self._units.get(name, 0) + entry.units
@@ -65,9 +78,9 @@ class Handed:
         """
         Let every lease that is out be for its ask as *remade* under another policy.
         """
-        leases = list(self._leases)
+        leases = list(self._leases.items())
         self._leases.clear()
         self._units.clear()
-        for lease in leases:
+        for lease, (parked, since) in leases:
             lease.ask = remade(lease.ask)
-            self.put(lease)
+            self.put(lease, parked, since)

@@ -55,7 +55,7 @@ class Short(NamedTuple):
         return AWAY if self.entry is None else (self.entry.name, self.entry.key)
 
 
-Decide = Callable[[Ask, int, bool], Lease | Denied | Short]
+Decide = Callable[[Ask, int, "Parked"], Lease | Denied | Short]
 
 
 class WaitingRoom:
@@ -117,14 +117,19 @@ class WaitingRoom:
         line = self._queue.lines.get((entry.name, entry.key))
         return 0 if line is None else line.units_before(level=level, deadline=until)
 
-    def displace(self, level: int, denied: Denied) -> bool:
+    def displace(self, level: int, denied: Denied, now: int) -> bool:
         """
         Refuse the newest of the lowest level below *level*; False where there is none.
         """
         victim = self._queue.last_below(level)
         if victim is None:
             return False
+        line = victim.line
+        was_first = line is not None and line.first() is victim
         self._leave(victim, denied)
+        if was_first and line is not None and line.size:
+            # What was too little for it may be enough for the next.
+            self._look_again(line, now)
         return True
 
     def join(self, ask: Ask, parked: Parked, short: Short, *, until: int, now: int) -> None:
@@ -139,10 +144,21 @@ class WaitingRoom:
             line.ready_at = short.ready_at
         self._queue.join(waiter, line, units=0 if short.entry is None else short.entry.units)
         self._homes[parked.home] = self._homes.get(parked.home, 0) + 1
-        # Whoever joins a line with an alarm moves it only if its own wait ends sooner.
-        if line.alarm_at is None or until < line.alarm_at:
+        # Whoever joins a line with an alarm moves it only if its own wait ends sooner, or if it stands first and wants
+        # less than who stood there.
+        if line.first() is waiter:
+            line.ready_at = min(line.ready_at, short.ready_at)
+        if line.alarm_at is None or min(until, line.ready_at) < line.alarm_at:
             self._schedule(line)
         self._arm(parked.home)
+
+    def alert_others(self, home: Home, when: int) -> None:
+        """
+        Have somebody else than *home* look at *when* whether who lives there has come for its lease.
+        """
+        for each in self._homes:
+            if each is not home:
+                each.arm(self._owner, when)
 
     def abandon(self, parked: Parked, now: int) -> bool:
         """
@@ -157,7 +173,7 @@ class WaitingRoom:
         self._leave_home(parked.home)
         if was_first and line.size:
             # What was too little for it may be enough for the next.
-            self._queue.promote(now)
+            self._promote(now)
             self._serve(line, now)
             for home in self._homes:
                 self._arm(home)
@@ -171,13 +187,13 @@ class WaitingRoom:
         of those together look like one clump to the server.
         """
         if self._queue.size:
-            self._queue.promote(now)
+            self._promote(now)
 
     def serve_due(self, now: int) -> None:
         """
         Serve every line whose alarm has come.
         """
-        self._queue.promote(now)
+        self._promote(now)
         while self._alarms and self._alarms[0][0] <= now:
             when, _, line = heappop(self._alarms)
             if line.alarm_at == when:
@@ -193,7 +209,7 @@ class WaitingRoom:
         lines = self._queue.lines
         if not lines or not entries:
             return
-        self._queue.promote(now)
+        self._promote(now)
         for entry in entries:
             line = lines.get((entry.name, entry.key))
             if line is not None:
@@ -205,7 +221,7 @@ class WaitingRoom:
         """
         Serve every line, due or not: something that held all of them back is over.
         """
-        self._queue.promote(now)
+        self._promote(now)
         for line in list(self._queue.lines.values()):
             self._serve(line, now)
         for home in self._homes:
@@ -239,6 +255,17 @@ class WaitingRoom:
             while (waiter := line.first()) is not None:
                 self._leave(waiter, denied)
 
+    def _promote(self, now: int) -> None:
+        # Another stands first: perhaps what there is is enough for it.
+        for line in self._queue.promote(now):
+            self._look_again(line, now)
+
+    def _look_again(self, line: Line[Parked], now: int) -> None:
+        line.ready_at = min(line.ready_at, now)
+        self._schedule(line)
+        for home in self._homes:
+            self._arm(home)
+
     def _serve(self, line: Line[Parked], now: int) -> None:
         # Whose last moment this is may still go now; whoever's is over may not.
         self._expire(line, now, by=now - 1)
@@ -268,7 +295,7 @@ class WaitingRoom:
                 self._leave_home(parked.home)
                 continue
             blocked = self.blocker(ask, waiter.deadline, level=waiter.level, seq=waiter.seq, but=line)
-            decision = blocked or self._decide(ask, now, parked.home.is_prompt)
+            decision = blocked or self._decide(ask, now, parked)
             if not isinstance(decision, Short):
                 self._leave(waiter, decision)
             elif decision.line == line.name:
@@ -282,6 +309,8 @@ class WaitingRoom:
         if not line.size:
             line.ready_at = short.ready_at
         self._queue.move(waiter, line, units=0 if short.entry is None else short.entry.units)
+        if line.first() is waiter:
+            line.ready_at = min(line.ready_at, short.ready_at)
         self._schedule(line)
 
     def _leave(self, waiter: Waiter[Parked], reply: Lease | Denied) -> None:
