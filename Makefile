@@ -1,11 +1,11 @@
 # Each recipe is one script that also works on its own; what it does and why is written there.
 # On a fresh machine `make demo` and `make test` need Python 3.11 or newer, git and make, and set up the rest.
 
-.PHONY: help setup check test soak demo bench docs clean
+.PHONY: help setup check test soak demo bench bench-gateway docs clean
 .NOTPARALLEL:
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
 
 setup: ## Make .venv with all that development needs
 	@scripts/setup dev
@@ -31,6 +31,11 @@ demo: ## Local APIs, the gateway, its dashboard and a workload, until Ctrl-C; DE
 bench: ## Measure against the peers, side by side
 	@scripts/setup bench
 	@.venv/bin/python -m bench
+
+bench-gateway: ## Measure the gateway against nginx, a bare aiohttp proxy and LiteLLM's proxy
+	@scripts/setup bench
+	@scripts/setup litellm
+	@.venv/bin/python -m bench.gateway
 
 docs: setup ## Build the pages into docs/_build/html; a broken reference fails
 	@.venv/bin/python -m sphinx -W -n --keep-going -q -b html docs docs/_build/html

@@ -139,7 +139,7 @@ def read(text: str) -> Load:
         return float(found[1])
 
     def milliseconds(share: int) -> float:
-        found = re.search(rf"^\s+{share}%\s+([0-9.]+)(us|ms|s|m)$", text, re.MULTILINE)
+        found = re.search(rf"^\s+{share}%\s+([0-9.]+)(us|ms|s|m) *$", text, re.MULTILINE)
         assert found is not None, f"wrk printed no line for {share} %:\n{text}"
         return float(found[1]) * _UNITS[found[2]]
 
