@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from egressor._core.classify import classify
 from egressor._core.model import ErrorCategory, Outcome, Verdict
 from egressor.errors import Rejected
-from egressor.governor.calls import Flight
 from egressor.governor.streams import aopen_call
 
 from .answers import Arrived, deliver
@@ -213,11 +212,10 @@ async def carry(
     """
     attempts = Attempts(upstream, order, gov.clock)
     repeatable = order.is_idempotent or order.method in _SAFE
-    flight = Flight(gov.context, route, attempts, idempotent=repeatable and order.body.is_kept)
     try:
         # A body that has been read leaves the connection to be read on, and the server half notices a client that goes.
         with nullcontext() if order.body.is_done else looking_out(request):
-            opened = await aopen_call(flight)
+            opened = await aopen_call(route, attempts, idempotent=repeatable and order.body.is_kept)
     except Rejected as error:
         attempts.end_of_waiting()
         return of_rejection(error), attempts.headers()

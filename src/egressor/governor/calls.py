@@ -48,7 +48,18 @@ if TYPE_CHECKING:
 
     from .route import Route
 
-__all__ = ["Context", "Flight", "Here", "Where", "athrough", "conclude", "rejection", "through"]
+__all__ = [
+    "Context",
+    "Flight",
+    "Here",
+    "Where",
+    "athrough",
+    "conclude",
+    "cut_short",
+    "rejection",
+    "through",
+    "timed_out",
+]
 
 _SECOND = 1_000_000
 _NOTE = "egressor: "
@@ -314,7 +325,7 @@ def athrough(  # noqa: C901, PLR0915 - in line, as every call comes through here
                 outcome = value = None
                 watch = route.watch
                 if watch is None or watch.loop is not loop or watch.timeout != gate.compiled.timeout:
-                    watch = route.watch = route.context.watches.of(loop, gate.compiled.timeout)
+                    watch = route.watch_in(loop)
                 task = current_task(loop)
                 watch.open[task] = at
                 if not watch.is_armed:
@@ -324,7 +335,7 @@ def athrough(  # noqa: C901, PLR0915 - in line, as every call comes through here
                     if CARRIES.get(type(value), True) and carries_status(value):
                         outcome = Outcome(value)
                 except BaseException as error:  # noqa: BLE001 - an outcome is a value; the plan's end raises it
-                    outcome = Outcome(error=_timed_out(error, watch, task))
+                    outcome = Outcome(error=timed_out(error, watch, task))
                 finally:
                     if watch.open.pop(task, None) is None:
                         watch.is_over(task)  # It made a value of its cancellation, which counts all the same.
@@ -340,9 +351,7 @@ def athrough(  # noqa: C901, PLR0915 - in line, as every call comes through here
                     return value
                 first = (gate.lease(ask, at, generation), outcome, route.context.clock.now())
                 if type(outcome.error) is GeneratorExit:
-                    # The garbage collector ends a task that nobody runs any more, and may do so anywhere.
-                    nest.drop([])
-                    gate.drop(first[0], route.context.judge(outcome))
+                    cut_short(route, nest, first[0], outcome)
                     raise outcome.error
         flight = Flight(
             route.context, route, _Coroutine(function, args, kwargs), args=args, kwargs=kwargs, nest=nest, first=first
@@ -350,6 +359,14 @@ def athrough(  # noqa: C901, PLR0915 - in line, as every call comes through here
         return conclude(route, await flight.arun())
 
     return governed
+
+
+def cut_short(route: Route, nest: Nest, lease: Lease, outcome: Outcome) -> None:
+    """
+    End a call whose task nobody runs any more: the garbage collector does that, anywhere, so this waits for nobody.
+    """
+    nest.drop([])
+    route.gate.drop(lease, route.context.judge(outcome))
 
 
 def conclude(route: Route, done: Done | Stream) -> Any:
@@ -395,7 +412,10 @@ def _note(error: BaseException, text: str) -> None:
         error.add_note(text)
 
 
-def _timed_out(error: BaseException, watch: Watch, task: asyncio.Task[Any] | None) -> BaseException:
+def timed_out(error: BaseException, watch: Watch, task: asyncio.Task[Any] | None) -> BaseException:
+    """
+    Return what an attempt that raised *error* came to: a `TimeoutError` if its *watch* has cut it off.
+    """
     if not watch.is_over(task) or not isinstance(error, asyncio.CancelledError):
         return error
     timeout = TimeoutError("the attempt took longer than its policy's timeout")

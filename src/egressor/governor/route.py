@@ -14,6 +14,8 @@ from egressor._core.model import ErrorCategory, Outcome, Priority, Verdict
 from egressor.errors import ConfigError
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from egressor._drivers.watch import Watch
     from egressor.stores.gate import Gate
 
@@ -139,6 +141,16 @@ class Route:
         if ask is not None:
             self.kept = fresh
         return fresh
+
+    def watch_in(self, loop: AbstractEventLoop) -> Watch:
+        """
+        Return the watch over attempts that are made in *loop*.
+        """
+        timeout = self.gate.compiled.timeout
+        watch = self.watch
+        if watch is None or watch.loop is not loop or watch.timeout != timeout:
+            watch = self.watch = self.context.watches.of(loop, timeout)
+        return watch
 
     def _scope(self, scope: Mapping[str, str]) -> dict[str, str]:
         if type(scope) is not dict and not isinstance(scope, Mapping):

@@ -1,26 +1,38 @@
 """
 Calls whose answer streams: the lease ends when the body does.
 
-A transport makes a `Flight` with a wish of its own, whose attempts come to `Outcome` with ``open=True`` where the
-status is good. It hands the answer out with `Opened`, which must be finished exactly once: when the body has ended,
-has broken or was dropped.
+A transport has a wish of its own, whose attempts come to `Outcome` with ``open=True`` where the status is good. It
+hands the answer out with `Opened`, which must be finished exactly once: when the body has ended, has broken or was
+dropped.
+
+As elsewhere, what goes well takes a straight path: admit, send, and settle at the body's end, without a plan. Whatever
+else the attempt came to is the first step of one.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import Outcome
 from egressor._core.steps import Done, Stream
 from egressor._drivers import aio, sync
 
-from .calls import Flight, conclude
-from .nesting import CURRENT, step_out
+from .calls import Flight, conclude, cut_short, timed_out
+from .nesting import CURRENT, Nest, step_out
 
 if TYPE_CHECKING:
+    from egressor._core.admission import Lease
     from egressor._core.model import Verdict
+    from egressor._drivers.job import Wish
+    from egressor.stores.gate import Gate
+
+    from .calls import Context
+    from .route import Route
 
 __all__ = ["Opened", "aopen_call", "open_call"]
+
+_MICRO = 1_000_000
 
 
 class Opened:
@@ -76,14 +88,68 @@ class Opened:
             self._flight.job.gate.drop(stream.lease, verdict)
 
 
-def open_call(flight: Flight) -> Opened:
+class _Straight(Opened):
     """
-    Perform *flight* until its answer is there, blocking.
+    An answer that came on the straight path: all that is left of its call is the lease.
+    """
+
+    __slots__ = ("_context", "_gate", "_lease")
+
+    def __init__(self, value: Any, context: Context, lease: Lease, gate: Gate) -> None:
+        self.value = value
+        self._context = context
+        self._gate = gate
+        self._lease: Lease | None = lease
+
+    @property
+    def is_open(self) -> bool:
+        return self._lease is not None
+
+    def finish(self, error: BaseException | None = None, verdict: Verdict | None = None) -> None:
+        lease, self._lease = self._lease, None
+        if lease is None:
+            return
+        if error is None and (verdict is None or verdict.ok):
+            self._gate.leave(lease.ask, lease.at, lease.generation)
+            return
+        self._gate.settle(lease, self._context.judge(Outcome(self.value, error, verdict=verdict)))
+
+    async def afinish(self, error: BaseException | None = None, verdict: Verdict | None = None) -> None:
+        self.finish(error, verdict)
+
+    def drop(self, verdict: Verdict) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            self._gate.drop(lease, verdict)
+
+
+def open_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
+    """
+    Make a call to *route* until its answer is there, blocking.
+
+    Args:
+        route: Where to.
+        wish: What is sent.
+        idempotent: Whether a request that may have run may be sent again.
 
     Raises:
         Rejected: The call was not sent.
         Exception: What the last attempt raised, as it was raised.
     """
+    nest = first = None
+    entered = _enter(route)
+    if entered is not None:
+        lease, nest = entered
+        token = CURRENT.set(nest)
+        try:
+            outcome = wish.send(lease, route.gate.compiled.timeout / _MICRO)
+        except BaseException as error:  # noqa: BLE001 - an outcome is a value; the plan's end raises it
+            outcome = Outcome(error=error)
+        step_out(token)
+        if outcome.open:
+            return _opened(route, nest, lease, outcome)
+        first = (lease, outcome, route.context.clock.now())
+    flight = Flight(route.context, route, wish, nest=nest, first=first, idempotent=idempotent)
     run = sync.Run(flight.plan, flight.job)
     token = CURRENT.set(flight.nest)
     step: Done | Stream | None = None
@@ -96,10 +162,35 @@ def open_call(flight: Flight) -> Opened:
     return Opened(conclude(flight.route, step), flight, run, step if isinstance(step, Stream) else None)
 
 
-async def aopen_call(flight: Flight) -> Opened:
+async def aopen_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
     """
-    Perform *flight* until its answer is there, awaiting. As `open_call` otherwise.
+    Make a call to *route* until its answer is there, awaiting. As `open_call` otherwise.
     """
+    nest = first = None
+    loop = asyncio.get_running_loop()
+    entered = _enter(route)
+    if entered is not None:
+        lease, nest = entered
+        token = CURRENT.set(nest)
+        watch, task = route.watch_in(loop), asyncio.current_task(loop)
+        watch.open[task] = lease.at
+        if not watch.is_armed:
+            watch.arm(watch.timeout)
+        try:
+            outcome = await wish.send(lease, watch.timeout / _MICRO)
+        except BaseException as error:  # noqa: BLE001 - likewise
+            outcome = Outcome(error=timed_out(error, watch, task))
+        finally:
+            if watch.open.pop(task, None) is None:
+                watch.is_over(task)  # It made a value of its cancellation, which counts all the same.
+            step_out(token)
+        if outcome.open:
+            return _opened(route, nest, lease, outcome)
+        if type(outcome.error) is GeneratorExit:
+            cut_short(route, nest, lease, outcome)
+            raise outcome.error
+        first = (lease, outcome, route.context.clock.now())
+    flight = Flight(route.context, route, wish, nest=nest, first=first, idempotent=idempotent)
     run = aio.Run(flight.plan, flight.job)
     token = CURRENT.set(flight.nest)
     step: Done | Stream | None = None
@@ -110,3 +201,24 @@ async def aopen_call(flight: Flight) -> Opened:
         if not isinstance(step, Stream):
             flight.land(step)
     return Opened(conclude(flight.route, step), flight, run, step if isinstance(step, Stream) else None)
+
+
+def _enter(route: Route) -> tuple[Lease, Nest] | None:
+    if not route.is_straight or route.context.taps.is_on or CURRENT.get() is not None:
+        return None
+    gate = route.gate
+    ask = route.ask((), {})
+    generation = gate.breaker.generation
+    at = gate.enter(ask)
+    if at is None:
+        return None
+    nest = Nest()
+    nest.gate = gate
+    nest.ask = ask
+    return gate.lease(ask, at, generation), nest
+
+
+def _opened(route: Route, nest: Nest, lease: Lease, outcome: Outcome) -> Opened:
+    # Nothing runs inside of the call any more: its body is read elsewhere.
+    nest.leave(ok=True)
+    return _Straight(outcome.value, route.context, lease, route.gate)

@@ -34,7 +34,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import Outcome
-from egressor.governor.calls import Flight
 from egressor.governor.streams import aopen_call
 
 from .governed import Governed
@@ -112,7 +111,7 @@ class _Middleware(Governed):
         notice(self._gov, request.headers)
         wish = _Attempts(self._gov, route, handler, request)
         try:
-            opened = await aopen_call(Flight(self._gov.context, route, wish, idempotent=is_idempotent(request)))
+            opened = await aopen_call(route, wish, idempotent=is_idempotent(request))
         except BaseException as error:
             wish.abandon()
             if wish.is_cut and type(error) is TimeoutError:

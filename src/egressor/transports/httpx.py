@@ -20,7 +20,6 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
-from egressor.governor.calls import Flight
 from egressor.governor.streams import aopen_call, open_call
 
 from .attempts import AsyncAttempts, Attempts
@@ -155,7 +154,7 @@ class Transport(_Governed, _Blocking):
         notice(self._gov, request.headers)
         wish = Attempts(self._gov, route, family, inner, request)
         try:
-            opened = open_call(Flight(self._gov.context, route, wish, idempotent=is_idempotent(request)))
+            opened = open_call(route, wish, idempotent=is_idempotent(request))
         except BaseException:
             wish.abandon()
             raise
@@ -199,7 +198,7 @@ class AsyncTransport(_Governed, _Awaiting):
         notice(self._gov, request.headers)
         wish = AsyncAttempts(self._gov, route, family, inner, request)
         try:
-            opened = await aopen_call(Flight(self._gov.context, route, wish, idempotent=is_idempotent(request)))
+            opened = await aopen_call(route, wish, idempotent=is_idempotent(request))
         except BaseException as error:
             await wish.abandon()
             if wish.is_cut and type(error) is TimeoutError:

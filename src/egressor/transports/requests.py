@@ -25,7 +25,6 @@ from urllib.parse import urlsplit
 
 from egressor._core.model import Outcome
 from egressor._drivers.job import HURRIED
-from egressor.governor.calls import Flight
 from egressor.governor.streams import open_call
 
 from .bodies import Watched
@@ -114,7 +113,7 @@ class Adapter(Governed, _Base):
         notice_adapter(self._gov, getattr(inner, "max_retries", None))
         wish = _Attempts(self._gov, route, inner, request, said)
         try:
-            opened = open_call(Flight(self._gov.context, route, wish, idempotent=is_idempotent(request)))
+            opened = open_call(route, wish, idempotent=is_idempotent(request))
         except BaseException:
             wish.abandon()
             raise
