@@ -224,7 +224,7 @@ def test_an_attempt_that_takes_too_long_is_a_timeout(is_watched: bool) -> None:
     class Slow(AsyncReplies):
         async def send(self, lease: Lease, timeout: float | None) -> Any:  # noqa: ASYNC109
             self.inside.append(True)
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
 
     wish = Slow()
     with pytest.raises(TimeoutError):
