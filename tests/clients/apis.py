@@ -191,6 +191,16 @@ def bybit(request: web.BaseRequest, asked: Any) -> Any:
     return {"retCode": 0, "retMsg": "OK", "result": {"category": "spot", "list": tickers}, "retExtInfo": {}, "time": 1}
 
 
+def refused(request: web.BaseRequest, asked: Any) -> Any:
+    """
+    Any API that refuses: the status is the first part of the path.
+    """
+    status = int(request.path.split("/")[2])
+    kind = {401: "authentication_error", 429: "rate_limit_error"}.get(status, "overloaded_error")
+    error = {"type": kind, "message": "no"}
+    raise Refusal(status, {"type": "error", "error": error}, {"x-should-retry": "false"})
+
+
 def anything(request: web.BaseRequest, asked: Any) -> Any:
     """
     What no SDK is made for.
@@ -203,6 +213,7 @@ def anything(request: web.BaseRequest, asked: Any) -> Any:
 
 
 _APIS: list[tuple[str, Answer]] = [
+    ("/status/", refused),
     ("/chat/completions", chat),
     ("/v1/messages", messages),
     ("enerateContent", gemini),

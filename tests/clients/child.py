@@ -2,9 +2,12 @@
 Run one client's uses in this environment, whichever it is, and print what they came to as JSON.
 
     python child.py CLIENT {"direct": URL, "gateway": URL, "paused": URL, "src": PATH}
+    python child.py CLIENT {"asked": [{"name": NAME, "base": URL, …}, …], "src": PATH}
 
 Each use runs directly, then through us in each way that the client offers: behind a transport, with a governor in this
 very process, or by the gateway's URL. A use that comes to an exception is told by its class, its status and its text.
+In the second form each use, or the one that is named, runs against each URL, with "retries" of its own, and behind a
+transport whose limit is used up where "is_spent" says so.
 """
 
 from __future__ import annotations
@@ -14,11 +17,13 @@ import dataclasses
 import importlib.util
 import inspect
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+PAGE = HERE.parent.parent / "docs" / "clients.md"
 
 
 class Way:
@@ -28,11 +33,13 @@ class Way:
     Attributes:
         base: Where the API is, without a slash at its end.
         gov: The governor, behind a transport; None otherwise.
+        retries: How often a client's own loop may try again, where it has one.
     """
 
-    def __init__(self, base: str, gov: Any = None) -> None:
+    def __init__(self, base: str, gov: Any = None, *, retries: int = 0) -> None:
         self.base = base
         self.gov = gov
+        self.retries = retries
 
     def transport(self) -> Any:
         """
@@ -78,6 +85,16 @@ class Way:
             session.mount("http://", adapter)
         return session
 
+    @staticmethod
+    def documented(name: str) -> Any:
+        """
+        Return what the page of the clients defines as *name*.
+        """
+        blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+        found: dict[str, Any] = {}
+        exec(next(block for block in blocks if re.search(rf"^(class|def) {name}\b", block, re.MULTILINE)), found)  # noqa: S102
+        return found[name]
+
 
 def plain(value: Any) -> Any:
     """
@@ -115,11 +132,23 @@ def failure(error: BaseException) -> dict[str, Any]:
         "status": plain(status),
         "text": str(error),
         "refused": type(found).__name__ if isinstance(found, Rejected) else None,
+        "retry_after": _retry_after(found if isinstance(found, Rejected) else error),
     }
 
 
 def _status(value: Any) -> Any:
     return getattr(value, "status_code", getattr(value, "status", None))
+
+
+def _retry_after(error: Any) -> Any:
+    """
+    Return the seconds after which to try again: a refusal's own, or those of an answer's header.
+    """
+    holders = (getattr(error, "response", None), error)
+    found = [getattr(each, name, None) for each in holders for name in ("headers", "litellm_response_headers")]
+    headers: Any = next((each for each in found if each), {})
+    value = getattr(error, "retry_after", None) or headers.get("retry-after")
+    return None if value is None else float(value)
 
 
 async def outcome(use: Any, way: Way) -> Any:
@@ -133,7 +162,7 @@ async def outcome(use: Any, way: Way) -> Any:
     return {"value": plain(value)}
 
 
-async def everything(client: Any, said: dict[str, str]) -> dict[str, Any]:
+async def everything(client: Any, said: dict[str, Any]) -> dict[str, Any]:
     """
     Run all uses in all ways.
     """
@@ -164,7 +193,26 @@ async def everything(client: Any, said: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def main(name: str, said: dict[str, str]) -> None:
+async def answers(client: Any, asked: list[dict[str, Any]]) -> dict[str, Any]:
+    """
+    Run what is *asked* for, in order, and return each outcome under its name.
+    """
+    from egressor import Governor
+
+    found: dict[str, Any] = {}
+    for said in asked:
+        gov = None
+        if said.get("is_spent"):
+            gov = Governor({"api": {"limits": ["1/hour"], "max_wait": 0}})
+            with gov.permit("api"):
+                pass
+        way = Way(said["base"], gov, retries=said.get("retries", 0))
+        names = [said["use"]] if "use" in said else [name for name in client.USES if "error" not in name]
+        found[said["name"]] = {name: await outcome(client.USES[name], way) for name in names}
+    return found
+
+
+def main(name: str, said: dict[str, Any]) -> None:
     """
     Print what the uses of the client *name* come to.
     """
@@ -176,7 +224,8 @@ def main(name: str, said: dict[str, str]) -> None:
         raise SystemExit(msg)
     client = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(client)
-    found = asyncio.run(everything(client, said))
+    asked: Any = said.get("asked")
+    found = asyncio.run(answers(client, asked) if asked else everything(client, said))
     sys.stdout.write("\n" + json.dumps(found) + "\n")
 
 

@@ -61,7 +61,7 @@ def test_a_line_says_what_is_run(way: str) -> None:
 @pytest.mark.parametrize("way", TABLES)
 def test_a_line_says_what_a_refusal_is(way: str) -> None:
     """
-    It names the class that the matrix has seen; a program says it by its exit code.
+    It names the class that the matrix has seen; a program says it in its own way, that its use knows.
     """
     wrong = [
         row
@@ -69,7 +69,7 @@ def test_a_line_says_what_a_refusal_is(way: str) -> None:
         if (kind := getattr(row, way)) is not None
         and (refusal := found(way)[name_of(row)][1])
         and kind.rpartition(".")[2] not in codes(refusal)
-        and not (kind.startswith("use_of_") and refusal.startswith("exit code"))
+        and not (kind.startswith("use_of_") and "exit code" in refusal)
     ]
 
     assert wrong == []

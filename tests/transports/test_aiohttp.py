@@ -57,6 +57,7 @@ async def test_a_success_comes_out_as_the_server_sent_it(upstream: Upstream) -> 
         ("POST", {"data": b"x"}, answer(500), 1, 500),
         ("POST", {"data": b"x"}, reset, 1, None),
         ("POST", {"data": b"x", "headers": {"Idempotency-Key": "k"}}, answer(500), 2, 200),
+        ("POST", {"data": b"x", "headers": {"Idempotency-Key": ""}}, answer(500), 1, 500),
         ("GET", {}, as_json({"error": {"code": "insufficient_quota"}}, 429), 1, 429),
     ],
 )

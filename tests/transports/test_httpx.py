@@ -61,6 +61,7 @@ def test_a_success_comes_out_as_the_server_sent_it(dial: Dial, upstream: Upstrea
         ("POST", {"content": b"x"}, answer(500), 1, 500),
         ("POST", {"content": b"x"}, reset, 1, None),
         ("POST", {"content": b"x", "headers": {"Idempotency-Key": "k"}}, answer(500), 2, 200),
+        ("POST", {"content": b"x", "headers": {"Idempotency-Key": ""}}, answer(500), 1, 500),
         ("POST", {"content": b"x", "headers": {"Idempotency-Key": "k"}}, reset, 2, 200),
         ("POST", {"files": {"f": b"x"}}, answer(429), 2, 200),
         ("GET", {}, as_json({"error": {"code": "insufficient_quota"}}, 429), 1, 429),

@@ -4,7 +4,9 @@ Requests through the adapter, against a real server: what is retried, what is co
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
 import subprocess
 import sys
 import warnings
@@ -24,7 +26,7 @@ from tests.transports.sessions import EASY, blocking, governor, state, strict
 from tests.transports.upstream import answer, as_json, hang, lie, reset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.transports.upstream import Behaviour, Upstream
 
@@ -61,6 +63,7 @@ def test_a_success_comes_out_as_the_server_sent_it(upstream: Upstream) -> None:
         ("POST", {"data": b"x"}, answer(500), 1, 500),
         ("POST", {"data": b"x"}, reset, 1, None),
         ("POST", {"data": b"x", "headers": {"Idempotency-Key": "k"}}, answer(500), 2, 200),
+        ("POST", {"data": b"x", "headers": {"Idempotency-Key": ""}}, answer(500), 1, 500),
         ("POST", {"files": {"f": b"x"}}, answer(429), 2, 200),
         ("GET", {}, as_json({"error": {"code": "insufficient_quota"}}, 429), 1, 429),
     ],
@@ -393,6 +396,18 @@ def test_what_the_adapter_lacks_is_its_inner_ones() -> None:
     assert adapter.max_retries.total == 0
     with pytest.raises(AttributeError, match="_nothing"):
         _ = adapter._nothing
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.deepcopy], ids=["pickle", "deepcopy"])
+@pytest.mark.parametrize("is_mounted", [True, False])
+def test_an_adapter_says_that_it_is_no_thing_to_copy(duplicate: Callable[[Any], Any], is_mounted: bool) -> None:
+    """
+    Alone or with the session that it is mounted on: the message says what to do instead.
+    """
+    client = blocking(governor())
+
+    with pytest.raises(TypeError, match="copy the session first, then mount an Adapter on the copy"):
+        duplicate(client if is_mounted else client.adapters["http://"])
 
 
 @pytest.mark.parametrize(("status", "text"), [(200, b"local"), (500, b"local")])

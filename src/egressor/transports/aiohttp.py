@@ -17,7 +17,7 @@ hooks, and none can stop it. So it counts our waits for a turn and between retri
 never sent; it gives its place back. Hence ``total=None`` above: the policy's ``timeout`` bounds each attempt up to its
 headers, ``sock_read`` each wait for a part of the body, ``max_wait`` the wait for a turn, and a ``deadline`` the whole
 up to the headers, with a refusal at once where it can't be kept. A total of your own works too; make it long enough for
-all that it counts.
+all that it counts. A body that it cuts while its reader waits for more is a time-out of the service.
 
 aiohttp sends an idempotent request once more, by itself, if its connection was lost. Behind a policy that is one retry
 loop too many: the second round, which aiohttp begins and nobody asked for, gets what the first came to.
@@ -121,7 +121,7 @@ class _Middleware(Governed):
         answer = opened.value
         response: ClientResponse = answer.take()
         if opened.is_open:
-            _hold(response, opened, answer.verdict)
+            _hold(response, opened, answer.verdict, timer=_timer(request))
         return response
 
     def _place(self, request: Any) -> tuple[str, str, int | None, str]:
@@ -232,12 +232,13 @@ class _Hold:
     The lease of a response whose body is on its way.
     """
 
-    __slots__ = ("_content", "_opened", "_verdict")
+    __slots__ = ("_content", "_opened", "_timer", "_verdict")
 
-    def __init__(self, content: Any, opened: Opened, verdict: Verdict) -> None:
+    def __init__(self, content: Any, opened: Opened, verdict: Verdict, timer: object) -> None:
         self._content = content
         self._opened: Opened | None = opened
         self._verdict = verdict
+        self._timer = timer
 
     def end(self) -> None:
         """
@@ -260,10 +261,22 @@ class _Hold:
 
         error: BaseException | None = self._content.exception()
         # This very class, with which aiohttp marks a response that was closed by its reader, is no failure.
-        if error is None or type(error) is not ClientConnectionError:
+        if error is not None and type(error) is not ClientConnectionError:
             return error
         handled = sys.exception()
-        return handled if isinstance(handled, CancelledError) else None
+        if error is not None and isinstance(handled, CancelledError):
+            return handled
+        return TimeoutError("the body was cut by ClientTimeout.total") if self._is_cut() else None
+
+    def _is_cut(self) -> bool:
+        """
+        Whether aiohttp's total passed before the service had sent the rest.
+        """
+        content = self._content
+        if not getattr(self._timer, "_cancelled", False) or content.is_eof():
+            return False
+        # What has come and wasn't read says that the reader was late, not the service.
+        return not getattr(content, "_buffer", ())
 
 
 class _Held:
@@ -284,11 +297,11 @@ def _held(kind: type) -> type:
     return type(kind.__name__, (_Held, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})
 
 
-def _hold(response: Any, opened: Opened, verdict: Verdict) -> None:
+def _hold(response: Any, opened: Opened, verdict: Verdict, *, timer: object) -> None:
     """
-    Let *response* hold the lease until its connection is given back.
+    Let *response* hold the lease until its connection is given back; *timer* is the one that aiohttp cuts it by.
     """
-    kept = response._egressor = _Hold(response.content, opened, verdict)  # noqa: SLF001 - ours
+    kept = response._egressor = _Hold(response.content, opened, verdict, timer)  # noqa: SLF001 - ours
     response.__class__ = _held(response.__class__)
     connection = response.connection
     if connection is None:

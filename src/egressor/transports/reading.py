@@ -128,5 +128,7 @@ class Reading:
 def is_idempotent(request: Any) -> bool:
     """
     Whether *request* may be sent again after it may have been executed: by its method, or by its idempotency key.
+
+    A key that is empty, or blank, is none: no service could know the second request by it.
     """
-    return request.method in _IDEMPOTENT or "idempotency-key" in request.headers
+    return request.method in _IDEMPOTENT or bool(request.headers.get("idempotency-key", "").strip())

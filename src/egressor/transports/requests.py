@@ -142,6 +142,19 @@ class Adapter(Governed, _Base):
                     self._made = HTTPAdapter()
         return self._made
 
+    def __reduce__(self) -> Any:
+        """
+        Refuse to be pickled or copied.
+
+        Raises:
+            TypeError: Always, and says what to do instead.
+        """
+        msg = (
+            "an Adapter can't be pickled or copied, nor can a session that it is mounted on: its governor belongs to "
+            "this process; copy the session first, then mount an Adapter on the copy"
+        )
+        raise TypeError(msg)
+
     def __getattr__(self, name: str) -> Any:
         # Not for the private ones: what looks for these copies or pickles, and means us.
         if name.startswith("_"):

@@ -20,7 +20,7 @@ def client(way: Any) -> Any:
     Return a blocking client.
     """
     hooked = {"http_client": HTTP.Client(transport=way.transport())} if way.gov else {}
-    return anthropic.Anthropic(base_url=way.base, api_key="k", max_retries=0, **hooked)
+    return anthropic.Anthropic(base_url=way.base, api_key="k", max_retries=way.retries, **hooked)
 
 
 def async_client(way: Any) -> Any:
@@ -28,7 +28,7 @@ def async_client(way: Any) -> Any:
     Return an awaiting client.
     """
     hooked = {"http_client": HTTP.AsyncClient(transport=way.async_transport())} if way.gov else {}
-    return anthropic.AsyncAnthropic(base_url=way.base, api_key="k", max_retries=0, **hooked)
+    return anthropic.AsyncAnthropic(base_url=way.base, api_key="k", max_retries=way.retries, **hooked)
 
 
 def plain(way: Any, **more: Any) -> Any:

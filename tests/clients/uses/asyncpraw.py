@@ -1,5 +1,5 @@
 """
-Async PRAW, for Reddit.
+Async PRAW, for Reddit: the page's middleware leads it elsewhere, inside ours or to the gateway.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from typing import Any
 import aiohttp
 import asyncpraw
 
-WAYS = ("transport",)
+WAYS = ("transport", "gateway")
+HOSTS = ("https://www.reddit.com", "https://oauth.reddit.com")
 
 
 async def plain(way: Any, name: str = "python") -> Any:
     """
     Read a subreddit's posts.
     """
-    async with aiohttp.ClientSession(middlewares=way.middlewares()) as session:
+    led = way.documented("elsewhere")(dict.fromkeys(HOSTS, way.base))
+    async with aiohttp.ClientSession(middlewares=way.middlewares(led)) as session:
         reddit = asyncpraw.Reddit(
             client_id="c",
             client_secret="s",
             user_agent="test of a governor",
-            oauth_url=way.base,
-            reddit_url=way.base,
             check_for_updates=False,
             requestor_kwargs={"session": session, "timeout": 120},
         )

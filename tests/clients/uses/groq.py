@@ -20,7 +20,7 @@ def client(way: Any) -> Any:
     Return a blocking client.
     """
     hooked = {"http_client": HTTP.Client(transport=way.transport())} if way.gov else {}
-    return groq.Groq(base_url=way.base, api_key="k", max_retries=0, **hooked)
+    return groq.Groq(base_url=way.base, api_key="k", max_retries=way.retries, **hooked)
 
 
 def plain(way: Any, **more: Any) -> Any:
@@ -51,7 +51,7 @@ async def async_stream(way: Any) -> Any:
     Ask, and read the answer chunk by chunk.
     """
     hooked = {"http_client": HTTP.AsyncClient(transport=way.async_transport())} if way.gov else {}
-    async with groq.AsyncGroq(base_url=way.base, api_key="k", max_retries=0, **hooked) as sdk:
+    async with groq.AsyncGroq(base_url=way.base, api_key="k", max_retries=way.retries, **hooked) as sdk:
         return [chunk async for chunk in await sdk.chat.completions.create(**ASK, stream=True)]
 
 

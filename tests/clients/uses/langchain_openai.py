@@ -24,7 +24,7 @@ def model(way: Any, name: str = "m") -> Any:
             "http_client": HTTP.Client(transport=way.transport()),
             "http_async_client": HTTP.AsyncClient(transport=way.async_transport()),
         }
-    return ChatOpenAI(model=name, base_url=way.base + "/v1", api_key="k", max_retries=0, **hooked)
+    return ChatOpenAI(model=name, base_url=way.base + "/v1", api_key="k", max_retries=way.retries, **hooked)
 
 
 def text(message: Any) -> Any:

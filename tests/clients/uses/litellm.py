@@ -13,7 +13,7 @@ import litellm
 WAYS = ("gateway",)
 litellm.telemetry = False
 litellm.suppress_debug_info = True
-ASK: Any = {"messages": [{"role": "user", "content": "hello"}], "api_key": "k", "max_retries": 0, "num_retries": 0}
+ASK: Any = {"messages": [{"role": "user", "content": "hello"}], "api_key": "k"}
 
 
 def text(found: Any) -> Any:
@@ -27,14 +27,16 @@ def plain(way: Any, model: str = "m") -> Any:
     """
     Ask.
     """
-    return text(litellm.completion(model="openai/" + model, api_base=way.base + "/v1", **ASK))
+    return text(litellm.completion(model="openai/" + model, api_base=way.base + "/v1", max_retries=way.retries, **ASK))
 
 
 def stream(way: Any) -> Any:
     """
     Ask, and read the answer chunk by chunk.
     """
-    chunks = litellm.completion(model="openai/m", api_base=way.base + "/v1", stream=True, **ASK)
+    chunks = litellm.completion(
+        model="openai/m", api_base=way.base + "/v1", stream=True, max_retries=way.retries, **ASK
+    )
     return [text(chunk) for chunk in chunks]
 
 
@@ -49,7 +51,9 @@ async def async_stream(way: Any) -> Any:
     """
     Ask, and read the answer chunk by chunk.
     """
-    chunks = await litellm.acompletion(model="openai/m", api_base=way.base + "/v1", stream=True, **ASK)
+    chunks = await litellm.acompletion(
+        model="openai/m", api_base=way.base + "/v1", stream=True, max_retries=way.retries, **ASK
+    )
     return [text(chunk) async for chunk in chunks]
 
 

@@ -1,5 +1,5 @@
 """
-PRAW, for Reddit.
+PRAW, for Reddit: the page's adapter leads it elsewhere, inside ours or to the gateway.
 """
 
 from __future__ import annotations
@@ -9,22 +9,21 @@ from typing import Any
 import praw
 import requests
 
-WAYS = ("transport",)
+WAYS = ("transport", "gateway")
+HOSTS = ("https://www.reddit.com", "https://oauth.reddit.com")
 
 
 def reddit(way: Any) -> Any:
     """
     Return a read-only client.
     """
-    hooked: Any = {"requestor_kwargs": {"session": way.mount(requests.Session())}} if way.gov else {}
+    session = way.mount(requests.Session(), way.documented("Elsewhere")(dict.fromkeys(HOSTS, way.base)))
     return praw.Reddit(
         client_id="c",
         client_secret="s",
         user_agent="test of a governor",
-        oauth_url=way.base,
-        reddit_url=way.base,
         check_for_updates=False,
-        **hooked,
+        requestor_kwargs={"session": session},
     )
 
 

@@ -1,5 +1,5 @@
 """
-Tweepy, for X, whose host is fixed: the adapter and the middleware inside ours lead it to the local server.
+Tweepy, for X, whose host is fixed: the page's adapter and middleware lead it elsewhere, inside ours or to the gateway.
 """
 
 from __future__ import annotations
@@ -8,29 +8,22 @@ from typing import Any
 
 import aiohttp
 import tweepy
-from requests.adapters import HTTPAdapter
 from tweepy.asynchronous import AsyncClient
-from yarl import URL
 
-WAYS = ("transport",)
-HOST = "https://api.twitter.com"
+WAYS = ("transport", "gateway")
 
 
-class Elsewhere(HTTPAdapter):
+class RequestError(Exception):
     """
-    What sends to another host than was asked for.
+    What the stream tells of an answer that is no stream: its status, by a method instead of an exception.
     """
 
-    def __init__(self, base: str) -> None:
-        super().__init__()
-        self.base = base
 
-    def send(self, request: Any, *args: Any, **options: Any) -> Any:
-        """
-        Send to the local server.
-        """
-        request.url = request.url.replace(HOST, self.base)
-        return super().send(request, *args, **options)
+def adapter(way: Any) -> Any:
+    """
+    Return what leads to where *way* begins.
+    """
+    return way.documented("Elsewhere")({"https://api.twitter.com": way.base})
 
 
 def client(way: Any) -> Any:
@@ -38,7 +31,7 @@ def client(way: Any) -> Any:
     Return a client.
     """
     sdk = tweepy.Client("t")
-    way.mount(sdk.session, Elsewhere(way.base))
+    way.mount(sdk.session, adapter(way))
     return sdk
 
 
@@ -60,6 +53,10 @@ def stream(way: Any) -> Any:
         def on_tweet(self, tweet: Any) -> None:
             texts.append(tweet.text)
 
+        def on_request_error(self, status_code: int) -> None:
+            errors.append(RequestError(status_code))
+            self.disconnect()
+
         def on_exception(self, exception: Exception) -> None:
             errors.append(exception)
 
@@ -67,7 +64,7 @@ def stream(way: Any) -> Any:
             self.disconnect()
 
     reader = Reader("t", max_retries=0)
-    way.mount(reader.session, Elsewhere(way.base))
+    way.mount(reader.session, adapter(way))
     reader.filter()
     if errors:
         raise errors[0]
@@ -85,13 +82,9 @@ async def async_plain(way: Any, name: str = "ann") -> Any:
     """
     Look a user up.
     """
-
-    async def elsewhere(request: Any, handler: Any) -> Any:
-        request.url = URL(str(request.url).replace(HOST, way.base))
-        return await handler(request)
-
+    led = way.documented("elsewhere")({"https://api.twitter.com": way.base})
     sdk = AsyncClient("t")
-    async with aiohttp.ClientSession(middlewares=way.middlewares(elsewhere)) as session:
+    async with aiohttp.ClientSession(middlewares=way.middlewares(led)) as session:
         sdk.session = session
         return (await sdk.get_user(username=name)).data.data
 
