@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from egressor._core.admission import Lease
-from egressor._core.model import Verdict
+from egressor._core.admission import Denied, Lease, Why
+from egressor._core.breaker import BreakerState
+from egressor._core.model import ErrorCategory, Verdict
 from egressor.policies import Limit
 from egressor.stores import Parked
 from tests.stores.scene import SECOND, Scene
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from egressor.stores import Ticking
+    from egressor.stores.gate import Gate
 
 
 class BusyLoop:
@@ -192,7 +196,7 @@ def test_a_loop_that_does_not_come_for_its_lease_delays_nobody_for_long() -> Non
 
     # It has lost its turn, stands in the queue again, and gets the next one.
     assert blocked.run() == []
-    scene.clock.advance(0.2)
+    scene.clock.advance(0.15)
     (late,) = blocked.run()
 
     assert min(abs(late.at - at) for at in sent) >= SECOND // 10
@@ -215,3 +219,99 @@ def test_a_loop_that_was_closed_with_a_lease_in_its_hand_holds_nothing() -> None
     assert scene.places_left() == 0
     scene.gate.settle(other, Verdict())
     assert (scene.places_left(), scene.gate.calm) == (1, True)
+
+
+def pause(scene: Scene) -> None:
+    """
+    Pause the service.
+    """
+    scene.gate.pause("maintenance")
+
+
+def force_open(scene: Scene) -> None:
+    """
+    Open the breaker by hand.
+    """
+    scene.gate.set_breaker(BreakerState.FORCED_OPEN)
+
+
+def send_away(scene: Scene) -> None:
+    """
+    Let another attempt be told to come back in a minute.
+    """
+    scene.gate.settle(scene.lease(), Verdict(category=ErrorCategory.RATE_LIMIT, retry_after=60.0))
+
+
+@pytest.mark.parametrize(("happens", "why"), [(pause, Why.PAUSED), (force_open, Why.CIRCUIT_OPEN), (send_away, None)])
+def test_what_is_learned_after_the_grant_holds_for_it(happens: Callable[[Scene], None], why: Why | None) -> None:
+    """
+    Regression: a turn in the hand of a busy loop was used during a pause, an open breaker or a Retry-After.
+    """
+    scene = Scene(limits=["10/second burst 3"])
+    for _ in range(3):
+        scene.lease()
+    home = BusyLoop(scene)
+    home.park(1)
+    scene.clock.advance(1)
+    parked = home.woken.pop()
+    happens(scene)
+
+    reply = scene.gate.take_up(parked, object)
+
+    assert reply is None if why is None else isinstance(reply, Denied) and reply.why is why
+    scene.clock.advance(100)
+    assert len(home.run()) == (why is None)
+
+
+def test_who_loses_its_turn_keeps_its_rank() -> None:
+    """
+    Regression: who had waited longest stood behind everybody who came later, once a blocked loop had cost it its turn.
+    """
+    scene = Scene(limits=["10/second burst 1"])
+    scene.lease()
+    blocked, awake = BusyLoop(scene), BusyLoop(scene)
+    blocked.park(1)
+    scene.clock.advance(0.1)
+    awake.park(3)
+    scene.clock.advance(0.15)
+    first = awake.run()
+
+    assert (len(first), blocked.run()) == (1, [])
+    scene.clock.advance(0.1)
+    assert (len(awake.run()), len(blocked.run())) == (0, 1)
+
+
+def test_others_in_the_same_loop_take_no_turn_away() -> None:
+    """
+    Regression: a turn went from one task of a blocked loop to another, which could not come any sooner.
+    """
+    scene = Scene(limits=["10/second burst 1"])
+    scene.lease()
+    home = BusyLoop(scene)
+    home.park(3)
+    scene.clock.advance(0.3)
+    (parked,) = home.woken
+
+    assert isinstance(scene.gate.take_up(parked, object), Lease)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda gate, lease: gate.leave(lease.ask, lease.at, lease.generation),
+        lambda gate, lease: gate.settle(lease, Verdict()),
+        lambda gate, lease: gate.drop(lease, Verdict()),
+        lambda gate, lease: gate.undo(lease),
+    ],
+    ids=["leave", "settle", "drop", "undo"],
+)
+def test_a_lease_may_be_given_back_inside_of_a_step(act: Callable[[Gate, Lease], object]) -> None:
+    """
+    Regression: a success that ended inside of the gate's own work left itself as word, over and over.
+    """
+    scene = Scene(max_concurrency=1)
+    lease = scene.lease()
+
+    scene.gate.alone.run(lambda: act(scene.gate, lease), instead=None)
+
+    assert (scene.places_left(), scene.gate.counts.in_flight) == (1, 0)

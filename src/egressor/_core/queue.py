@@ -219,6 +219,21 @@ class Queue(Generic[T]):
         self._arrivals[waiter.level].append(waiter)
         self.size += 1
 
+    def rejoin(self, waiter: Waiter[T], line: Line[T], *, units: int) -> None:
+        """
+        Let *waiter* in again, at *line*, with the rank that it had when it left.
+        """
+        waiter.units = units
+        line.push(waiter)
+        self.size += 1
+        # Each row is in the order of times; whoever was given a turn has waited longer than most.
+        row = self._raised[waiter.level]
+        row.append(waiter)
+        if len(row) > 1 and row[-2].since > waiter.since:
+            ordered = sorted(row, key=_since)
+            row.clear()
+            row.extend(ordered)
+
     def move(self, waiter: Waiter[T], line: Line[T], *, units: int) -> None:
         """
         Let *waiter* stand at *line* instead; its rank goes with it.

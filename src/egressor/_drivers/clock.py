@@ -9,6 +9,7 @@ before the time.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from contextlib import suppress
@@ -18,7 +19,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
-from weakref import finalize
+from weakref import finalize, ref
 
 from egressor.stores import Parked
 
@@ -31,12 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Clock", "LoopHome", "ThreadsHome"]
 
+_LOG = logging.getLogger("egressor")
 _MICRO = 1_000_000
 # How long it takes at least until a thread that sleeps is awake, and an event loop that it wakes.
 _EARLY = 120
 _GRACE = 0.25
 _SLACK = 64
-_Inbox = SimpleQueue[tuple[int, "Ticking | None"]]
+_Inbox = SimpleQueue[tuple[int, "ref[Ticking] | None"]]
 
 
 class Clock:
@@ -215,7 +217,7 @@ class _Knock:
     """
 
     is_exact = True
-    __slots__ = ("_home", "ticking", "when")
+    __slots__ = ("__weakref__", "_home", "ticking", "when")
 
     def __init__(self, home: LoopHome, ticking: Ticking) -> None:
         self._home = home
@@ -251,7 +253,7 @@ class ThreadsHome:
     __slots__ = ("__weakref__", "_state")
 
     def __init__(self) -> None:
-        self._state: tuple[int, _Inbox, dict[Ticking, int]] = (0, SimpleQueue(), {})
+        self._state: tuple[int, _Inbox, dict[ref[Ticking], int]] = (0, SimpleQueue(), {})
 
     def is_gone(self) -> bool:
         """
@@ -271,10 +273,12 @@ class ThreadsHome:
             Thread(target=_ring, args=(inbox, armed), name="egressor-alarms", daemon=True).start()
             finalize(self, inbox.put, (0, None)).atexit = False
             self._state = (os.getpid(), inbox, armed)
-        elif armed.get(ticking, when + 1) <= when:
+        # By weak references: who has an alarm set is not kept alive by that.
+        key = ref(ticking)
+        if armed.get(key, when + 1) <= when:
             return
-        armed[ticking] = when
-        inbox.put((when, ticking))
+        armed[key] = when
+        inbox.put((when, key))
 
     def wake(self, parked: Parked) -> None:
         """
@@ -283,26 +287,34 @@ class ThreadsHome:
         parked.signal.release()
 
 
-def _ring(inbox: _Inbox, armed: dict[Ticking, int]) -> None:
+def _ring(inbox: _Inbox, armed: dict[ref[Ticking], int]) -> None:
     """
     Look at whatever has an alarm, at its time, until nobody needs that any more.
     """
-    alarms: list[tuple[int, int, Ticking]] = []
+    alarms: list[tuple[int, int, ref[Ticking]]] = []
     numbers = count()
     while True:
         left = None if not alarms else max(0, alarms[0][0] - Clock.now()) / _MICRO
         try:
-            when, ticking = inbox.get(timeout=left)
+            when, key = inbox.get(timeout=left)
         except Empty:
-            when, _, ticking = heappop(alarms)
-            if armed.get(ticking) == when:
-                del armed[ticking]
+            when, _, key = heappop(alarms)
+            if armed.get(key) == when:
+                del armed[key]
+            _tick(key)
+            continue
+        if key is None:
+            return
+        heappush(alarms, (when, next(numbers), key))
+        if len(alarms) > 2 * len(armed) + _SLACK:
+            alarms = [(when, next(numbers), key) for key, when in list(armed.items()) if key() is not None]
+            heapify(alarms)
+
+
+def _tick(key: ref[Ticking]) -> None:
+    ticking = key()
+    if ticking is not None:
+        try:
             ticking.tick()
-        else:
-            if ticking is None:
-                return
-            heappush(alarms, (when, next(numbers), ticking))
-            if len(alarms) > 2 * len(armed) + _SLACK:
-                alarms = [(when, next(numbers), ticking) for ticking, when in list(armed.items())]
-                heapify(alarms)
-        del ticking
+        except Exception as error:  # noqa: BLE001 - the alarms of all others go on
+            _LOG.error("an alarm failed: %s: %s", type(error).__name__, error)

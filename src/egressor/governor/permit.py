@@ -332,12 +332,12 @@ class Permit:
 
     def _let_go(self, error: BaseException | None) -> tuple[sync.Run | aio.Run | None, Flight | None, Outcome]:
         lease, run, flight, token = self._held(), self._run, self._flight, self._token
+        outcome = Outcome(self, error)
+        if lease is None:
+            return None, None, outcome  # Somebody may be about to take it.
         self._lease = self._run = self._flight = self._token = None
         self._is_free = True
         self._acquired = False
-        outcome = Outcome(self, error)
-        if lease is None:
-            return None, None, outcome
         if token is not None:
             step_out(token)
         if run is None:

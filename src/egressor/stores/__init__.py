@@ -92,9 +92,10 @@ class Parked:
         ask: What it waits for, set when it joins the queue.
         since: When it did, in microseconds.
         waiter: Its place in the queue; the store's business.
+        room: The queue that it joined; likewise.
     """
 
-    __slots__ = ("ask", "home", "reply", "signal", "since", "waiter")
+    __slots__ = ("ask", "home", "reply", "room", "signal", "since", "waiter")
 
     ask: Ask
     since: int
@@ -104,3 +105,4 @@ class Parked:
         self.signal: Any = signal
         self.reply: Lease | Denied | None = None
         self.waiter: Any = None
+        self.room: object = None

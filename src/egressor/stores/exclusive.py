@@ -9,6 +9,7 @@ threads, one of which may wait for a lock that is held here: it leaves word wher
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from functools import partial, wraps
 from threading import RLock
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exclusive", "step"]
 
+_LOG = logging.getLogger("egressor")
 F = TypeVar("F", bound="Callable[..., Any]")
 T = TypeVar("T")
 
@@ -28,7 +30,8 @@ class Exclusive:
     A lock for short steps.
 
     Attributes:
-        lock: The lock. Who takes it by hand looks at `is_busy`, sets it, clears it, and sweeps where `words` were left.
+        lock: The lock. Who takes it by hand looks at `is_busy`, sets it, clears it, and sweeps where `words` were left;
+            by ``with``, as a signal may raise behind a bare ``acquire``.
         is_busy: Whether a step is under way; with the lock held, that can only be one of this very thread.
         words: Steps that somebody has left to others.
         litter: What a step wants freed after it, with the lock released.
@@ -46,23 +49,22 @@ class Exclusive:
         """
         Do *work* now; inside of another step of this thread return *instead*, and leave it to that one.
         """
-        self.lock.acquire()
-        if self.is_busy:
-            self.lock.release()
-            if leaves_word:
-                self.words.append(work)
-            return instead
-        self.is_busy = True
-        try:
-            while self.words:
-                self.words.popleft()()
-            return work()
-        finally:
-            self.is_busy = False
-            self.lock.release()
-            self.litter = None
-            if self.words:
-                self.sweep()
+        # `with`: between its taking the lock and the block no signal can come, which may raise.
+        with self.lock:
+            if self.is_busy:
+                if leaves_word:
+                    self.words.append(work)
+                return instead
+            try:
+                self.is_busy = True
+                self._catch_up()
+                result = work()
+            finally:
+                self.is_busy = False
+        self.litter = None
+        if self.words:
+            self.sweep()
+        return result
 
     def at_once(self, work: Callable[[], T]) -> T:
         """
@@ -85,16 +87,23 @@ class Exclusive:
         Do what was left by others; whoever holds the lock does it otherwise, when it is done.
         """
         while self.words and self.lock.acquire(blocking=False):
-            if self.is_busy:
-                self.lock.release()
-                return
-            self.is_busy = True
             try:
-                while self.words:
-                    self.words.popleft()()
+                if self.is_busy:
+                    return
+                try:
+                    self.is_busy = True
+                    self._catch_up()
+                finally:
+                    self.is_busy = False
             finally:
-                self.is_busy = False
                 self.lock.release()
+
+    def _catch_up(self) -> None:
+        while self.words:
+            try:
+                self.words.popleft()()
+            except Exception as error:  # noqa: BLE001 - it is nobody's here: neither is anybody else's step to end for it
+                _LOG.error("a step that was left to others failed: %s: %s", type(error).__name__, error)
 
 
 def step(*, instead: object, leaves_word: bool = True) -> Callable[[F], F]:

@@ -101,13 +101,14 @@ class Gate:
         """
         Admit *ask* if nothing stands in its way: the time; None for any surprise.
         """
-        alone = self.alone
-        alone.lock.acquire()  # In line, as `Exclusive.run` does it: every call comes through here.
-        if alone.is_busy:
-            alone.lock.release()
-            return None
-        alone.is_busy = True
+        # In line, as `Exclusive.run` does it, but for the `with`, which costs half as much as all the rest: every call
+        # comes through here. A signal may raise behind `acquire`, so that stands inside of the `try`.
+        alone, is_mine = self.alone, False
         try:
+            alone.lock.acquire()
+            if alone.is_busy:
+                return None
+            alone.is_busy = is_mine = True
             compiled = self.compiled
             if not self.calm or ask.compiled is not compiled:
                 return None
@@ -119,7 +120,8 @@ class Gate:
                 _gone = self._turn_banks(now)
             return now
         finally:
-            alone.is_busy = False
+            if is_mine:
+                alone.is_busy = False
             alone.lock.release()
             if alone.words:
                 alone.sweep()
@@ -128,33 +130,38 @@ class Gate:
         """
         Settle the success of an attempt that `enter` admitted at *at*; *generation* is the breaker's from before.
         """
-        alone = self.alone
-        alone.lock.acquire()
-        if alone.is_busy:
-            alone.lock.release()
-            alone.words.append(partial(self.leave, ask, at, generation))
-            return
-        alone.is_busy = True
+        alone, is_mine = self.alone, False
         try:
-            now = self._ns() // 1000
-            took = now - at
-            self._latency[took.bit_length()] += 1
-            for cells, key, units, _ in ask.holds:
-                cells[key] -= units
-            standing = self._standing
-            changed = None
-            if now < standing.quiet_until and generation == standing.breaker.generation and took <= standing.slow_call:
-                standing.fresh += 1
-            else:
-                changed = standing.succeeded(now, took, generation)
-            if changed is not None or not self.calm:
-                self._changed(changed)
-                self._room.freed(ask.places, now)
+            alone.lock.acquire()
+            if alone.is_busy:
+                alone.words.append(partial(self._leave, ask, at, generation))
+                return
+            alone.is_busy = is_mine = True
+            self._leave(ask, at, generation)
         finally:
-            alone.is_busy = False
+            if is_mine:
+                alone.is_busy = False
             alone.lock.release()
             if alone.words:
                 alone.sweep()
+
+    def _leave(self, ask: Ask, at: int, generation: int) -> None:
+        now = self._ns() // 1000
+        took = now - at
+        self._latency[took.bit_length()] += 1
+        for cells, key, units, _ in ask.holds:
+            cells[key] -= units
+        standing = self._standing
+        changed = None
+        if now < standing.quiet_until and generation == standing.breaker.generation and took <= standing.slow_call:
+            standing.fresh += 1
+            if self.calm:
+                return
+        else:
+            changed = standing.succeeded(now, took, generation)
+        if changed is not None or not self.calm:
+            self._changed(changed)
+            self._room.freed(ask.places, now)
 
     def lease(self, ask: Ask, at: int, generation: int) -> Lease:
         """
@@ -207,6 +214,7 @@ class Gate:
         if ask.holds:
             self._keeper.arm(self, until)
         self._room.join(ask, parked, decision, until=until, now=now)
+        self._alert()
         return None
 
     @step(instead=None)
@@ -220,6 +228,14 @@ class Gate:
         if reply is None:
             return self._wait_again(parked, signal)
         if isinstance(reply, Lease):
+            if not reply.is_taken and (reply.is_plain or reply.generation != self.breaker.generation):
+                now = self._now()
+                # What was learned since the grant holds for this one as well.
+                denied = self._standing.shut(now)
+                is_away = now < self._standing.away_release
+                if denied is not None or is_away:
+                    self._undo(reply)
+                    return denied or self._wait_again(parked, signal)
             self._take_up(reply)
             if not self._handed:
                 self._recalm()
@@ -309,6 +325,7 @@ class Gate:
         if now < self._banks_at < FOREVER:
             # A home keeps the earliest alarm only, and that was this one.
             self._keeper.arm(self, self._banks_at)
+        self._alert()
         self._recalm()
 
     # --- operators ---------------------------------------------------------------------------------------------------
@@ -433,7 +450,7 @@ class Gate:
             return refused
         lease = self._granted(ask, now)
         self._handed.put(lease, parked, now)
-        self._room.alert_others(parked.home, now + _PATIENCE)
+        self._alert()
         return lease
 
     def _as_now(self, ask: Ask) -> Ask:
@@ -488,19 +505,35 @@ class Gate:
         """
         Let others have what was put into a hand that does not close: a loop is blocked, or was closed.
         """
-        for lease, parked in self._handed.unclaimed(now, _PATIENCE if self._room.size else FOREVER):
-            parked.reply = None
-            self._undo(lease)
+        for lease, parked in self._handed.unclaimed(now, _PATIENCE):
+            # Others in the same loop could not come any sooner.
+            if parked.home.is_gone() or self._room.has_others(parked.home):
+                parked.reply = None
+                self._undo(lease)
+
+    def _alert(self) -> None:
+        """
+        Have somebody look in time whether the oldest lease in a hand was taken up.
+        """
+        oldest = self._handed.oldest()
+        if oldest is not None:
+            self._room.alert_others(oldest[0].home, oldest[1] + _PATIENCE)
 
     def _wait_again(self, parked: Parked, signal: Callable[[], object]) -> Lease | Denied | None:
-        now, ask, until = self._now(), parked.ask, parked.waiter.deadline
+        now, waiter = self._now(), parked.waiter
+        ask = parked.ask
+        if waiter.deadline < now:
+            text = f"its turn did not come within {(now - parked.since) / _SECOND:.3f} s"
+            return Denied(Why.WAIT_TOO_LONG, "queue", 1, text)
+        parked.reply = None
         parked.signal = signal()
         self._room.promote(now)
-        decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
+        blocked = self._room.blocker(ask, waiter.deadline, level=waiter.level, seq=waiter.seq)
+        decision = blocked or self._decide(ask, now)
         if not isinstance(decision, Short):
             return decision
         self.calm = False
-        self._room.join(ask, parked, decision, until=until, now=now)
+        self._room.rejoin(parked, decision)
         return None
 
     def _shut(self, now: int) -> Denied | None:
@@ -538,6 +571,8 @@ class Gate:
         return Settled(may_retry=may_retry, breaker=changed)
 
     def _abandon(self, parked: Parked) -> None:
+        if parked.room is not None and parked.room is not self._room:
+            return  # It waited in the process that forked this one.
         if self._room.abandon(parked, self._now()):
             self._recalm()
         elif isinstance(parked.reply, Lease):

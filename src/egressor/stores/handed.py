@@ -51,6 +51,12 @@ class Handed:
             if now - since >= patience or parked.home.is_gone()
         ]
 
+    def oldest(self) -> tuple[Parked, int] | None:
+        """
+        Return who has had a lease in its hand for longest, and since when.
+        """
+        return next(iter(self._leases.values()), None)
+
     def put(self, lease: Lease, parked: Parked, now: int) -> None:
         """
         Reserve what *lease* is about to take, for *parked*.
@@ -65,7 +71,8 @@ class Handed:
         """
         End the reservation of *lease*.
         """
-        del self._leases[lease]
+        if self._leases.pop(lease, None) is None:
+            return
         for entry in lease.ask.entries:
             name = (entry.name, entry.key)
             left = self._units[name] - entry.units

@@ -139,6 +139,7 @@ class WaitingRoom:
         waiter = parked.waiter = Waiter(parked, level=ask.level, deadline=until, now=now)
         parked.ask = ask
         parked.since = now
+        parked.room = self
         line = self._queue.line(short.line)
         if not line.size:
             line.ready_at = short.ready_at
@@ -151,6 +152,26 @@ class WaitingRoom:
         if line.alarm_at is None or min(until, line.ready_at) < line.alarm_at:
             self._schedule(line)
         self._arm(parked.home)
+
+    def rejoin(self, parked: Parked, short: Short) -> None:
+        """
+        Let *parked*, which has lost the turn that it was given, stand where it would stand if it had had none.
+        """
+        line = self._queue.line(short.line)
+        if not line.size:
+            line.ready_at = short.ready_at
+        self._queue.rejoin(parked.waiter, line, units=0 if short.entry is None else short.entry.units)
+        self._homes[parked.home] = self._homes.get(parked.home, 0) + 1
+        if line.first() is parked.waiter:
+            line.ready_at = min(line.ready_at, short.ready_at)
+        self._schedule(line)
+        self._arm(parked.home)
+
+    def has_others(self, home: Home) -> bool:
+        """
+        Whether anybody waits who lives elsewhere than at *home*.
+        """
+        return len(self._homes) > (home in self._homes)
 
     def alert_others(self, home: Home, when: int) -> None:
         """
