@@ -48,8 +48,10 @@ def in_threads(clock: FakeClock, *targets: Callable[[], object]) -> None:
     Run each of *targets* in a thread of its own, all beginning together, to its end.
     """
     gate = threading.Barrier(len(targets))
+    begun = threading.Semaphore(0)
 
     def run(target: Callable[[], object]) -> None:
+        begun.release()
         # From its first wait on, a thread is known to the clock.
         clock.sleep(clock.now())  # real time: none, the clock is a fake
         gate.wait()
@@ -58,6 +60,8 @@ def in_threads(clock: FakeClock, *targets: Callable[[], object]) -> None:
     threads = [threading.Thread(target=run, args=(target,)) for target in targets]
     for thread in threads:
         thread.start()
+        # One by one: Python 3.11 can't install coverage's trace function in two threads at once.
+        begun.acquire()
     for thread in threads:
         thread.join()
 
