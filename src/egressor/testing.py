@@ -11,7 +11,7 @@ from egressor._drivers.moments import AsyncSignal, Moments, Signal
 from egressor.stores import Parked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable
 
     from egressor._core.admission import Ask, Denied, Lease
     from egressor._core.plan import Plan
@@ -116,21 +116,24 @@ class FakeClock(Moments, Clock):
             raise
         return _taken_up(gate, parked)
 
-    async def await_turn(self, gate: Gate, ask: Ask, until: int) -> Lease | Denied:
+    def stand(self) -> Parked:
         """
-        Wait in the queue of *gate*, awaiting.
+        Return what a task waits with.
         """
-        signal = AsyncSignal(self)
-        parked = Parked(self._home, signal)
-        reply = gate.park(ask, until, parked)
-        if reply is not None:
-            return reply
-        try:
-            await signal.wait()
-        except BaseException:
-            gate.abandon(parked)
-            raise
-        return _taken_up(gate, parked)
+        return Parked(self._home, self.signal())
+
+    def signal(self) -> Any:
+        """
+        Return a new signal for a task that waits.
+        """
+        return AsyncSignal(self)
+
+    def woken(self, parked: Parked) -> Awaitable[object]:
+        """
+        Return what to await until *parked* is woken.
+        """
+        signal: AsyncSignal = parked.signal
+        return signal.wait()
 
 
 def _taken_up(gate: Gate, parked: Parked) -> Lease | Denied:

@@ -25,6 +25,7 @@ from egressor.stores import Parked
 
 if TYPE_CHECKING:
     from _thread import LockType
+    from collections.abc import Awaitable
 
     from egressor._core.admission import Ask, Denied, Lease
     from egressor.stores import Home, Ticking
@@ -115,17 +116,34 @@ class Clock:
         """
         Wait in the queue of *gate*, at most until *until*.
         """
-        loop = asyncio.get_running_loop()
-        parked = Parked(self.loop(), loop.create_future())
+        parked = self.stand()
         try:
             reply = gate.park(ask, until, parked)
             while reply is None:
-                await parked.signal
-                reply = gate.take_up(parked, loop.create_future)
+                await self.woken(parked)
+                reply = gate.take_up(parked, self.signal)
         except BaseException:
             gate.abandon(parked)
             raise
         return reply
+
+    def stand(self) -> Parked:
+        """
+        Return what a task waits with, in the event loop that runs here.
+        """
+        return Parked(self.loop(), self.signal())
+
+    def signal(self) -> Any:
+        """
+        Return a new signal for a task that waits.
+        """
+        return asyncio.get_running_loop().create_future()
+
+    def woken(self, parked: Parked) -> Awaitable[object]:
+        """
+        Return what to await until *parked* is woken.
+        """
+        return parked.signal  # type: ignore[no-any-return]
 
 
 class LoopHome:

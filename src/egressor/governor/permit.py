@@ -135,9 +135,19 @@ class Permit:
         is_alone = self._claim()
         try:
             if is_alone:
-                clock = route.context.clock
+                # `Clock.await_turn`, in line: one coroutine fewer for each of the thousands that may wait.
+                clock, gate = route.context.clock, route.gate
                 ask = route.ask(self._args, self._kwargs)
-                self._granted(await clock.await_turn(route.gate, ask, clock.now() + route.gate.compiled.max_wait))
+                parked = clock.stand()
+                try:
+                    reply = gate.park(ask, clock.now() + gate.compiled.max_wait, parked)
+                    while reply is None:
+                        await clock.woken(parked)
+                        reply = gate.take_up(parked, clock.signal)
+                except BaseException:
+                    gate.abandon(parked)
+                    raise
+                self._granted(reply)
             else:
                 flight = self._take_off()
                 run = self._run = aio.Run(flight.plan, flight.job)
