@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from egressor import ConfigError
-from egressor.gateway.guard import Names, check_open, is_loopback, misdirected, stranger
+from egressor.gateway.guard import Names, check_open, is_loopback, misdirected, page, stranger
 from egressor.policies import Config, from_table
 
 NAMES = Names(["gate.lan", "2001:DB8::1", "0.0.0.0"])
@@ -110,3 +110,23 @@ def test_open_to_others(host: str) -> None:
     check_open("127.0.0.1", config())
     with pytest.raises(ConfigError, match="open to other machines"):
         check_open(host, config())
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, True),
+        ({"Sec-Fetch-Dest": "empty"}, True),
+        ({"Sec-Fetch-Dest": "websocket"}, True),
+        ({"Sec-Fetch-Dest": "document"}, False),
+        ({"Sec-Fetch-Dest": "iframe"}, False),
+        ({"Sec-Fetch-Dest": "script"}, False),
+        ({"Sec-Fetch-Dest": "serviceworker"}, False),
+        ({"Service-Worker": "script"}, False),
+    ],
+)
+def test_no_upstreams_page_is_ours(headers: dict[str, str], expected: bool) -> None:
+    """
+    A browser may fetch from a service, and shows or runs nothing of it.
+    """
+    assert (page(headers) is None) == expected

@@ -128,3 +128,65 @@ def test_the_way_back() -> None:
     ]
 
     assert onward(raw) == [("Content-Length", "3"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Name", "é")]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        [(b"Connection", b"idempotency-key"), (b"Idempotency-Key", b"k")],
+        [(b"Idempotency-Key", b"k"), (b"Connection", b"close, Idempotency-Key")],
+        [(b"Idempotency-Key", b"")],
+    ],
+)
+def test_only_a_key_that_arrives_makes_idempotent(raw: list[tuple[bytes, bytes]]) -> None:
+    """
+    A request is not sent twice for a key that its upstream doesn't get.
+    """
+    assert not read(raw).is_idempotent
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Forwarded",
+        "X-Forwarded-For",
+        "x_forwarded_host",
+        "X-Forwarded",
+        "X-Real-IP",
+        "X-Original-URL",
+        "X_Rewrite-URL",
+        "True-Client-Ip",
+    ],
+)
+def test_hearsay_ends_here(name: str) -> None:
+    """
+    What only a server in front could say truly is not said to an upstream.
+    """
+    assert read([(name.encode(), b"10.0.0.1"), (b"X-Mine", b"1")]).pairs == [("X-Mine", "1")]
+
+
+def test_hops_are_read() -> None:
+    """
+    The marks of the gateways that a request has passed come one by one, in their order.
+    """
+    head = read([(b"Egressor-Hops", b"a, b"), (b"egressor-hops", b"c")])
+
+    assert (head.hops, head.pairs) == (("a", "b", "c"), [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Service-Worker-Allowed",
+        "Access-Control-Allow-Origin",
+        "access-control-expose-headers",
+        "Clear-Site-Data",
+        "Strict-Transport-Security",
+        "Egressor-Anything",
+    ],
+)
+def test_no_word_about_our_origin(name: str) -> None:
+    """
+    What an upstream says about its own origin, or in our name, is not repeated as ours.
+    """
+    assert onward([(name.encode(), b"x"), (b"X-Its", b"1")]) == [("X-Its", "1")]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -27,7 +28,7 @@ from .page import FILES, HEADERS
 from .problems import Problem, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .app import Gateway
 
@@ -41,6 +42,7 @@ _ACTIONS = {
     "lift-ban": "lift_ban",
 }
 _LONGEST_REASON = 200
+_MOST_ENTRIES = 1_000
 _PATIENCE = 10.0
 _PROBES = frozenset({"/healthz", "/readyz"})
 _PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "egressor"}
@@ -69,6 +71,9 @@ async def handle(gateway: Gateway, request: web.BaseRequest, path: str) -> web.S
     if path in _DOCUMENTS:
         _allow(request, "GET", "HEAD")
         return _json(_DOCUMENTS[path](gateway))
+    if path == "/history.json":
+        _allow(request, "GET", "HEAD")
+        return _json(await _history(gateway, request.query))
     raise RefusedError(Problem(404, "not_found", "Not found", "there is nothing here; the status page is at /-/"))
 
 
@@ -140,13 +145,33 @@ async def _act(gateway: Gateway, request: web.BaseRequest, service: str, action:
         detail = f"no action {action[:40]!r}: {', '.join(_ACTIONS)}"
         raise RefusedError(Problem(404, "unknown_action", "Unknown action", detail))
     reason = await _reason(request)
+    by = f"the operator's token, from {request.remote}"
     if action == "pause":
-        gateway.gov.pause(service, reason)
+        gateway.gov.pause(service, reason, by=by)
     else:
-        getattr(gateway.gov, _ACTIONS[action])(service)
+        getattr(gateway.gov, _ACTIONS[action])(service, by=by)
     why = f": {reason}" if reason else ""
     AUDIT.info("%s operator: %s %s from %s%s", _now(), action, service, request.remote, why)
     return _json({"service": service, "action": action, "state": gateway.gov.status()[service]["state"]})
+
+
+async def _history(gateway: Gateway, query: Mapping[str, str]) -> dict[str, object]:
+    """
+    Return what ``/-/history.json`` shows. A ledger may take its time: a thread waits for it.
+    """
+    service, kind = query.get("service", ""), query.get("kind", "")
+    limit, since = query.get("limit", "100"), query.get("since", "0")
+    if not re.fullmatch(r"[a-z0-9_.-]{0,64}", service) or not re.fullmatch(r"[a-z0-9_.-]{0,64}", kind):
+        raise RefusedError(
+            Problem(400, "bad_query", "Bad query", "service and kind have at most 64 of a-z, 0-9, _, ., -")
+        )
+    if not re.fullmatch(r"[0-9]{1,4}", limit, re.ASCII) or not 1 <= int(limit) <= _MOST_ENTRIES:
+        raise RefusedError(Problem(400, "bad_query", "Bad query", f"limit is a whole number of 1 to {_MOST_ENTRIES}"))
+    if not re.fullmatch(r"[0-9]{1,11}(\.[0-9]{1,9})?", since, re.ASCII):
+        raise RefusedError(Problem(400, "bad_query", "Bad query", "since is a number of seconds since 1970"))
+    read = partial(gateway.gov.history, service, kind=kind)
+    entries = await asyncio.to_thread(read, since=float(since), limit=int(limit))
+    return {"entries": entries, "ledger": await asyncio.to_thread(gateway.gov.ledger.state)}
 
 
 def _authorise(gateway: Gateway, request: web.BaseRequest) -> None:

@@ -84,20 +84,21 @@ async def deliver(
     # A WebSocket has kept its promise with 101: which side hangs up then, and how, is for the two of them to know.
     is_tunnel = arrived.answer.status == 101
     verdict = arrived.verdict if is_tunnel else _CANCELLED
-    response = _response(arrived, told, tries)
-    delivery = _Delivery(request, response, arrived, origin, settings.send_timeout)
     try:
-        verdict = await (delivery.tunnel() if is_tunnel else delivery.pour())
-    except ConnectionError:
-        return response  # The client is gone: the server half notices, too, and ends in silence.
-    except asyncio.CancelledError:
-        delivery.cancelled()
-        raise
+        response = _response(arrived, told, tries)
+        delivery = _Delivery(request, response, arrived, origin, settings.send_timeout)
+        try:
+            verdict = await (delivery.tunnel() if is_tunnel else delivery.pour())
+        except ConnectionError:
+            pass  # The client is gone: the server half notices, too, and ends in silence.
+        except asyncio.CancelledError:
+            delivery.cancelled()
+            raise
+        return response
     finally:
         # Whatever ended it, the lease goes back; a body that was not read to its end takes its connection along.
         arrived.answer.close()
         await opened.afinish(verdict=verdict)
-    return response
 
 
 class _Delivery:
@@ -129,6 +130,8 @@ class _Delivery:
         if arrived.head:
             await response.send(arrived.head, self._patience)
         while not arrived.is_whole:
+            if not arrived.answer.is_ready:
+                response.begin()
             try:
                 chunk = await arrived.answer.read()
             except Exception as error:  # noqa: BLE001 - whatever the upstream half raises is a body that broke
@@ -186,6 +189,7 @@ class _Delivery:
         transport = self._request.transport
         if transport is None or transport.is_closing():
             return
+        self._response.begin()
         dialect = self._origin.dialect
         if self._response.form == _EVENTS and (not self._tail or self._tail.endswith(_BLANK_LINES)):
             self._response.say(problem.event(dialect))
@@ -206,6 +210,8 @@ class _Relayed(web.StreamResponse):
     """
 
     form = ""
+    # The head goes with the first piece of the body in one write, where that is there already.
+    _send_headers_immediately = False
     _absent: tuple[str, ...] = ()
 
     def take(self, pairs: Sequence[tuple[str, str]]) -> None:
@@ -246,6 +252,16 @@ class _Relayed(web.StreamResponse):
                     request.transport.abort()
                 message = f"the client has taken nothing for {patience:g} s"
                 raise ConnectionResetError(message) from None
+
+    def begin(self) -> None:
+        """
+        Write the head, if it is not written yet.
+
+        Raises:
+            ConnectionError: The client is gone.
+        """
+        if isinstance(self._payload_writer, StreamWriter):
+            self._payload_writer.send_headers()
 
     def end(self) -> None:
         """

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -20,8 +23,8 @@ from egressor.governor.route import Options
 from . import admin, headers, paths
 from .body import open_body
 from .dialling import proxies
-from .guard import Names, arrival, check_open, is_loopback, misdirected, stranger
-from .keys import Keyring, admitted
+from .guard import Names, arrival, check_open, is_loopback, misdirected, page, stranger
+from .keys import Keyring, Turnstile, admitted
 from .problems import Problem, RefusedError
 from .relay import Order, carry
 from .targets import origins
@@ -30,8 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from egressor.governor import Governor
-    from egressor.policies import Config
+    from egressor.policies import ClientKey, Config
 
+    from .dialling import Place
     from .forward import Upstream
     from .targets import Origin
 
@@ -62,7 +66,7 @@ class Gateway:
         keys: The clients' keys.
 
     Raises:
-        ConfigError: A service's key can't be read.
+        ConfigError: A service's key can't be read, or the environment's proxy is none.
     """
 
     def __init__(self, gov: Governor, upstream: Upstream, *, token: str = "", host: str = "127.0.0.1") -> None:
@@ -75,7 +79,10 @@ class Gateway:
         self.reloads = 0
         self.last_error = ""
         self._upstream = upstream
-        self._settle(gov.config, origins(gov.config))
+        self._turnstile = Turnstile()
+        # Who meets it again is in a loop; it says nothing else.
+        self._mark = secrets.token_hex(6)
+        self._settle(gov.config, origins(gov.config), proxies(gov.config))
 
     def listens_on(self, port: int) -> None:
         """
@@ -90,20 +97,21 @@ class Gateway:
         Take another configuration, all or nothing.
 
         Raises:
-            ConfigError: It is wrong, or a key can't be read; the old one stays.
+            ConfigError: It is wrong, it looks like half a file, or a key can't be read; the old one stays.
         """
         check_open(self.host, config)
-        fresh = origins(config)
+        _check_whole(self.gov.config, config)
+        fresh, between = origins(config), proxies(config)
         self.gov.reload(config)
-        self._settle(config, fresh)
+        self._settle(config, fresh, between)
         self.reloads += 1
         self.last_error = ""
 
-    def _settle(self, config: Config, fresh: dict[str, Origin]) -> None:
+    def _settle(self, config: Config, fresh: dict[str, Origin], between: list[Place]) -> None:
         self._origins = fresh
         self.names = Names((self.host, *config.gateway.hosts))
         self.keys = Keyring(config.gateway.keys)
-        self._upstream.dialler.allow([*(origin.place for origin in fresh.values()), *proxies(config)])
+        self._upstream.dialler.allow([*(origin.place for origin in fresh.values()), *between])
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """
@@ -138,10 +146,13 @@ class Gateway:
             target = paths.split(request.raw_path)
             if target.service == "-":
                 return await admin.handle(self, request, target.path)
+            if (problem := page(request.headers)) is not None:
+                return respond(problem)
             known = self._origins.get(target.service)
             dialect = known.dialect if known is not None else dialect
-            head = self._admitted(request, target)
-            answer = await self._forward(request, head, target, known or self._nowhere(target.service))
+            head, mine = self._admitted(request, target)
+            with nullcontext() if mine is None else self._turnstile.passing(mine):
+                answer = await self._forward(request, head, target, known or self._nowhere(target.service))
             if isinstance(answer, web.StreamResponse):
                 return answer
             problem, extra = answer
@@ -153,21 +164,25 @@ class Gateway:
             problem = _broken(error)
         return respond(problem, dialect=dialect, extra=extra)
 
-    def _admitted(self, request: web.BaseRequest, target: paths.Target) -> headers.Head:
+    def _admitted(self, request: web.BaseRequest, target: paths.Target) -> tuple[headers.Head, ClientKey | None]:
         """
-        Return the request's headers as they may be forwarded, without the key of the client that has sent it.
+        Return the request's headers as they may be forwarded, and whose key was removed from them, if one is needed.
         """
         head = headers.read(request.raw_headers)
         if not self.keys:
-            return head
+            return head, None
         try:
             mine, key = self.keys.owner(head)
         except RefusedError:
             admin.note_refusal(request.remote, "a client's key")
             raise
-        if key in target.path or key in target.query:
+        # Twice, as a front server may unquote once, too.
+        if key in unquote(unquote(target.path + target.query)):
             raise RefusedError(Problem(400, "bad_path", "A key in the URL", "the client's key stands in the URL, too"))
-        return admitted(head, mine, key, target.service)
+        return admitted(head, mine, key, target.service), mine
+
+    def _passed(self, hops: tuple[str, ...]) -> tuple[str, str]:
+        return headers.HOPS, ", ".join((*hops, self._mark)) if hops else self._mark
 
     def _nowhere(self, service: str) -> NoReturn:
         """
@@ -187,8 +202,8 @@ class Gateway:
             # TRACE would show the client the key that is added here.
             detail = f"{request.method} is not forwarded"
             raise RefusedError(Problem(405, "method", "Method not allowed", detail))
-        if self._upstream.dialler.leads_home(origin):
-            detail = f"{origin.service} is at this gateway's own address: the request would go round for ever"
+        if self._upstream.dialler.leads_home(origin) or self._mark in head.hops:
+            detail = f"{origin.service} leads back to this gateway: the request would go round for ever"
             raise RefusedError(Problem(508, "loop", "A loop", detail, is_final=True))
         try:
             route = self.gov.route(
@@ -206,7 +221,7 @@ class Gateway:
             origin,
             request.method,
             origin.base_url + target.path + target.query,
-            origin.signed(head.pairs),
+            [*origin.signed(head.pairs), self._passed(head.hops)],
             await open_body(request, self.gov.config.gateway, expects=head.expects_continue),
             head.is_idempotent,
             # Other protocols are not offered to the upstream, which then answers in HTTP.
@@ -227,6 +242,18 @@ def respond(problem: Problem, *, dialect: str = "generic", extra: Mapping[str, s
     if problem.status in _CLOSING:
         answer.force_close()
     return answer
+
+
+def _check_whole(before: Config, after: Config) -> None:
+    """
+    Refuse what half a file looks like, since a door would open or all would end: that takes a restart.
+    """
+    if before.gateway.keys and not after.gateway.keys:
+        message = "there are no clients' keys any more, and everybody would get in: if that is meant, restart"
+        raise ConfigError(message, key="gateway.keys")
+    if before.services and not after.services:
+        message = "there are no services any more: if that is meant, restart"
+        raise ConfigError(message, key="services")
 
 
 def _broken(error: Exception) -> Problem:

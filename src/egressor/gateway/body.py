@@ -1,5 +1,9 @@
 """
 A request's body: kept if it is small, so that it can be sent again; else passed on piece by piece, once.
+
+Its first 64 KiB are there before a lease is asked for, unless the client waits for ``100 Continue``. From then on it
+must come at the configured rate, as long as it is waited for and not for its upstream: a lease is not for clients that
+drip.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ SMALL = 65_536
 Bytes up to which a body is kept.
 """
 
+# Seconds that a body may be waited for, all in all, before its rate matters.
+_FREE = 5.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -77,8 +83,16 @@ class Body:
         if self._head:
             yield self._head
         left = self._settings.max_body - len(self._head)
+        loop = asyncio.get_running_loop()
+        came, waited = 0, 0.0
         try:
-            while chunk := await _read(self._request, self._settings.body_timeout, expects=self._expects):
+            while True:
+                began = loop.time()
+                chunk = await _read(self._request, self._patience(came, waited), expects=self._expects)
+                if not chunk:
+                    break
+                waited += loop.time() - began
+                came += len(chunk)
                 self._expects = False
                 left -= len(chunk)
                 _check(left, self._settings)
@@ -88,12 +102,22 @@ class Body:
             raise
         self.is_done = True
 
+    def _patience(self, came: int, waited: float) -> float:
+        """
+        Return the seconds until the next piece must be there, after *came* bytes for which *waited* seconds went by.
+        """
+        settings = self._settings
+        if not settings.body_rate:
+            return settings.body_timeout
+        return min(settings.body_timeout, max(0.0, max(_FREE, came / settings.body_rate) - waited))
+
 
 async def open_body(request: BaseRequest, settings: Settings, *, expects: bool) -> Body:
     """
     Take *request*'s body: all of it if it has at most `SMALL` bytes.
 
-    A longer one is left where it is until an attempt sends it, so that nothing is uploaded for a call that is refused.
+    The rest of a longer one is left where it is until an attempt sends it; all of it, where the client waits for ``100
+    Continue``, so that nothing is uploaded for a call that is refused.
 
     Args:
         request: The request.
@@ -107,7 +131,7 @@ async def open_body(request: BaseRequest, settings: Settings, *, expects: bool) 
     if not request.body_exists:
         return Body(request, settings, length=length)
     _check(settings.max_body - (length or 0), settings)
-    if length is not None and length > SMALL:
+    if length is not None and length > SMALL and expects:
         return Body(request, settings, is_done=False, length=length, expects=expects)
     head = bytearray()
     try:
@@ -151,7 +175,7 @@ async def _read(request: BaseRequest, patience: float | None, *, expects: bool) 
 
 def _slow(patience: float) -> Problem:
     return Problem(
-        408, "slow_body", "The body came too slowly", f"it was not there, or no more of it, for {patience:g} s"
+        408, "slow_body", "The body came too slowly", f"it was not there, or not enough of it, for {patience:.3g} s"
     )
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 
+from .lookout import Lookout
 from .problems import Problem
 from .strict import StrictConnection
 
@@ -79,11 +80,13 @@ class Listener(web.Server):
         self.header_timeout = settings.header_timeout
         self.parting = 0
         self.is_ending = False
+        self._lookout = Lookout(self._transports)
 
     def __call__(self) -> Connection:
         """
         Make a connection.
         """
+        self._lookout.begin()
         return Connection(self, loop=self._loop, **self._kwargs)
 
     @property
@@ -115,6 +118,9 @@ class Listener(web.Server):
             await asyncio.wait(tasks, timeout=_LAST_WORDS)
         for connection in self.connections:
             connection.force_close()
+
+    def _transports(self) -> list[asyncio.Transport]:
+        return [transport for each in self.connections if (transport := each.transport) is not None]
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         tasks = (connection._task_handler for connection in self.connections)  # noqa: SLF001 - no public name

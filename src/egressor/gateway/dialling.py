@@ -22,12 +22,15 @@ from aiohttp import DefaultResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from egressor.errors import ConfigError
+
 if TYPE_CHECKING:
     from egressor.policies import Config
+    from egressor.policies import Gateway as Settings
 
     from .targets import Origin
 
-__all__ = ["Dialler", "ForbiddenAddressError", "Place", "is_localhost", "kind_of", "literal", "proxies"]
+__all__ = ["Dialler", "ForbiddenAddressError", "Place", "is_localhost", "kind_of", "literal", "proxies", "proxy_urls"]
 
 _LOG = logging.getLogger("egressor.gateway")
 # The first that holds is the kind; what stands in none of them is public.
@@ -188,12 +191,44 @@ class Dialler(AbstractResolver):
 
 def proxies(config: Config) -> list[Place]:
     """
-    Return the HTTP proxies that the environment names, if *config* asks for them: the operator's word, wherever it is.
+    Return where the HTTP proxies are that the environment names, if *config* asks for them: the operator's word.
+
+    Raises:
+        ConfigError: As `proxy_urls` does.
     """
-    if config.gateway.proxy != "env":
-        return []
-    urls = [URL(url) for url in getproxies_environment().values()]
-    return [Place(url.raw_host.lower().rstrip("."), url.port or 0, is_private=True) for url in urls if url.raw_host]
+    urls = [URL(url) for name, url in proxy_urls(config.gateway).items() if name != "no"]
+    return [Place((url.raw_host or "").lower().rstrip("."), url.port or 0, is_private=True) for url in urls]
+
+
+def proxy_urls(settings: Settings) -> dict[str, str]:
+    """
+    Return the URLs of the HTTP proxies that the environment names, by scheme, if *settings* ask for them.
+
+    Returns:
+        A proxy each for ``http``, ``https`` and ``all``, and as ``no`` the hosts that need none.
+
+    Raises:
+        ConfigError: One of them is no URL of an HTTP proxy.
+    """
+    if settings.proxy != "env":
+        return {}
+    found = getproxies_environment()
+    urls: dict[str, str] = {name: _proxy_url(name, found[name]) for name in ("http", "https", "all") if name in found}
+    return {**urls, "no": found["no"]} if "no" in found else urls
+
+
+def _proxy_url(name: str, value: str) -> str:
+    text = value if "://" in value else f"http://{value}"
+    try:
+        url = URL(text)
+        is_good = url.scheme in {"http", "https"} and bool(url.raw_host) and bool(url.port)
+    except ValueError:
+        is_good = False
+    if not is_good:
+        # What it is stays unsaid: there may be a password in it.
+        message = f"the environment's {name}_proxy is no URL of an HTTP proxy"
+        raise ConfigError(message, key="gateway.proxy")
+    return text
 
 
 def is_localhost(host: str) -> bool:

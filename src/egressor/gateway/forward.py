@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 from collections.abc import AsyncIterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 from aiohttp import (
     ClientOSError,
@@ -26,7 +28,7 @@ from aiohttp import (
 from multidict import CIMultiDict
 from yarl import URL
 
-from .dialling import Dialler
+from .dialling import Dialler, proxy_urls
 from .wires import Wire, WireEnd
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ _BUFFER = 1 << 16
 _FIELD = 1 << 16
 _FIELDS = 256
 _SILENT = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -70,6 +73,12 @@ class Answer(Protocol):
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """
         The headers as they came.
+        """
+
+    @property
+    def is_ready(self) -> bool:
+        """
+        Whether `read` has something to return at once.
         """
 
     async def read(self) -> bytes:
@@ -139,9 +148,13 @@ class AiohttpUpstream:
 
     Args:
         settings: How many connections one upstream gets, and whether the environment names a proxy.
+
+    Raises:
+        ConfigError: The environment's proxy is none.
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._proxies = proxy_urls(settings)
         # How many requests are under way is the governor's decision; the pool only bounds the connections to each.
         self.dialler = Dialler()
         self._session = ClientSession(
@@ -164,7 +177,6 @@ class AiohttpUpstream:
         )
         # aiohttp would send idempotent requests a second time by itself, past every limit.
         self._session._retry_connection = False  # noqa: SLF001 - there is no public switch
-        self._proxies = getproxies_environment() if settings.proxy == "env" else {}
 
     async def send(
         self,
@@ -221,6 +233,11 @@ class _Response:
         self.reason = response.reason or ""
         self.headers = response.raw_headers
 
+    @property
+    def is_ready(self) -> bool:
+        content = self._response.content
+        return content.at_eof() or bool(content._buffer)  # noqa: SLF001 - there is no public name
+
     async def read(self) -> bytes:
         content = self._response.content
         if (chunk := content.read_nowait()) or content.at_eof():
@@ -261,12 +278,19 @@ class _Response:
 
 def _check_framing(response: ClientResponse) -> None:
     """
-    Refuse a body in a form that can't be passed on as what it is: only chunks are taken off here.
+    Refuse what can't be passed on as what it is: a body in another form than chunks, which alone are taken off here;
+    control characters in the head.
 
     Raises:
-        ClientPayloadError: It is in another form.
+        ClientPayloadError: There is such a thing.
     """
     if response.headers.get("Transfer-Encoding", "chunked").strip().lower() != "chunked":
         response.close()
         message = "the answer's transfer-encoding is not chunked alone"
+        raise ClientPayloadError(message)
+    words = (response.reason or "") + b"".join(chain.from_iterable(response.raw_headers)).decode("latin-1")
+    # The first question is the quicker one, and nearly always enough.
+    if not words.isprintable() and _CONTROL.search(words):
+        response.close()
+        message = "a control character stands in the answer's head"
         raise ClientPayloadError(message)

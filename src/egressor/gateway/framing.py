@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 __all__ = ["Framing", "FramingError"]
 
-LONGEST_HEAD = 262_144
+LONGEST_HEAD = 65_536
 """
 Bytes that a request's line and headers may have together.
 """

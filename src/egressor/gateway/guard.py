@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from egressor.policies import Config
 
-__all__ = ["Names", "arrival", "check_open", "is_loopback", "misdirected", "stranger"]
+__all__ = ["Names", "arrival", "check_open", "is_loopback", "misdirected", "page", "stranger"]
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(?::[0-9]{1,5})?")
 _ORIGIN = re.compile(r"https?://(?P<host>[^/]+)")
@@ -121,6 +121,19 @@ def stranger(
     if not foreign:
         return None
     return Problem(403, "cross_site", "Another site's page", "pages of other sites may not use this gateway")
+
+
+def page(headers: Mapping[str, str]) -> Problem | None:
+    """
+    Refuse what a browser would show or run of an upstream's: it would be a page of the gateway's own origin, from which
+    a script could call every service.
+    """
+    wanted = headers.get("Sec-Fetch-Dest", "empty")
+    if wanted in {"empty", "websocket"} and "Service-Worker" not in headers:
+        return None
+    return Problem(
+        403, "page", "No pages", "a service's answers are for programs: no browser may show or run them here"
+    )
 
 
 def _bare(name: str) -> str:

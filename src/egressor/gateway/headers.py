@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from .problems import Problem, RefusedError
 
-__all__ = ["CREDENTIALS", "KEY", "Head", "Pairs", "onward", "read"]
+__all__ = ["CREDENTIALS", "HOPS", "KEY", "Head", "Pairs", "onward", "read"]
 
 Pairs = Sequence[tuple[str, str]]
 CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
@@ -35,16 +36,26 @@ _HOP = frozenset(
 # Set anew for the upstream by whoever sends, or answered here.
 _OURS = frozenset({"host", "content-length", "expect"})
 KEY = "egressor-key"
+HOPS = "Egressor-Hops"
+"""
+Which gateways of this kind a request has passed.
+"""
+_HOPS = HOPS.lower()
 _WISHES = {
     "egressor-priority": "priority",
     "egressor-user": "user",
     "egressor-feature": "feature",
     "egressor-deadline": "deadline",
 }
+# Only a server in front of us could say these truly, and then they are of no concern to a foreign upstream; a client
+# that says them wants an upstream to take it for somebody, or somewhere, else.
+_HEARSAY = re.compile(r"forwarded|x-forwarded(-.*)?|x-real-ip|x-original-url|x-rewrite-url|true-client-ip")
+_OWN = {**_WISHES, KEY: "key"}
 _KEPT = CREDENTIALS | {"host", "content-length", "cookie"}
-_ALIASED = _HOP | _OURS | CREDENTIALS | _WISHES.keys() | {KEY, "cookie", "idempotency-key"}
+_ALIASED = _HOP | _OURS | CREDENTIALS | _OWN.keys() | {_HOPS, "cookie", "idempotency-key"}
 # An upstream's word about its own origin would be taken for one about ours.
-_NOT_BACK = _HOP | {"alt-svc", "egressor-attempts", "egressor-wait-ms"}
+_NOT_BACK = _HOP | {"alt-svc", "clear-site-data", "service-worker-allowed", "strict-transport-security"}
+_NOT_ITS_WORD = ("egressor-", "access-control-")
 _DEADLINE = re.compile(r"[0-9]{1,8}(\.[0-9]{1,6})?")
 
 
@@ -61,6 +72,7 @@ class Head(NamedTuple):
         is_idempotent: Whether it carries an ``Idempotency-Key``.
         upgrade: The protocol that the client wants to change to; empty for none.
         key: ``Egressor-Key``, or None.
+        hops: The marks in ``Egressor-Hops``.
     """
 
     pairs: list[tuple[str, str]]
@@ -71,6 +83,7 @@ class Head(NamedTuple):
     is_idempotent: bool
     upgrade: str
     key: str | None = None
+    hops: tuple[str, ...] = ()
 
 
 def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
@@ -86,41 +99,40 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
     known: set[str] = set()
     expects = idempotent = False
     upgrade = ""
-    key: str | None = None
+    hops: tuple[str, ...] = ()
     for name_bytes, value_bytes in raw:
         name, value = _decoded(name_bytes, value_bytes)
         low = name.lower()
         if "_" in low and low.replace("_", "-") in _ALIASED:
             raise RefusedError(_bad(f"the header {name!r} can be taken for {low.replace('_', '-')!r}"))
-        if low in _WISHES:
-            if _WISHES[low] in wishes:
+        if low in _OWN:
+            if _OWN[low] in wishes:
                 raise RefusedError(_bad(f"{name} is there twice"))
-            wishes[_WISHES[low]] = value
-        elif low == KEY:
-            if key is not None:
-                raise RefusedError(_bad(f"{name} is there twice"))
-            key = value
+            wishes[_OWN[low]] = value
+        elif low == _HOPS:
+            hops += _words(value)
         elif low == "connection":
-            named.update(each.strip().lower() for each in value.split(","))
+            named.update(_words(value.lower()))
         elif low == "upgrade":
             upgrade = value
         elif low == "expect":
             expects = value.lower() == "100-continue"
-        elif low not in _HOP and low not in _OURS:
+        elif low not in _HOP and low not in _OURS and not _is_hearsay(low):
             _check(low, known)
-            idempotent = idempotent or low == "idempotency-key"
+            idempotent = idempotent or (low == "idempotency-key" and bool(value))
             pairs.append((name, value))
     if named:
         pairs = [pair for pair in pairs if pair[0].lower() not in named or pair[0].lower() in _KEPT]
     return Head(
         pairs,
         _priority(wishes.get("priority")),
-        {key: _scope(key, wishes[key]) for key in ("user", "feature") if key in wishes},
+        {each: _scope(each, wishes[each]) for each in ("user", "feature") if each in wishes},
         _deadline(wishes.get("deadline")),
         expects,
-        idempotent,
+        idempotent and "idempotency-key" not in named,
         upgrade if "upgrade" in named else "",
-        key,
+        wishes.get("key"),
+        hops,
     )
 
 
@@ -132,7 +144,20 @@ def onward(raw: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
     named = {
         each.strip().lower() for name, value in pairs if name.lower() == "connection" for each in value.split(",")
     } - {"content-length", "content-type", "content-encoding"}
-    return [pair for pair in pairs if (low := pair[0].lower()) not in _NOT_BACK and low not in named]
+    return [
+        pair
+        for pair in pairs
+        if (low := pair[0].lower()) not in _NOT_BACK and low not in named and not low.startswith(_NOT_ITS_WORD)
+    ]
+
+
+@lru_cache(1024)  # of names: the same ones come with each request
+def _is_hearsay(low: str) -> bool:
+    return _HEARSAY.fullmatch(low.replace("_", "-")) is not None
+
+
+def _words(value: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in value.split(","))
 
 
 def _text(value: bytes) -> str:
@@ -159,7 +184,7 @@ def _check(low: str, known: set[str]) -> None:
             raise RefusedError(_bad(f"{low} is there twice"))
         known.add(low)
     elif low.startswith("egressor-"):
-        names = ", ".join(name.title() for name in (*_WISHES, KEY))
+        names = ", ".join(name.title() for name in _OWN)
         raise RefusedError(_bad(f"{low[:64]} is none of {names}"))
 
 

@@ -13,21 +13,26 @@ from __future__ import annotations
 
 import secrets
 from base64 import b64decode
+from collections import Counter
+from contextlib import contextmanager
 from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from egressor._core.model import Priority
 
 from .headers import CREDENTIALS
 from .problems import Problem, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from egressor.policies import ClientKey
 
     from .headers import Head
 
-__all__ = ["PREFIX", "Keyring", "admitted", "digest", "new_key", "password"]
+__all__ = ["PREFIX", "Keyring", "Turnstile", "admitted", "digest", "new_key", "password"]
 
 PREFIX = "egr_"
 _LONGEST = 512
@@ -84,6 +89,37 @@ class Keyring:
         raise RefusedError(Problem(401, "client_key", "Not authorised", detail), dict(_CHALLENGE))
 
 
+class Turnstile:
+    """
+    How many requests of each client are open.
+    """
+
+    __slots__ = ("_open",)
+
+    def __init__(self) -> None:
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def passing(self, mine: ClientKey) -> Iterator[None]:
+        """
+        Count a request of *mine* while the block lasts.
+
+        Raises:
+            RefusedError: It is one too many.
+        """
+        most = mine.max_in_flight
+        if most is not None and self._open[mine.sha256] >= most:
+            detail = f"the key {mine.name} has {most} requests open, which is its most"
+            raise RefusedError(Problem(429, "key_busy", "Too many at a time", detail, retry_after=1.0))
+        self._open[mine.sha256] += 1
+        try:
+            yield
+        finally:
+            self._open[mine.sha256] -= 1
+            if not self._open[mine.sha256]:
+                del self._open[mine.sha256]
+
+
 def _presented(head: Head) -> list[str]:
     """
     Return what may be a client's key in *head*, without its scheme.
@@ -101,7 +137,8 @@ def _presented(head: Head) -> list[str]:
 
 def admitted(head: Head, mine: ClientKey, key: str, service: str) -> Head:
     """
-    Return *head* as the client of the key *mine* may send it: in its own name, to its own services, without the key.
+    Return *head* as the client of the key *mine* may send it: in its own name, to its own services, with a priority
+    that it may have, without the key.
 
     Raises:
         RefusedError: It may not.
@@ -115,14 +152,27 @@ def admitted(head: Head, mine: ClientKey, key: str, service: str) -> Head:
         if own is not None and scope.setdefault(name, own) != own:
             detail = f"the key {mine.name} belongs to the {name} {own!r}, and Egressor-{name.title()} says another"
             raise RefusedError(Problem(403, "not_this_scope", "Not with this key", detail))
-    pairs = [pair for pair in head.pairs if key not in pair[1] and not _holds(pair, key)]
-    return head._replace(scope=scope, pairs=pairs)
+    pairs = [pair for pair in head.pairs if not _holds(pair, key)]
+    priority = head.priority
+    if priority is not None and mine.max_priority is not None:
+        priority = min(mine.max_priority, Priority[priority.upper()]).name.lower()
+    return head._replace(scope=scope, pairs=pairs, priority=priority)
 
 
 def _holds(pair: tuple[str, str], key: str) -> bool:
+    """
+    Whether *key* stands in *pair*, be it in the name, with escapes, or as a part of credentials in base64.
+    """
     name, value = pair
-    scheme, _, rest = value.partition(" ")
-    return name.lower() == "authorization" and scheme.lower() == "basic" and password(rest) == key
+    plain = unquote(unquote(value))
+    return key.lower() in name.lower() or key in plain or any(key in _unpacked(word) for word in plain.split())
+
+
+def _unpacked(word: str) -> str:
+    try:
+        return b64decode(word, validate=True).decode()
+    except ValueError:
+        return ""
 
 
 def password(encoded: str) -> str:

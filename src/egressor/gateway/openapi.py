@@ -37,6 +37,35 @@ _STATUS = {
         "services": {"type": "object", "additionalProperties": {"type": "object"}},
     },
 }
+_HISTORY = {
+    "type": "object",
+    "required": ["entries", "ledger"],
+    "properties": {
+        "entries": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["id", "at", "kind", "service", "what", "who", "data"],
+                "properties": {
+                    "id": {"type": "string", "format": "uuid"},
+                    "at": {"type": "string", "format": "date-time"},
+                    "kind": {"type": "string"},
+                    "service": {"type": "string"},
+                    "what": {"type": "string"},
+                    "who": {"type": "string"},
+                    "data": {"type": "object"},
+                },
+            },
+        },
+        "ledger": {"type": "object"},
+    },
+}
+_PICK = [
+    {"name": "service", "in": "query", "schema": {"type": "string", "pattern": "^[a-z0-9_.-]{0,64}$"}},
+    {"name": "kind", "in": "query", "schema": {"type": "string", "pattern": "^[a-z0-9_.-]{0,64}$"}},
+    {"name": "since", "in": "query", "schema": {"type": "string", "pattern": r"^[0-9]{1,11}(\.[0-9]{1,9})?$"}},
+    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000}},
+]
 _REASON = {
     "type": "object",
     "required": ["reason"],
@@ -69,6 +98,7 @@ def document(version: str, actions: Iterable[str], services: Iterable[str]) -> d
             "/-/page.css": {"get": _page("Its style", "text/css")},
             "/-/page.js": {"get": _page("Its script", "text/javascript")},
             "/-/status.json": {"get": _reading("The status of every service", _STATUS)},
+            "/-/history.json": {"get": {**_reading("What the ledger holds", _HISTORY), "parameters": _PICK}},
             "/-/openapi.json": {"get": _reading("This document", {"type": "object"})},
             "/-/healthz": {"get": _probe("Whether the process answers", {"200": "It does."})},
             "/-/readyz": {"get": _probe("Whether it takes requests", {"200": "It does.", "503": "It drains."})},

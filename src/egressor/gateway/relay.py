@@ -29,7 +29,6 @@ from egressor.governor.streams import aopen_call
 from .answers import Arrived, deliver
 from .dialling import ForbiddenAddressError
 from .forward import NoRoomError
-from .lookout import looking_out
 from .problems import Problem, of_rejection
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Order", "carry"]
 
 _PEEK = 65_536
-# The attempt ends itself just before its driver would: then it is still known who was slow.
+# An attempt with a long body ends itself just before its driver would: then it is still known who was slow.
 _AHEAD = 0.01
 _CANCELLED = classify(asyncio.CancelledError())
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -144,8 +143,9 @@ class Attempts:
             headers = [*headers, ("Content-Length", str(body.length))]
         if order.is_upgrade:
             headers = [*headers, ("Connection", "Upgrade"), ("Upgrade", "websocket")]
+        own = None if timeout is None or body.is_kept else max(0.0, timeout - _AHEAD)
         try:
-            async with asyncio.timeout(None if timeout is None else max(0.0, timeout - _AHEAD)):
+            async with nullcontext() if own is None else asyncio.timeout(own):
                 answer = await self._upstream.send(
                     order.method, order.url, headers, payload, silence=order.origin.timeout
                 )
@@ -213,12 +213,14 @@ async def carry(
     attempts = Attempts(upstream, order, gov.clock)
     repeatable = order.is_idempotent or order.method in _SAFE
     try:
-        # A body that has been read leaves the connection to be read on, and the server half notices a client that goes.
-        with nullcontext() if order.body.is_done else looking_out(request):
-            opened = await aopen_call(route, attempts, idempotent=repeatable and order.body.is_kept)
+        opened = await aopen_call(route, attempts, idempotent=repeatable and order.body.is_kept)
     except Rejected as error:
         attempts.end_of_waiting()
         return of_rejection(error), attempts.headers()
+    except TimeoutError as error:
+        # The driver has ended the last attempt.
+        problem = _no_answer(order.origin, classify(error))
+        return problem._replace(is_final=attempts.number > 1), attempts.headers()
     value = opened.value
     if isinstance(value, Problem):
         return value._replace(is_final=value.is_final or attempts.number > 1), attempts.headers()

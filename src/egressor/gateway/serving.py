@@ -8,6 +8,7 @@ in one step: a request has either the one or the other.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -27,6 +28,7 @@ from .app import Gateway
 from .connections import Listener
 from .forward import AiohttpUpstream
 from .guard import check_open
+from .threads import LooseThreads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -44,6 +46,10 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 1024
 # Seconds for what has been cancelled already.
 _LAST = 1.0
+# Objects between two looks of the garbage collector at the youngest, looks until it takes the next older ones along,
+# and until it takes all: with thousands of connections open, each look at all of them holds every request up.
+# Not never: what breaks off in the middle of a wait leaves cycles behind that are old by then.
+_LOOKS = (5_000, 20, 50)
 # What a reload can't change, since it was used when this process began.
 _FIXED = (
     "host",
@@ -137,6 +143,7 @@ async def serve(
                 known(place.Place(url, token, os.getpid())) if sock is None else nullcontext(),
                 _hangups(gateway, file),
                 nullcontext(asyncio.Event()) if until is not None else _signals(leash) as arrived,
+                _settled_memory(),
             ):
                 if ready is not None:
                     ready(url)
@@ -157,10 +164,27 @@ def run(main: Awaitable[None]) -> None:
         factory = uvloop.new_event_loop
 
     async def whole() -> None:
+        asyncio.get_running_loop().set_default_executor(LooseThreads())
         await main
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(whole())
+
+
+@contextmanager
+def _settled_memory() -> Iterator[None]:
+    """
+    Spare the garbage collector what has been made to stay, and let it look at the rest seldom, while the block lasts.
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_LOOKS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 @contextmanager
@@ -225,6 +249,10 @@ async def _reload(gateway: Gateway, file: Path) -> None:
     except ConfigError as error:
         gateway.last_error = str(error)
         _LOG.error("SIGHUP: not reloaded, the former configuration holds: %s", error)
+        return
+    except Exception as error:  # noqa: BLE001 - the next signal shall be heard; what it says may hold a secret
+        gateway.last_error = f"a fault of ours: {type(error).__name__}"
+        _LOG.error("SIGHUP: the reload has failed by a fault of ours: %s", type(error).__name__)
         return
     moved = _moved(before, config)
     _LOG.info("SIGHUP: reloaded %s, %d services%s", file, len(config.services), moved)

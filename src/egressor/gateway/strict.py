@@ -74,21 +74,22 @@ class _Parser:
     def feed_data(self, data: bytes) -> _Messages:
         if self._is_broken:
             return (), False, b""
+        found: list[tuple[RawRequestMessage, StreamReader]] = []
         try:
-            return self._fed(data)
+            return self._fed(data, found)
         except FramingError as error:
             self._is_broken = True
-            if self._body is None or self._body.is_eof():
+            # What came in one piece with the nonsense is not answered either.
+            if found or self._body is None or self._body.is_eof():
                 raise BadHttpMessage(str(error)) from error
             # A request is being answered: its body broke, and the connection ends with the answer.
             self._body.set_exception(web.RequestPayloadError(str(error)))
             return (), False, b""
 
-    def _fed(self, data: bytes) -> _Messages:
+    def _fed(self, data: bytes, found: list[tuple[RawRequestMessage, StreamReader]]) -> _Messages:
         """
-        Feed the parser, again for each request that asked for another protocol and will not get it.
+        Feed the parser, again for each request that asked for another protocol and will not get it; add to *found*.
         """
-        found: list[tuple[RawRequestMessage, StreamReader]] = []
         while True:
             messages, upgraded, tail = self._parser.feed_data(self._framing.feed(data))
             if messages:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Origin", "origins"]
 
 _LONGEST_KEY = 16_384
+# Where a service of each dialect takes its key, and what stands before it.
+_CREDENTIALS = {"anthropic": ("x-api-key", ""), "gemini": ("x-goog-api-key", "")}
 
 
 class Origin(NamedTuple):
@@ -81,7 +83,8 @@ def _origin(name: str, policy: Policy, base_url: str) -> Origin:
     credential = None
     if policy.api_key is not None:
         key = _key(name, policy.api_key)
-        credential = ("x-api-key", key) if policy.dialect == "anthropic" else ("Authorization", f"Bearer {key}")
+        name_of, before = _CREDENTIALS.get(policy.dialect, ("Authorization", "Bearer "))
+        credential = (name_of, before + key)
     endpoints = tuple(sorted(policy.endpoints, key=lambda each: (-len(each), each)))
     place = _place(base_url, is_private=policy.private)
     if (fault := place.fault()) is not None:

@@ -5,9 +5,14 @@ The keys that clients of the gateway show.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from egressor.policies.checks import SettingError, many, optional, text
+from egressor.policies.checks import SettingError, many, optional, text, whole
+from egressor.policies.parts import to_priority
 from egressor.policies.settings import Settings, setting
+
+if TYPE_CHECKING:
+    from egressor._core.model import Priority
 
 __all__ = ["ClientKey", "host_name"]
 
@@ -34,6 +39,9 @@ class ClientKey(Settings):
         user: The scope's user of all of its calls. Default: what the client says.
         feature: The scope's feature of all of its calls. Default: what the client says.
         services: The services that it may call. Default: all.
+        max_priority: The highest priority that it may ask for; a higher one is lowered to it. Default: every one.
+        max_in_flight: Requests that it may have open at a time, those that wait included, per worker; one more gets
+            429. Default: no bound.
     """
 
     name: str = setting("", text(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}", what="1 to 64 of A-Z, a-z, 0-9, _, ., @ and -"))
@@ -41,6 +49,8 @@ class ClientKey(Settings):
     user: str | None = setting(None, optional(_SCOPE))
     feature: str | None = setting(None, optional(_SCOPE))
     services: tuple[str, ...] = setting((), many(_SERVICE))
+    max_priority: Priority | None = setting(None, optional(to_priority))
+    max_in_flight: int | None = setting(None, optional(whole(at_least=1, at_most=1_000_000)))
 
     def _agree(self, given: object) -> None:  # noqa: ARG002
         for each in ("name", "sha256"):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import Priority, ServiceType
+from egressor.policies import addresses
 from egressor.policies.checks import (
     SettingError,
     flag,
@@ -51,7 +52,6 @@ __all__ = ["Config", "Gateway", "Policy", "check_service_name", "strangers", "to
 
 _SERVICE = r"[a-z0-9][a-z0-9_.-]{0,63}"
 _STORES = ("sqlite", "redis", "rediss", "redis+cluster")
-_LEDGERS = ("sqlite", "postgresql")
 _PARTS = ("breaker", "retry", "ban")
 _LEASES = 2
 _SHORTEST_LEASE = 120.0
@@ -208,6 +208,8 @@ class Gateway(Settings):
         max_body: Bytes that a request's body may have; a longer one gets 413. Default: 1 GiB.
         header_timeout: Seconds in which a request's head must be there once it has begun. Default: 10.
         body_timeout: Seconds that a client may send nothing of a body that is waited for. Default: 30.
+        body_rate: Bytes a second that a long body must bring on average while it is waited for; 0 is no bound.
+            Default: 1,024.
         send_timeout: Seconds that a client may take nothing of an answer. Default: 60.
         idle_timeout: Seconds that a connection may stay open between two requests. Default: 75.
         total_timeout: Seconds that a request may take from its head to the last byte of its answer. Default: no bound.
@@ -226,6 +228,7 @@ class Gateway(Settings):
     max_body: int = setting(1 << 30, whole(at_least=1, at_most=1 << 50))
     header_timeout: float = setting(10.0, seconds(at_least=0.1, at_most=3600.0))
     body_timeout: float = setting(30.0, seconds(at_least=0.1, at_most=3600.0))
+    body_rate: int = setting(1024, whole(at_least=0, at_most=1 << 50))
     send_timeout: float = setting(60.0, seconds(at_least=0.1, at_most=3600.0))
     idle_timeout: float = setting(75.0, seconds(at_least=0.1, at_most=3600.0))
     total_timeout: float | None = setting(None, optional(seconds(at_least=0.1)))
@@ -240,25 +243,6 @@ class Gateway(Settings):
                 if first != position:
                     message = f"keys[{first}] has the same {each} already"
                     raise SettingError(message, at=("keys", position))
-
-
-def _address(*schemes: str) -> Check:
-    """
-    Return the check of a store's or ledger's address; nothing of it but the scheme is ever shown.
-    """
-
-    def check(value: object) -> str:
-        if value == "memory:":
-            return "memory:"
-        scheme = value.partition(":")[0] if isinstance(value, str) else ""
-        if scheme in schemes:
-            message = f'{show(scheme + ":")} is not supported by this version, only "memory:"'
-            raise SettingError(message)
-        shown = show(scheme) if scheme and not holds_secret(str(value)) else "it"
-        message = f'{shown} is no address: this version knows "memory:"'
-        raise SettingError(message, nearest=nearest(value, ("memory:",)))
-
-    return check
 
 
 def check_service_name(name: object) -> str:
@@ -286,7 +270,7 @@ class Config(Settings):
 
     Attributes:
         store: Where cells live. Default: ``memory:``, this process.
-        ledger: Where facts live. Default: ``memory:``.
+        ledger: Where facts live: ``memory:``, ``sqlite:///file`` or ``postgresql://…``. Default: ``memory:``.
         on_store_loss: What holds while the store is away: this process's ``share`` of each limit, ``open`` (no limit)
             or ``closed`` (no call). Default: ``share``.
         unknown_hosts: Whether a transport lets calls to hosts that no service names ``pass``, or has to ``refuse``
@@ -295,8 +279,8 @@ class Config(Settings):
         gateway: Where the gateway listens.
     """
 
-    store: str = setting("memory:", _address(*_STORES))
-    ledger: str = setting("memory:", _address(*_LEDGERS))
+    store: str = setting("memory:", addresses.store(*_STORES))
+    ledger: str = setting("memory:", addresses.ledger)
     on_store_loss: str = setting("share", one_of("share", "open", "closed"))
     unknown_hosts: str = setting("pass", one_of("pass", "refuse"))
     services: Mapping[str, Policy] = field(default=UNSET, metadata={"default": dict, "check": _services})

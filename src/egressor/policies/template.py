@@ -19,7 +19,7 @@ TEMPLATE = """\
 [egressor]
 # Where the counters live. This version keeps them in the process.
 #store = "memory:"
-# Where history lives.
+# Where history lives: memory:, sqlite:///file (three slashes and a path), postgresql://user@host/database.
 #ledger = "memory:"
 # While the store is away: share (this process keeps its share of each limit), open (no limit), closed (no call).
 #on_store_loss = "share"
@@ -42,6 +42,8 @@ TEMPLATE = """\
 # Seconds: for a request's head; without a piece of its body; without the client taking any of the answer; between two.
 #header_timeout = 10.0
 #body_timeout = 30.0
+# Bytes a second that a body of more than 64 KiB must bring while it is waited for; 0 is no bound.
+#body_rate = 1024
 #send_timeout = 60.0
 #idle_timeout = 75.0
 # Seconds for a whole request, its answer's last byte included; without it there is no bound.
@@ -59,6 +61,9 @@ TEMPLATE = """\
 #user = "reports"
 #feature = "nightly"
 #services = ["openai"]
+# The highest priority that it may ask for; requests that it may have open at a time.
+#max_priority = "medium"
+#max_in_flight = 100
 
 # One table per service. The name is yours: a-z, 0-9, _, . and -; it is the first part of the gateway's paths.
 [services.openai]
