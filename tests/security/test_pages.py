@@ -30,7 +30,17 @@ NAUGHTY: list[str] = [
     json.loads(line) for line in (Path(__file__).parent / "naughty.jsonl").read_text(encoding="ascii").splitlines()
 ]
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
-PAGES = ["/-/", "/-/page.js", "/-/page.css", "/-/status.json", "/-/openapi.json", "/-/healthz", "/-/readyz", "/-/none"]
+PAGES = [
+    "/-/",
+    "/-/page.js",
+    "/-/page.css",
+    "/-/status.json",
+    "/-/history.json",
+    "/-/openapi.json",
+    "/-/healthz",
+    "/-/readyz",
+    "/-/none",
+]
 
 
 def encoded(text: str) -> bytes:

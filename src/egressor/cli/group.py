@@ -26,6 +26,7 @@ _COMMANDS = {
     "resume": ("operate", "resume", "End a pause."),
     "reset-breaker": ("operate", "reset_breaker", "Close a service's breaker, and forget what it has counted."),
     "lift-ban": ("operate", "lift_ban", "End a service's suspension now."),
+    "history": ("history", "history", "Show what operators did, and how breakers changed."),
 }
 
 

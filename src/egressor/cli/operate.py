@@ -20,7 +20,7 @@ from egressor.gateway import place
 
 from .text import columns
 
-__all__ = ["lift_ban", "pause", "reset_breaker", "resume", "status"]
+__all__ = ["ask", "lift_ban", "pause", "reset_breaker", "resume", "status"]
 
 _TIMEOUT = 10.0
 _UNHEALTHY = frozenset({"open", "forced_open", "banned", "paused"})
@@ -39,7 +39,7 @@ def status(url: str | None, *, as_json: bool) -> int:
 
     The exit code is 1 if one of them is open, banned or paused, or if the gateway doesn't answer.
     """
-    code, document = _ask(url, "/-/status.json")
+    code, document = ask(url, "/-/status.json")
     if code:
         return code
     services: Mapping[str, Any] = document["services"]
@@ -95,13 +95,13 @@ def lift_ban(service: str, url: str | None) -> int:
 
 def _act(action: str, service: str, url: str | None, reason: str = "") -> int:
     body = json.dumps({"reason": reason}).encode() if reason else b""
-    code, document = _ask(url, f"/-/services/{quote(service, safe='')}/{action}", body)
+    code, document = ask(url, f"/-/services/{quote(service, safe='')}/{action}", body)
     if not code:
         click.echo(f"{service}: {document['state']}")
     return code
 
 
-def _ask(url: str | None, path: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
+def ask(url: str | None, path: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
     """
     Ask the gateway; return an exit code, 0 if it has answered, and the answer.
     """

@@ -4,8 +4,10 @@ The governor.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +17,10 @@ from egressor._core.breaker import BreakerState
 from egressor._core.model import Priority, ServiceType
 from egressor._drivers.clock import Clock
 from egressor.errors import ConfigError
+from egressor.ledger import Pick
+from egressor.ledger.entry import as_dict
+from egressor.ledger.history import here
+from egressor.ledger.opening import open_history
 from egressor.policies import Config, Policy, from_services, load
 from egressor.stores.compiled import Compiled
 from egressor.stores.gate import Gate
@@ -51,6 +57,9 @@ class Governor:
 
     Raises:
         ConfigError: A setting is wrong; the message says which, and names the nearest valid one.
+
+    Attributes:
+        ledger: The way into the ledger.
     """
 
     def __init__(
@@ -79,6 +88,7 @@ class Governor:
         self._routes: dict[tuple[object, ...], Route] = {}
         self._plain: dict[str | None, dict[str, Route]] = {}
         self._is_closed = False
+        self.ledger = open_history(config.ledger, wall=self.clock.wall)
         for name, policy in config.services.items():
             self._gates[name] = self._gate_of(name, policy)
 
@@ -313,35 +323,58 @@ class Governor:
         gate = self.gate(service)
         return explain(str(service), gate.compiled)
 
-    def pause(self, service: str | ServiceType, reason: str = "") -> None:
+    def pause(self, service: str | ServiceType, reason: str = "", *, by: str = "") -> None:
         """
         Refuse every call to *service* with `Paused` until `resume`; calls that wait are refused, too.
+
+        Like whatever an operator does it is written to the ledger, as done *by* somebody. Default: this user, at this
+        host, in this process.
         """
         self.gate(service).pause(reason or "an operator paused it")
+        self._note("pause", service, by, reason=reason)
 
-    def resume(self, service: str | ServiceType) -> None:
+    def resume(self, service: str | ServiceType, *, by: str = "") -> None:
         """
         End a pause; nothing happens if there is none.
         """
         self.gate(service).resume()
+        self._note("resume", service, by)
 
-    def reset_breaker(self, service: str | ServiceType) -> None:
+    def reset_breaker(self, service: str | ServiceType, *, by: str = "") -> None:
         """
         Close the breaker of *service* and forget what it has counted.
         """
         self.gate(service).set_breaker(BreakerState.CLOSED)
+        self._note("reset-breaker", service, by)
 
-    def force_open(self, service: str | ServiceType) -> None:
+    def force_open(self, service: str | ServiceType, *, by: str = "") -> None:
         """
         Open the breaker of *service* until `reset_breaker`.
         """
         self.gate(service).set_breaker(BreakerState.FORCED_OPEN)
+        self._note("force-open", service, by)
 
-    def lift_ban(self, service: str | ServiceType) -> None:
+    def lift_ban(self, service: str | ServiceType, *, by: str = "") -> None:
         """
         End a suspension, or a Retry-After, of *service* now.
         """
         self.gate(service).lift_ban()
+        self._note("lift-ban", service, by)
+
+    def history(
+        self, service: str | ServiceType = "", *, kind: str = "", since: float = 0.0, limit: int = 100
+    ) -> list[dict[str, Any]]:
+        """
+        Return what the ledger holds, the newest first, as plain values: see `egressor.ledger`.
+
+        Args:
+            service: Of this service only. Default: of all, and what concerns none.
+            kind: ``operator`` or ``breaker`` only. Default: both.
+            since: From this time on, in seconds since 1970.
+            limit: So many at most.
+        """
+        found = self.ledger.read(Pick(str(service), kind, since=int(since * 1e6), limit=limit))
+        return [as_dict(entry) for entry in found]
 
     def tap(self, observer: Callable[[Event], object]) -> None:
         """
@@ -349,12 +382,14 @@ class Governor:
         """
         self.taps.add(observer)
 
-    def reload(self, source: str | Path | Config | Mapping[str, Any] | None = None) -> None:
+    def reload(self, source: str | Path | Config | Mapping[str, Any] | None = None, *, by: str = "") -> None:
         """
         Take another policy, all or nothing: what is in flight or waits goes on, and cells keep what they counted.
 
         Args:
-            source: A file, a `Config`, or tables by service; None reads the governor's own file again.
+            source: A file, a `Config`, or tables by service, with which the ledger stays; None reads the governor's own
+                file again.
+            by: Who wants it, for the ledger. Default: this user, at this host, in this process.
 
         Raises:
             ConfigError: The new policy is wrong; the old one stays.
@@ -368,8 +403,11 @@ class Governor:
         elif isinstance(source, Config):
             config = source
         else:
-            config = from_services(source)
+            config = from_services(source, ledger=self.config.ledger)
         compiled = {name: Compiled(name, policy) for name, policy in config.services.items()}
+        before, old = self.config, self.ledger
+        if config.ledger != before.ledger:
+            self.ledger = open_history(config.ledger, wall=self.clock.wall)
         with self._lock:
             for name, each in compiled.items():
                 if name in self._removed:
@@ -384,20 +422,27 @@ class Governor:
             self.config = config
             self._routes.clear()
             self._plain.clear()
+        if self.ledger is not old:
+            old.close()
+        added, removed = set(config.services) - set(before.services), set(before.services) - set(config.services)
+        self._note("reload", "", by, services=len(config.services), added=sorted(added), removed=sorted(removed))
 
     def close(self) -> None:
         """
-        Refuse every further call; those that wait are refused now.
+        Refuse every further call; those that wait are refused now. What the ledger has not got yet is written first,
+        for 2 s at most.
         """
-        self._is_closed = True
-        for gate in self._gates.values():
-            gate.pause("the governor is closed")
+        self._shut()
+        self.ledger.close()
 
     async def aclose(self) -> None:
         """
-        As `close`.
+        As `close`, without blocking the loop.
         """
-        self.close()
+        self._shut()
+        if self.ledger.is_durable:
+            await asyncio.to_thread(self.ledger.close)
+        self.ledger.close()
 
     def __enter__(self) -> Self:
         return self
@@ -413,7 +458,7 @@ class Governor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        await self.aclose()
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -451,6 +496,19 @@ class Governor:
 
         return decorator
 
+    def _shut(self) -> None:
+        self._is_closed = True
+        for gate in self._gates.values():
+            gate.pause("the governor is closed")
+
+    def _note(self, action: str, service: str | ServiceType, by: str, **data: object) -> None:
+        given = {name: value for name, value in data.items() if value}
+        self.ledger.note("operator", action, service=str(service), who=by or here(), data=given)
+
+    def _breaker_changed(self, service: str, state: BreakerState) -> None:
+        # Under the gate's lock: a note waits for nothing.
+        self.ledger.note("breaker", state.value, service=service)
+
     def _retire(self, name: str) -> None:
         # Decorated functions hold their gate: a preset's goes back to the preset, any other waits for its return.
         if name in _PRESETS:
@@ -464,7 +522,9 @@ class Governor:
         return self._gate(Compiled(name, policy))
 
     def _gate(self, compiled: Compiled) -> Gate:
-        return Gate(compiled, clock=self.clock, dice=self._context.dice, keeper=self.clock.threads)
+        gate = Gate(compiled, clock=self.clock, dice=self._context.dice, keeper=self.clock.threads)
+        gate.on_change = partial(self._breaker_changed, compiled.name)
+        return gate
 
     def _new_gate(self, service: object) -> Gate:
         name = service.value if isinstance(service, ServiceType) else service

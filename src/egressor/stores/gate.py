@@ -74,6 +74,8 @@ class Gate:
         is_exact: Whether a tick that comes a little late loses what a limit would have let through.
         counts: What happened so far.
         breaker: The breaker's cell; its ``generation`` is read before `enter` and handed to `leave`.
+        on_change: Told each new state of the breaker that results have brought about. It is called with the lock held:
+            it appends to a queue, and returns.
     """
 
     def __init__(self, compiled: Compiled, *, clock: Clock, dice: Callable[[], float], keeper: Home) -> None:
@@ -92,6 +94,7 @@ class Gate:
         self._handed = Handed()
         self._room = WaitingRoom(self, age=compiled.age, decide=self._hand)
         self._banks_at = 0 if compiled.banks else FOREVER
+        self.on_change: Callable[[BreakerState], object] | None = None
         _GATES.add(self)
         self._recalm()
 
@@ -485,7 +488,11 @@ class Gate:
         self.counts.admitted += 1
         if self.calm:
             return Lease(ask, at=now, generation=self.breaker.generation, probe=0)
-        return self._standing.grant(ask, now)
+        before = self.breaker.state
+        lease = self._standing.grant(ask, now)
+        if self.breaker.state is not before:
+            self._tell(self.breaker.state)
+        return lease
 
     def _take_up(self, lease: Lease) -> None:
         """
@@ -594,8 +601,14 @@ class Gate:
 
     def _changed(self, breaker: BreakerState | None, *, is_shut: bool = False) -> None:
         self._recalm()
+        if breaker is not None:
+            self._tell(breaker)
         if is_shut or breaker is BreakerState.OPEN:
             self._flush()
+
+    def _tell(self, breaker: BreakerState) -> None:
+        if self.on_change is not None:
+            self.on_change(breaker)
 
     def _flush(self) -> None:
         denied = self._shut(self._now())

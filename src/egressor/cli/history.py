@@ -1,0 +1,226 @@
+"""
+The command ``history``: what the ledger holds, out of it, and into it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import click
+
+from egressor.errors import ConfigError
+from egressor.ledger import LedgerAway, Pick
+from egressor.ledger.entry import as_dict, as_line, from_line
+from egressor.ledger.opening import open_history, open_ledger
+from egressor.policies import load
+
+from .config import config_path
+from .operate import ask
+from .text import columns
+
+if TYPE_CHECKING:
+    from egressor.ledger import Ledger
+
+__all__ = ["history", "moment"]
+
+_HEADINGS = ("WHEN", "KIND", "SERVICE", "WHAT", "WHO", "MORE")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_PAGE = 1_000
+
+
+@click.command
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--service", default="", help="Of this service only.")
+@click.option("--kind", default="", help="Of this kind only: operator, breaker.")
+@click.option("--since", default="", help="From then on: 90s, 15m, 2h, 7d, or 2026-01-31 or 2026-01-31T12:00, in UTC.")
+@click.option("--limit", type=click.IntRange(1, 1_000), default=50, help="So many at most; default: 50.")
+@click.option("--config", "file", type=click.Path(), help="Configuration file, whose ledger is read.")
+@click.option("--url", help="Read from the gateway at this URL instead.")
+@click.option("--export", "target", type=click.Path(), help="Write all of it to this file, or -, as JSON lines.")
+@click.option("--import", "source", type=click.Path(), help="Take up the JSON lines of this file, or -.")
+def history(
+    *,
+    as_json: bool,
+    service: str,
+    kind: str,
+    since: str,
+    limit: int,
+    file: str | None,
+    url: str | None,
+    target: str | None,
+    source: str | None,
+) -> int:
+    """
+    Show what operators did, and how breakers changed, the newest first.
+
+    It is read from the configuration's ledger; where that is the memory of the gateway, or nothing is configured here,
+    the running gateway is asked.
+    """
+    pick = Pick(service, kind, since=moment(since), limit=limit)
+    try:
+        address = _address(file, url)
+        if target is not None or source is not None:
+            return _move(address, pick, target, source)
+        code, document = _asked(url, pick) if address == "memory:" else (0, _read(address, pick))
+    except LedgerAway as error:
+        return _fail(1, f"the ledger is away: {error}")
+    if code:
+        return code
+    entries, state = document["entries"], document["ledger"]
+    if as_json:
+        click.echo(json.dumps(document, ensure_ascii=False))
+    else:
+        click.echo(columns([_HEADINGS, *map(_row, entries)]) if entries else "no entries")
+    _warn(state)
+    return 1 if state["away"] else 0
+
+
+def moment(text: str) -> int:
+    """
+    Return the time that *text* says, ago or as a date, in microseconds since 1970; 0 for an empty one.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    if not text:
+        return 0
+    ago = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+    if ago is not None:
+        return max(0, time.time_ns() // 1000 - int(ago[1]) * _UNITS[ago[2]] * 1_000_000)
+    try:
+        found = datetime.fromisoformat(text)
+        return max(0, int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1_000_000))
+    except (ValueError, OverflowError):
+        message = f"{text[:40]!r} is no time: 90s, 15m, 2h, 7d, 2026-01-31, 2026-01-31T12:00"
+        raise click.BadParameter(message, param_hint="--since") from None
+
+
+def _address(file: str | None, url: str | None) -> str:
+    """
+    Return the ledger of the configuration; ``memory:`` where there is none, or the gateway is to be asked.
+    """
+    if url is not None:
+        return "memory:"
+    try:
+        path = config_path(file)
+    except ConfigError:
+        return "memory:"
+    return load(path).ledger
+
+
+def _asked(url: str | None, pick: Pick) -> tuple[int, dict[str, Any]]:
+    wanted = {"service": pick.service, "kind": pick.kind, "since": pick.since / 1e6 or "", "limit": pick.limit}
+    given = {name: value for name, value in wanted.items() if value}
+    return ask(url, f"/-/history.json?{urlencode(given)}")
+
+
+def _read(address: str, pick: Pick) -> dict[str, Any]:
+    way = open_history(address, wall=lambda: time.time_ns() // 1000, is_reading=True)
+    try:
+        return {"ledger": way.state(), "entries": [as_dict(entry) for entry in way.read(pick)]}
+    finally:
+        way.close()
+
+
+def _move(address: str, pick: Pick, target: str | None, source: str | None) -> int:
+    if address == "memory:":
+        return _fail(2, "to export and import, the configuration must name a ledger that lasts: sqlite or postgresql")
+    if target is not None and source is not None:
+        return _fail(2, "--export or --import, not both")
+    ledger = open_ledger(address)
+    try:
+        return _export(ledger, pick, target) if target is not None else _import(ledger, str(source))
+    except OSError as error:
+        return _fail(2, f"{target or source}: {error.strerror or type(error).__name__}")
+    finally:
+        ledger.close()
+
+
+def _export(ledger: Ledger, pick: Pick, target: str) -> int:
+    count = 0
+    with nullcontext(sys.stdout) if target == "-" else _private(target) as stream:
+        for entry in _pages(ledger, pick):
+            stream.write(as_line(entry) + "\n")
+            count += 1
+    sys.stderr.write(f"{count} entries\n")
+    return 0
+
+
+def _private(target: str) -> Any:
+    import os
+
+    # Who did what is nobody else's business; a file that is there is not written over.
+    return os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii")
+
+
+def _pages(ledger: Ledger, pick: Pick) -> Iterator[Any]:
+    pick = pick._replace(limit=_PAGE, is_newest=False)
+    while page := ledger.read(pick):
+        yield from page
+        pick = pick._replace(after=page[-1].id)
+
+
+def _import(ledger: Ledger, source: str) -> int:
+    new = seen = 0
+    with nullcontext(sys.stdin) if source == "-" else Path(source).open(encoding="utf-8", errors="replace") as stream:
+        for page in _batches(stream):
+            try:
+                batch = [from_line(line) for _, line in page]
+            except ValueError:
+                return _fail(2, f"{source}:{_first_wrong(page)}; {seen} entries before it are taken up")
+            new += ledger.append(batch)
+            seen += len(batch)
+    click.echo(f"{seen} entries, {new} of them new")
+    return 0
+
+
+def _batches(stream: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
+    page: list[tuple[int, str]] = []
+    for numbered in enumerate(stream, 1):
+        if numbered[1].strip():
+            page.append(numbered)
+        if len(page) == _PAGE:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def _first_wrong(page: list[tuple[int, str]]) -> str:
+    for number, line in page:
+        try:
+            from_line(line)
+        except ValueError as error:
+            return f"{number}: {error}"
+    return ""
+
+
+def _row(entry: dict[str, Any]) -> tuple[str, ...]:
+    more = ", ".join(f"{name}={_short(value)}" for name, value in entry["data"].items())
+    when = str(entry["at"])[:19].replace("T", " ")
+    return when, entry["kind"], entry["service"] or "-", entry["what"], entry["who"] or "-", more or "-"
+
+
+def _short(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _warn(state: dict[str, Any]) -> None:
+    if state["away"]:
+        sys.stderr.write(f"egressor: the ledger is away: {state['away']}; shown is what waits for it\n")
+    if state["dropped"]:
+        sys.stderr.write(f"egressor: {state['dropped']} entries were dropped\n")
+
+
+def _fail(code: int, message: str) -> int:
+    sys.stderr.write(f"egressor: {message}\n")
+    return code

@@ -1,0 +1,142 @@
+"""
+Where facts live.
+
+A ledger keeps typed entries (who did what to which service, and when) until their retention ends. Each entry has an
+id, so that it may be handed over any number of times and stands there once. Nothing here is on a call's way: `History`
+takes a note without waiting, and one thread writes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from egressor.errors import EgressorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .entry import Entry
+
+__all__ = ["KEEP_FOR", "KEEP_MOST", "Ledger", "LedgerAway", "Pick", "Tally"]
+
+KEEP_FOR = 366 * 86_400 * 1_000_000
+"""
+How long an entry is kept, in microseconds: a year, so that this season can be held beside the last.
+"""
+
+KEEP_MOST = 1_000_000
+"""
+How many entries are kept: some hundred megabytes.
+"""
+
+
+class LedgerAway(EgressorError):
+    """
+    The ledger can't be read or written now; the message holds no secret. Nothing is half-written.
+    """
+
+
+class Pick(NamedTuple):
+    """
+    Which entries are asked for.
+
+    Attributes:
+        service: Of this service only; empty for all.
+        kind: Of this kind only; empty for all.
+        since: From this time on, in microseconds since 1970.
+        after: Only those whose id is above this one.
+        limit: So many at most.
+        is_newest: Whether the newest come first; else the oldest do.
+    """
+
+    service: str = ""
+    kind: str = ""
+    since: int = 0
+    after: str = ""
+    limit: int = 100
+    is_newest: bool = True
+
+    def fits(self, entry: Entry) -> bool:
+        """
+        Whether *entry* is one of those asked for.
+        """
+        return (
+            self.service in ("", entry.service)
+            and self.kind in ("", entry.kind)
+            and entry.at >= self.since
+            and entry.id > self.after
+        )
+
+    def of(self, entries: Sequence[Entry]) -> list[Entry]:
+        """
+        Return those of *entries* that are asked for, in order, each id once.
+        """
+        found = {entry.id: entry for entry in entries if self.fits(entry)}
+        return [found[key] for key in sorted(found, reverse=self.is_newest)[: self.limit]]
+
+
+class Tally(NamedTuple):
+    """
+    What a ledger holds.
+
+    Attributes:
+        entries: How many entries.
+        pruned: How many have been dropped, as their retention was over or as there were too many.
+        oldest: When the oldest happened, in microseconds since 1970; None if there is none.
+    """
+
+    entries: int
+    pruned: int
+    oldest: int | None
+
+
+class Ledger(Protocol):
+    """
+    What every ledger does. A method may be called by any thread, in any process, also after a fork.
+
+    Attributes:
+        name: The kind of ledger: ``memory``, ``sqlite``, ``postgresql``.
+        is_durable: Whether entries outlive the process.
+    """
+
+    name: str
+    is_durable: bool
+
+    def append(self, entries: Sequence[Entry]) -> int:
+        """
+        Keep *entries*, all or none, and return how many were new; those whose id is there already change nothing.
+
+        What a durable ledger has returned for is on the disk.
+
+        Raises:
+            LedgerAway: It was not possible; whether they are there is then unknown, and to append them again is safe.
+        """
+
+    def read(self, pick: Pick) -> list[Entry]:
+        """
+        Return the entries that are asked for.
+
+        Raises:
+            LedgerAway: It was not possible.
+        """
+
+    def prune(self, now: int) -> int:
+        """
+        Drop what is beyond the retention at *now*, and return how many entries that were.
+
+        Raises:
+            LedgerAway: It was not possible; a part may be gone.
+        """
+
+    def tally(self) -> Tally:
+        """
+        Return what it holds.
+
+        Raises:
+            LedgerAway: It was not possible.
+        """
+
+    def close(self) -> None:
+        """
+        Let go of files and connections; a later call opens them again.
+        """

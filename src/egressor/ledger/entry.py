@@ -1,0 +1,182 @@
+"""
+One fact: who did what to which service, and when.
+
+*Identity.* An entry gets its id where it happens, a UUID of version 7 (RFC 9562): 48 bits of milliseconds, 12 bits of
+the microsecond inside of it, a count of this process, and chance. So ids sort by time, nobody need ask anybody for the
+next one, and a ledger tells an entry that comes a second time from one that is new: a writer that doesn't know whether
+its last word was heard says it again.
+
+*Secrets.* Reasons are typed by people, and a key is pasted sooner or later. Whatever looks like one is hidden here, on
+the way in: neither spool nor ledger ever has it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any, NamedTuple
+
+from egressor.policies.hiding import hide
+
+__all__ = ["Entry", "as_dict", "as_line", "from_line", "made", "new_id", "stamp"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_KIND = r"[a-z][a-z0-9_]{0,31}"
+_LONGEST = 200
+_LONGEST_DATA = 8_192
+_DEEPEST = 5
+_LAST = 253_402_300_799_999_999  # The last microsecond of the year 9999, where dates end.
+_FIELDS = frozenset({"id", "at", "kind", "service", "what", "who", "data"})
+_turn = count()
+
+
+class Entry(NamedTuple):
+    """
+    One fact.
+
+    Attributes:
+        id: A UUID of version 7; entries sort by it.
+        at: When it happened, in microseconds since 1970 UTC.
+        kind: ``operator`` (somebody stepped in) or ``breaker`` (a breaker changed its state).
+        service: The service; empty for what concerns all.
+        what: What was done, or the new state.
+        who: Who did it; empty where nobody did.
+        data: More, as JSON.
+    """
+
+    id: str
+    at: int
+    kind: str
+    service: str
+    what: str
+    who: str
+    data: Mapping[str, Any]
+
+
+def new_id(at: int) -> str:
+    """
+    Return an id for what happens at *at*, in microseconds since 1970; later ones of this process sort behind it.
+    """
+    milliseconds, rest = divmod(min(max(at, 0), _LAST), 1000)
+    low = (next(_turn) & 0xF_FFFF) << 42 | int.from_bytes(os.urandom(6)) >> 6
+    digits = f"{milliseconds:012x}7{rest * 4:03x}{0b10 << 62 | low:016x}"
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def made(
+    *,
+    at: int,
+    kind: str,
+    what: str,
+    service: str = "",
+    who: str = "",
+    data: Mapping[str, Any] | None = None,
+    key: str = "",
+) -> Entry:
+    """
+    Return an entry whose texts are short, printable and hold nothing that looks like a secret; *key* is its id.
+
+    Raises:
+        ValueError: *kind*, *at* or *key* is none.
+    """
+    if not isinstance(at, int) or not 0 <= at <= _LAST:
+        msg = f"{at!r} is no time in microseconds since 1970"
+        raise ValueError(msg)
+    if not re.fullmatch(_KIND, kind):
+        msg = f"{_clean(kind)!r} is no kind of entry: a-z, 0-9 and _, at most 32"
+        raise ValueError(msg)
+    if key and not re.fullmatch(_ID, key):
+        msg = f"{_clean(key)!r} is no id: a UUID of version 7"
+        raise ValueError(msg)
+    return Entry(key or new_id(at), at, kind, _clean(service), _clean(what), _clean(who), _bounded(data or {}))
+
+
+def stamp(at: int) -> str:
+    """
+    Return *at*, in microseconds since 1970, as ISO 8601 in UTC.
+    """
+    return (_EPOCH + at * _MICROSECOND).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def as_dict(entry: Entry) -> dict[str, Any]:
+    """
+    Return *entry* as plain values, its time as ISO 8601.
+    """
+    return {**entry._asdict(), "at": stamp(entry.at), "data": dict(entry.data)}
+
+
+def as_line(entry: Entry) -> str:
+    """
+    Return *entry* as a line of JSON, in ASCII, without its end.
+    """
+    import json
+
+    return json.dumps(as_dict(entry), separators=(",", ":"))
+
+
+def from_line(line: str) -> Entry:
+    """
+    Return the entry that `as_line` has written.
+
+    Raises:
+        ValueError: It is none; the message says what is wrong, and shows no secret.
+    """
+    import json
+
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        msg = "it is no JSON"
+        raise ValueError(msg) from None
+    if not isinstance(found, dict) or set(found) != _FIELDS:
+        msg = f"it is no object with {', '.join(sorted(_FIELDS))}"
+        raise ValueError(msg)
+    texts = {name: found[name] for name in ("kind", "service", "what", "who")}
+    if not all(isinstance(text, str) for text in (*texts.values(), found["id"])) or not isinstance(found["data"], dict):
+        msg = "data must be an object, the other fields texts"
+        raise ValueError(msg)
+    return made(at=_instant(found["at"]), key=found["id"] or "none", data=found["data"], **texts)
+
+
+def _instant(text: object) -> int:
+    try:
+        moment = datetime.fromisoformat(str(text))
+        return (moment - _EPOCH) // _MICROSECOND
+    except (ValueError, TypeError, OverflowError):
+        msg = f"at: {_clean(str(text))!r} is no time such as 2026-01-31T12:00:00.000000Z"
+        raise ValueError(msg) from None
+
+
+def _clean(text: str) -> str:
+    # Hidden before it is cut, as half a secret looks like none.
+    return "".join(char if char.isprintable() else "?" for char in hide(text[: 10 * _LONGEST])[:_LONGEST])
+
+
+def _bounded(data: Mapping[str, Any]) -> dict[str, Any]:
+    import json
+
+    kept = {_clean(str(name)): _plain(value, _DEEPEST) for name, value in data.items()}
+    size = len(json.dumps(kept))
+    return kept if size <= _LONGEST_DATA else {"left_out": f"{size} bytes of data, above {_LONGEST_DATA}"}
+
+
+def _plain(value: object, depth: int) -> Any:
+    """
+    Return *value* as JSON can hold it, *depth* levels of it.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 63 else _clean(f"{value:#x}")
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else str(value)
+    if depth and isinstance(value, Mapping):
+        return {_clean(str(name)): _plain(each, depth - 1) for name, each in value.items()}
+    if depth and isinstance(value, list | tuple):
+        return [_plain(each, depth - 1) for each in value]
+    return _clean(str(value))

@@ -1,0 +1,81 @@
+"""
+A ledger by its address.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from egressor.errors import ConfigError
+
+from .history import History
+from .memory import MemoryLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from . import Ledger
+    from .spool import Spool
+
+__all__ = ["open_history", "open_ledger"]
+
+_SQLITE = "sqlite:///"
+
+
+def open_ledger(address: str) -> Ledger:
+    """
+    Return the ledger at *address*, which the configuration has checked. Nothing is opened before it is used.
+
+    Raises:
+        ConfigError: Its folder is not there, or what it needs is not installed.
+    """
+    if address.startswith(_SQLITE):
+        from .sqlite import SqliteLedger
+
+        return SqliteLedger(_file(address))
+    if address.startswith("postgresql:"):
+        from .postgres import PostgresLedger
+
+        return PostgresLedger(address)
+    return MemoryLedger()
+
+
+def open_history(address: str, *, wall: Callable[[], int], is_reading: bool = False) -> History:
+    """
+    Return the way into the ledger at *address*, with its spool; one that only *is reading* leaves the spool alone.
+
+    Raises:
+        ConfigError: As `open_ledger`.
+    """
+    ledger = open_ledger(address)
+    return History(ledger, spool=_spool(address) if ledger.is_durable else None, wall=wall, is_reading=is_reading)
+
+
+def _spool(address: str) -> Spool:
+    from .spool import Spool
+
+    if address.startswith(_SQLITE):
+        file = _file(address)
+        return Spool(file.with_name(file.name + ".spool"))
+    import hashlib
+
+    name = hashlib.sha256(address.encode()).hexdigest()[:16]
+    base = os.environ.get("XDG_STATE_HOME", "")
+    state = Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "state"
+    return Spool(state / "egressor" / "spool" / name)
+
+
+def _file(address: str) -> Path:
+    from urllib.parse import unquote
+
+    # Absolute from here on: a daemon changes its directory after it has read its configuration.
+    path = Path(os.path.abspath(unquote(address.removeprefix(_SQLITE))))  # noqa: PTH100 - links stay as they are
+    if not path.parent.is_dir():
+        msg = "the folder of the ledger's file is not there, or is none"
+        raise ConfigError(msg, key="egressor.ledger")
+    if path.is_dir():
+        msg = "the ledger's file is a folder"
+        raise ConfigError(msg, key="egressor.ledger")
+    return path

@@ -1,0 +1,198 @@
+"""
+A ledger in PostgreSQL, for a fleet.
+
+*Bounded.* Connecting may take 2 s and an answer 2 s, also from a server that is frozen or a network that swallows: the
+wait for the socket is ours, and where it ends the connection is dropped. What became of the transaction is unknown
+then, which does no harm: entries have ids, and are handed over again.
+
+*Forks.* A connection belongs to the process that opened it. A child leaves it alone, as to close it would end the
+parent's session, and opens its own.
+
+*Secrets.* The password comes from where libpq looks for it (``PGPASSWORD``, a password file, a client's certificate),
+never from the address. What an error of the server says may repeat what was sent, so only its kind is told.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+from egressor.errors import ConfigError
+
+from . import KEEP_FOR, KEEP_MOST, LedgerAway, Pick, Tally
+from .sql import DROP, INSERT, MIGRATIONS, TALLY, entry_of, migrate, row_of, selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .entry import Entry
+    from .wire import Connection
+
+__all__ = ["PostgresLedger"]
+
+_PATIENCE = 2.0
+_CHUNK = 5_000
+# Any number, as long as it is always the same: who migrates holds it.
+_TURN = 0x6567_7265_7373
+_SETTINGS = (
+    "SET synchronous_commit = on",
+    f"SET statement_timeout = {int(_PATIENCE * 1000)}",
+    "SET client_encoding = 'UTF8'",
+)
+
+
+class PostgresLedger:
+    """
+    A ledger in the database at *address*.
+
+    Args:
+        address: ``postgresql://user@host:port/database``, without a password.
+        keep_for: How long an entry is kept, in microseconds. Default: a year.
+        keep_most: How many are kept. Default: 1,000,000.
+        migrations: The schema, version by version.
+
+    Raises:
+        ConfigError: psycopg, or the libpq that it needs, is not installed.
+    """
+
+    name = "postgresql"
+    is_durable = True
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        keep_for: int = KEEP_FOR,
+        keep_most: int = KEEP_MOST,
+        migrations: Sequence[Sequence[str]] = MIGRATIONS,
+    ) -> None:
+        try:
+            from .wire import Connection
+        except ImportError:
+            msg = "a PostgreSQL ledger needs psycopg and libpq: pip install 'egressor[postgres]'"
+            raise ConfigError(msg, key="egressor.ledger") from None
+        self._open = Connection.open
+        self._address = address
+        self._keep_for = keep_for
+        self._keep_most = keep_most
+        self._migrations = migrations
+        self._lock = RLock()
+        self._pid = os.getpid()
+        self._db: Connection | None = None
+        self._left: list[Connection] = []
+
+    def append(self, entries: Sequence[Entry]) -> int:
+        """
+        Keep *entries*, all or none, and return how many were new.
+
+        Raises:
+            LedgerAway: The database can't be written now.
+        """
+        with self._turn() as db, db.transaction():
+            if not entries:
+                return 0
+            cursor = db.cursor()
+            cursor.executemany(_said(INSERT), [row_of(entry) for entry in entries])
+            return int(cursor.rowcount)
+
+    def read(self, pick: Pick) -> list[Entry]:
+        """
+        Return the entries that are asked for.
+
+        Raises:
+            LedgerAway: The database can't be read now.
+        """
+        text, values = selection(pick)
+        with self._turn() as db:
+            return [entry_of(row) for row in db.execute(_said(text), values)]
+
+    def prune(self, now: int) -> int:
+        """
+        Drop what is beyond the retention at *now*, some thousand entries in one transaction.
+
+        Raises:
+            LedgerAway: The database can't be written now.
+        """
+        total = 0
+        while True:
+            with self._turn() as db, db.transaction():
+                dropped = db.execute(_said(DROP[0]), (now - self._keep_for, _CHUNK)).rowcount
+                row = db.execute(TALLY).fetchone()
+                excess = (row[0] if row else 0) - self._keep_most
+                if excess > 0:
+                    dropped += db.execute(_said(DROP[1]), (min(excess, _CHUNK),)).rowcount
+                if dropped:
+                    db.execute(_said(DROP[2]), (dropped,))
+            total += dropped
+            if dropped < _CHUNK:
+                return total
+
+    def tally(self) -> Tally:
+        """
+        Return what it holds.
+
+        Raises:
+            LedgerAway: The database can't be read now.
+        """
+        with self._turn() as db:
+            return Tally(*(db.execute(TALLY).fetchone() or (0, 0, None)))
+
+    def close(self) -> None:
+        """
+        Close the connection; a later call opens another.
+        """
+        with self._lock:
+            self._drop()
+
+    @contextmanager
+    def _turn(self) -> Iterator[Connection]:
+        """
+        Lend the connection of this process for one piece of work, with the schema up to date.
+        """
+        import psycopg
+
+        self._own()
+        with self._lock:
+            try:
+                if self._db is None or self._db.closed:
+                    self._db = self._open(self._address, patience=_PATIENCE)
+                    for setting in _SETTINGS:
+                        self._db.execute(setting)
+                    self._migrate()
+                yield self._db
+            except (psycopg.Error, OSError) as error:
+                self._drop()
+                code = getattr(error, "sqlstate", None)
+                msg = f"PostgreSQL: {type(error).__name__}" + (f" ({code})" if code else "")
+                raise LedgerAway(msg) from None
+            except BaseException:
+                self._drop()
+                raise
+
+    def _own(self) -> None:
+        if self._pid != os.getpid():
+            self._lock = RLock()
+            self._pid = os.getpid()
+            if self._db is not None:
+                self._left.append(self._db)  # Kept, so that nothing closes it.
+                self._db = None
+
+    def _drop(self) -> None:
+        if self._db is not None and self._pid == os.getpid():
+            with suppress(Exception):
+                self._db.close()
+        self._db = None
+
+    def _migrate(self) -> None:
+        db: Any = self._db
+        is_behind = True
+        while is_behind:
+            with db.transaction():
+                db.execute("SELECT pg_advisory_xact_lock(%s)", (_TURN,))
+                is_behind = migrate(db.execute, self._migrations, key='TEXT COLLATE "C"')
+
+
+def _said(text: str) -> str:
+    return text.replace("?", "%s")

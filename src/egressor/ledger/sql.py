@@ -1,0 +1,125 @@
+"""
+The tables of a ledger, and what is said to them, in the words that SQLite and PostgreSQL share.
+
+*Migrations.* They only go forward, one after the other, each in one transaction with the number that says it is done:
+killed at any instant, the schema is the old one or the new one. A statement that has been published never changes; what
+must be different is another migration. A ledger whose number is above ours was written by a newer version, and is left
+alone: what it means by a column is its business.
+
+*Once.* An entry's id is the primary key, and one that is there already changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from . import LedgerAway, Pick
+from .entry import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ["DROP", "INSERT", "MIGRATIONS", "TALLY", "entry_of", "migrate", "row_of", "selection"]
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        (
+            "CREATE TABLE egressor_entries (id {key} PRIMARY KEY, at BIGINT NOT NULL, kind TEXT NOT NULL,"
+            " service TEXT NOT NULL, what TEXT NOT NULL, who TEXT NOT NULL, data TEXT NOT NULL)"
+        ),
+        "CREATE INDEX egressor_entries_at ON egressor_entries (at)",
+        "CREATE INDEX egressor_entries_service ON egressor_entries (service, id)",
+        "INSERT INTO egressor_ledger (name, value) VALUES ('pruned', 0)",
+    ),
+)
+"""
+The statements of each version of the schema; ``{key}`` is the type of a text that sorts by its bytes.
+"""
+
+INSERT = (
+    "INSERT INTO egressor_entries (id, at, kind, service, what, who, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (id) DO NOTHING"
+)
+TALLY = (
+    "SELECT (SELECT COUNT(*) FROM egressor_entries), (SELECT value FROM egressor_ledger WHERE name = 'pruned'),"
+    " (SELECT MIN(at) FROM egressor_entries)"
+)
+DROP = (
+    "DELETE FROM egressor_entries WHERE id IN (SELECT id FROM egressor_entries WHERE at < ? LIMIT ?)",
+    "DELETE FROM egressor_entries WHERE id IN (SELECT id FROM egressor_entries ORDER BY id LIMIT ?)",
+    "UPDATE egressor_ledger SET value = value + ? WHERE name = 'pruned'",
+)
+"""
+Drop what is older than a time, so many rows at once; drop the oldest so many; count them.
+"""
+
+_VERSION = "SELECT value FROM egressor_ledger WHERE name = 'schema'"
+_BEGIN = (
+    "CREATE TABLE IF NOT EXISTS egressor_ledger (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
+    "INSERT INTO egressor_ledger (name, value) VALUES ('schema', 0) ON CONFLICT (name) DO NOTHING",
+)
+_COLUMNS = "id, at, kind, service, what, who, data"
+
+
+def migrate(run: Callable[[str], Any], migrations: Sequence[Sequence[str]], *, key: str) -> bool:
+    """
+    Take the schema one version further inside of the caller's transaction; False if it is there already.
+
+    Args:
+        run: Executes a statement and returns its cursor.
+        migrations: The statements of each version.
+        key: The type of a text that sorts by its bytes.
+
+    Raises:
+        LedgerAway: A newer version of Egressor has been here.
+    """
+    for statement in _BEGIN:
+        run(statement)
+    version = int(run(_VERSION).fetchone()[0])
+    if version > len(migrations):
+        msg = f"its schema is {version}, and this version of Egressor knows {len(migrations)}: a newer one wrote it"
+        raise LedgerAway(msg)
+    if version == len(migrations):
+        return False
+    for statement in migrations[version]:
+        run(statement.format(key=key))
+    run(f"UPDATE egressor_ledger SET value = {version + 1} WHERE name = 'schema'")  # noqa: S608 - a number of ours
+    return True
+
+
+def row_of(entry: Entry) -> tuple[object, ...]:
+    """
+    Return *entry* as a row.
+    """
+    return (*entry[:-1], json.dumps(entry.data, separators=(",", ":")))
+
+
+def entry_of(row: Iterable[Any]) -> Entry:
+    """
+    Return the entry of a row.
+    """
+    key, at, kind, service, what, who, data = row
+    return Entry(key, at, kind, service, what, who, json.loads(data))
+
+
+def selection(pick: Pick) -> tuple[str, list[object]]:
+    """
+    Return the query of *pick*, with its values.
+    """
+    wanted = [
+        ("service = ?", _sayable(pick.service)),
+        ("kind = ?", _sayable(pick.kind)),
+        ("at >= ?", pick.since),
+        ("id > ?", _sayable(pick.after)),
+    ]
+    given = [(condition, value) for condition, value in wanted if value]
+    where = f" WHERE {' AND '.join(condition for condition, _ in given)}" if given else ""
+    order = "DESC" if pick.is_newest else "ASC"
+    text = f"SELECT {_COLUMNS} FROM egressor_entries{where} ORDER BY id {order} LIMIT ?"  # noqa: S608 - words of ours
+    return text, [*(value for _, value in given), pick.limit]
+
+
+def _sayable(text: str) -> str:
+    # No entry holds what a database can't be asked for.
+    return text.encode(errors="replace").decode().replace("\0", "?")

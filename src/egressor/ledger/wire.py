@@ -1,0 +1,71 @@
+"""
+psycopg's connection, with an end to each of its waits.
+
+It is a file of its own, since it can't be imported without psycopg.
+"""
+
+from __future__ import annotations
+
+import selectors
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+from psycopg.waiting import Ready, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["Connection"]
+
+_PATIENCE = 2.0
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """
+    A connection on which no wait for the server is longer than 2 s.
+
+    The time-outs of server and kernel don't help against a server that is frozen: its kernel goes on acknowledging.
+    """
+
+    @classmethod
+    def open(cls, address: str, *, patience: float = _PATIENCE) -> Self:
+        """
+        Connect to *address*, within *patience* seconds (libpq takes no less than 2).
+
+        Raises:
+            psycopg.Error: It can't be reached, or refuses us.
+        """
+        return cls.connect(
+            address,
+            autocommit=True,
+            connect_timeout=max(2, int(patience)),
+            application_name="egressor",
+            prepare_threshold=None,  # A pooler in between may hand each transaction to another server process.
+        )
+
+    def wait(self, gen: Generator[Wait, Ready, Any], *_: object, **__: object) -> Any:
+        """
+        Run *gen*, psycopg's side of the protocol, to its end.
+
+        Raises:
+            psycopg.OperationalError: The server was silent for too long; the connection is closed.
+        """
+        end = time.monotonic() + _PATIENCE
+        try:
+            wanted = next(gen)
+            while True:
+                wanted = gen.send(self._ready(wanted, end))
+        except StopIteration as stop:
+            return stop.value
+
+    def _ready(self, wanted: Wait, end: float) -> Ready:
+        with selectors.DefaultSelector() as selector:
+            # psycopg's numbers for reading and writing are those of the selectors.
+            selector.register(self.fileno(), int(wanted))
+            found = selector.select(max(0.0, end - time.monotonic()))
+        if not found:
+            self.pgconn.finish()
+            msg = f"no answer within {_PATIENCE:g} s"
+            raise psycopg.OperationalError(msg)
+        return Ready(found[0][1])

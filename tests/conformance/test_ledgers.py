@@ -1,0 +1,253 @@
+"""
+One suite for all ledgers: what one keeps, the others keep.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from egressor.ledger import Ledger, Pick, Tally
+from egressor.ledger.entry import made
+from egressor.ledger.memory import MemoryLedger
+from egressor.ledger.postgres import PostgresLedger
+from egressor.ledger.sqlite import SqliteLedger
+from tests.ledger.places import DAY, NOW, SECOND, Postgres, entries, entry, ids
+
+Open = Callable[..., Ledger]
+KINDS = ["memory", "sqlite", "postgresql"]
+
+
+@pytest.fixture(params=KINDS)
+def open_one(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """
+    Opens an empty ledger; each kind in turn.
+    """
+    kinds: dict[str, Callable[[], Open]] = {
+        "memory": lambda: MemoryLedger,
+        "sqlite": lambda: partial(SqliteLedger, tmp_path / "history.db"),
+        "postgresql": lambda: partial(PostgresLedger, _server(request).new_database()),
+    }
+    opened: list[Ledger] = []
+
+    def opener(**options: Any) -> Ledger:
+        opened.append(kind(**options))
+        return opened[-1]
+
+    kind = kinds[request.param]()
+    yield opener
+    for each in opened:
+        each.close()
+
+
+def _server(request: pytest.FixtureRequest) -> Postgres:
+    server = request.getfixturevalue("postgres")
+    assert isinstance(server, Postgres)
+    return server
+
+
+def test_an_empty_ledger_holds_nothing(open_one: Open) -> None:
+    """
+    A ledger that was never written can be read.
+    """
+    ledger = open_one()
+
+    assert (ledger.read(Pick()), ledger.tally()) == ([], Tally(0, 0, None))
+
+
+def test_what_is_kept_comes_back_as_it_was(open_one: Open) -> None:
+    """
+    Every field survives, also text that no ASCII, SQL or format knows.
+    """
+    ledger = open_one()
+    kept = [
+        entry(0, who="O'Brien; DROP TABLE egressor_entries --", what="%s ? {key} $1"),
+        entry(1, service="ünïcode-日本", data={"reason": 'a "quote" \\ and a \x00 zero', "n": [1, 2.5, None, True]}),
+        entry(2, kind="breaker", what="open", service="", who=""),
+    ]
+
+    assert ledger.append(kept) == 3
+    assert ledger.read(Pick(is_newest=False)) == kept
+
+
+def test_an_entry_stands_there_once(open_one: Open) -> None:
+    """
+    Appending what is there already, in whole or in part, in one batch or two, changes nothing.
+    """
+    ledger = open_one()
+    first = entries(5)
+    other = entry(9)
+
+    counts = [ledger.append(first), ledger.append(first), ledger.append([*first[:2], other, other]), ledger.append([])]
+
+    assert counts == [5, 0, 1, 0]
+    assert ids(ledger.read(Pick(is_newest=False))) == ids([*first, other])
+
+
+@pytest.mark.parametrize(
+    ("pick", "expected"),
+    [
+        (Pick(), [5, 4, 3, 2, 1, 0]),
+        (Pick(is_newest=False), [0, 1, 2, 3, 4, 5]),
+        (Pick(limit=2), [5, 4]),
+        (Pick(limit=2, is_newest=False), [0, 1]),
+        (Pick(service="a"), [4, 2, 0]),
+        (Pick(service="a", kind="breaker"), [4]),
+        (Pick(kind="breaker"), [5, 4, 3]),
+        (Pick(kind="nothing"), []),
+        (Pick(service="\x00"), []),
+        (Pick(service="\ud800' OR 1=1 --"), []),
+        (Pick(since=NOW + 4 * SECOND), [5, 4]),
+        (Pick(since=NOW + 4 * SECOND + 1), [5]),
+        (Pick(since=NOW + 2 * SECOND, service="b", limit=1), [5]),
+    ],
+)
+def test_a_pick_is_what_was_asked_for(open_one: Open, pick: Pick, expected: list[int]) -> None:
+    """
+    Service, kind, time, order and number select.
+    """
+    ledger = open_one()
+    kept = [entry(n, service="ab"[n % 2], kind="operator" if n < 3 else "breaker") for n in range(6)]
+    ledger.append(random.Random(1).sample(kept, 6))
+
+    assert ids(ledger.read(pick)) == [kept[number].id for number in expected]
+
+
+def test_pages_make_the_whole(open_one: Open) -> None:
+    """
+    Reading on after the last id leaves nothing out, and repeats nothing.
+    """
+    ledger = open_one()
+    kept = entries(10)
+    ledger.append(kept)
+    found: list[str] = []
+    while page := ledger.read(Pick(after=found[-1] if found else "", limit=3, is_newest=False)):
+        found += ids(page)
+
+    assert found == ids(kept)
+
+
+def test_retention_by_age(open_one: Open) -> None:
+    """
+    What is older than the retention goes, what is exactly as old stays, and the number is told.
+    """
+    ledger = open_one(keep_for=DAY)
+    kept = [entry(0), entry(1), entry(2)]
+    ledger.append(kept)
+
+    assert ledger.prune(NOW + DAY + SECOND) == 1
+    assert ids(ledger.read(Pick())) == ids([kept[2], kept[1]])
+    assert ledger.tally() == Tally(2, 1, NOW + SECOND)
+    assert ledger.prune(NOW + DAY + SECOND) == 0
+
+
+def test_retention_by_number(open_one: Open) -> None:
+    """
+    Of too many entries the oldest go, and the number is told.
+    """
+    ledger = open_one(keep_most=3)
+    kept = entries(5)
+    ledger.append(kept)
+    ledger.prune(NOW)
+
+    assert ids(ledger.read(Pick(is_newest=False))) == ids(kept[2:])
+    assert ledger.tally() == Tally(3, 2, NOW + 2 * SECOND)
+
+
+def test_retention_in_pieces(open_one: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What is dropped in several transactions is the same, and counted once.
+    """
+    for room in ("sqlite", "postgres"):
+        monkeypatch.setattr(f"egressor.ledger.{room}._CHUNK", 2)
+    ledger = open_one(keep_for=DAY, keep_most=3)
+    kept = entries(12)
+    ledger.append(kept)
+    ledger.prune(NOW + DAY + 5 * SECOND)
+
+    assert ids(ledger.read(Pick(is_newest=False))) == ids(kept[9:])
+    assert ledger.tally() == Tally(3, 9, NOW + 9 * SECOND)
+
+
+def test_a_closed_ledger_opens_again(open_one: Open) -> None:
+    """
+    A call after `close` finds what was there.
+    """
+    ledger = open_one()
+    ledger.append(entries(2))
+    ledger.close()
+
+    assert ledger.append(entries(1)) == 1
+    assert ledger.tally().entries == 3
+
+
+def test_two_hands_on_one_ledger(open_one: Open) -> None:
+    """
+    Threads that append, some of them the same, lose nothing and double nothing.
+    """
+    ledger = open_one()
+    shared = entries(20)
+    batches = [[[*shared[n : n + 3], entry(100 + n, who=str(who))] for n in range(10)] for who in range(4)]
+    counts: list[int] = []
+    threads = [Thread(target=lambda b=b: counts.extend(ledger.append(each) for each in b)) for b in batches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    everything = {each.id for batch in batches for piece in batch for each in piece}
+    assert sum(counts) == len(everything)
+    assert {each.id for each in ledger.read(Pick(limit=1000))} == everything
+
+
+_TEXT = st.text(max_size=40)
+_ENTRIES = st.lists(
+    st.builds(
+        made,
+        at=st.integers(NOW, NOW + 10),
+        kind=st.sampled_from(["operator", "breaker"]),
+        what=_TEXT,
+        service=st.sampled_from(["", "a", "b"]),
+        who=_TEXT,
+        data=st.dictionaries(_TEXT, st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | _TEXT),
+    ),
+    max_size=8,
+)
+_PICKS = st.builds(
+    Pick,
+    service=st.sampled_from(["", "a"]),
+    kind=st.sampled_from(["", "breaker"]),
+    since=st.integers(NOW, NOW + 10),
+    limit=st.integers(1, 9),
+    is_newest=st.booleans(),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_every_ledger_is_the_one_in_memory(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """
+    Whatever is appended and asked for, a ledger on the disk answers as the one in memory does.
+    """
+    if kind == "sqlite":
+        ledger: Ledger = SqliteLedger(tmp_path / "history.db")
+    else:
+        ledger = PostgresLedger(_server(request).new_database())
+    model = MemoryLedger()
+
+    @settings(max_examples=25, suppress_health_check=list(HealthCheck))
+    @given(_ENTRIES, _PICKS)
+    def compare(batch: Any, pick: Pick) -> None:
+        assert ledger.append(batch) == model.append(batch)
+        assert ledger.read(pick) == model.read(pick)
+
+    compare()
+    assert ledger.tally() == model.tally()
+    ledger.close()

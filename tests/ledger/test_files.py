@@ -1,0 +1,425 @@
+"""
+Ledgers on the disk and in a server: migrations that are killed, strangers' files, locks, modes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from threading import Thread
+
+import psycopg
+import pytest
+
+from egressor.errors import ConfigError
+from egressor.ledger import Ledger, LedgerAway, Pick
+from egressor.ledger.lock import hold, turn
+from egressor.ledger.opening import open_ledger
+from egressor.ledger.postgres import PostgresLedger
+from egressor.ledger.sql import MIGRATIONS
+from egressor.ledger.sqlite import SqliteLedger
+from tests.ledger.places import Postgres, entries, entry, ids, until
+
+SECOND_VERSION = (
+    "ALTER TABLE egressor_entries ADD COLUMN more TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX egressor_entries_kind ON egressor_entries (kind)",
+    "UPDATE egressor_entries SET more = 'moved'",
+)
+TWO = (*MIGRATIONS, SECOND_VERSION)
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from egressor.ledger import sql
+from egressor.ledger.entry import made
+seen, last = 0, int(sys.argv[2])
+def step(*_):
+    global seen
+    seen += 1
+    if seen == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[1].startswith("postgresql"):
+    from egressor.ledger import wire
+    from egressor.ledger.postgres import PostgresLedger as Ledger
+    real_wait = wire.Connection.wait
+    def wait(self, *args, **options):
+        step()
+        return real_wait(self, *args, **options)
+    wire.Connection.wait = wait
+    place = sys.argv[1]
+else:
+    import sqlite3
+    from egressor.ledger.sqlite import SqliteLedger as Ledger
+    real = sqlite3.connect
+    def connect(*args, **options):
+        db = real(*args, **options)
+        db.set_trace_callback(step)
+        return db
+    sqlite3.connect = connect
+    place = Path(sys.argv[1])
+Ledger(place, migrations=(*sql.MIGRATIONS, eval(sys.argv[3]))).append([made(at=10**15, kind="operator", what="late")])
+"""
+
+
+def versions_of_sqlite(path: Path) -> tuple[int, bool, bool]:
+    """
+    The schema's number, and whether the first and the second version are there.
+    """
+    with closing(sqlite3.connect(path)) as db:
+        return _versions(
+            lambda text: [row[0] for row in db.execute(text)], "SELECT name FROM sqlite_master", "pragma_table_info"
+        )
+
+
+def versions_of_postgres(address: str) -> tuple[int, bool, bool]:
+    """
+    The same of a database.
+    """
+    with psycopg.connect(address) as db:
+        return _versions(
+            lambda text: [row[0] for row in db.execute(text.encode())],
+            "SELECT relname FROM pg_class",
+            "",
+        )
+
+
+def _versions(ask: Callable[[str], list], names: str, columns: str) -> tuple[int, bool, bool]:
+    found = set(ask(names))
+    number = ask("SELECT value FROM egressor_ledger WHERE name = 'schema'") if "egressor_ledger" in found else [0]
+    if columns:
+        have = set(ask(f"SELECT name FROM {columns}('egressor_entries')"))  # noqa: S608 - ours
+    else:
+        have = set(ask("SELECT column_name FROM information_schema.columns WHERE table_name = 'egressor_entries'"))
+    first = {"egressor_entries", "egressor_entries_at", "egressor_entries_service"}
+    second = {"egressor_entries_kind" in found, "more" in have}
+    if "more" in have:
+        second.add(not ask("SELECT id FROM egressor_entries WHERE more <> 'moved' AND what <> 'late'"))
+    assert len(second) == 1, "a half of the second version"
+    assert found & first in (first, set()), "a half of the first version"
+    return number[0], first <= found, second.pop()
+
+
+@pytest.mark.parametrize("begun", [0, 1])
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_killed_migration_is_old_or_new(
+    kind: str, begun: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """
+    Killed at each of its steps, a migration leaves the old schema or the new one, and the next opening finishes it.
+    """
+    kept = entries(3)
+    seen = set()
+    for step in range(1, 100):
+        if kind == "sqlite":
+            place = str(tmp_path / f"{step}.db")
+            opener: Callable[..., Ledger] = partial(SqliteLedger, Path(place))
+        else:
+            place = request.getfixturevalue("postgres").new_database()
+            opener = partial(PostgresLedger, place)
+        if begun:
+            before = opener()
+            before.append(kept)
+            before.close()
+        command = [sys.executable, "-c", KILLED, place, str(step), repr(SECOND_VERSION)]
+        child = subprocess.run(command, check=False, capture_output=True, timeout=60)
+        assert child.returncode in (0, -9), child.stderr
+        state = versions_of_sqlite(Path(place)) if kind == "sqlite" else versions_of_postgres(place)
+        seen.add(state)
+        after = opener(migrations=TWO)
+        found = after.read(Pick(service="api", is_newest=False))
+        assert ids(found) == (ids(kept) if begun else [])
+        after.append([entry(50)])
+        assert after.tally().entries - (3 if begun else 0) in (1, 2)
+        after.close()
+        if child.returncode == 0:
+            break
+    else:
+        pytest.fail("it was killed to the end")
+
+    assert seen <= {(0, False, False), (1, True, False), (2, True, True)}
+    assert len(seen) == 3 - begun
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_newer_schema_is_left_alone(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """
+    A ledger that a newer version has written is neither read nor written, and the message says why.
+    """
+    path = tmp_path / "history.db"
+    address = "" if kind == "sqlite" else request.getfixturevalue("postgres").new_database()
+
+    def opener(**options: object) -> Ledger:
+        return PostgresLedger(address, **options) if address else SqliteLedger(path, **options)  # type: ignore[arg-type]
+
+    newer = opener(migrations=TWO)
+    newer.append(entries(1))
+    newer.close()
+    ledger = opener()
+    for work in (lambda: ledger.append(entries(1)), ledger.tally, lambda: ledger.read(Pick()), lambda: ledger.prune(0)):
+        with pytest.raises(LedgerAway, match=r"schema is 2, .* knows 1"):
+            work()
+    ledger.close()
+
+
+def test_the_files_are_this_user_s_alone(tmp_path: Path) -> None:
+    """
+    Ledger and lock are made with 0600, whatever the umask; a file that is there keeps its mode.
+    """
+    before = os.umask(0)
+    try:
+        SqliteLedger(tmp_path / "history.db").append(entries(1))
+    finally:
+        os.umask(before)
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"history.db": 0o600, "history.db.lock": 0o600, "history.db.lock.next": 0o600}
+
+
+def test_the_journal_is_no_wal(tmp_path: Path) -> None:
+    """
+    A new file has a rollback journal; one that somebody has switched to WAL works as well.
+    """
+    path = tmp_path / "history.db"
+    ledger = SqliteLedger(path)
+    ledger.append(entries(1))
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        db.execute("PRAGMA journal_mode = WAL")
+        ledger.append(entries(1))
+
+        assert ledger.tally().entries == 2
+
+
+def test_other_tables_of_the_file_stay(tmp_path: Path) -> None:
+    """
+    A ledger shares its file with whoever is there.
+    """
+    path = tmp_path / "shared.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE mine (n)")
+        db.execute("PRAGMA user_version = 7")
+    SqliteLedger(path).append(entries(1))
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT COUNT(*) FROM mine").fetchone() == (0,)
+        assert db.execute("PRAGMA user_version").fetchone() == (7,)
+
+
+def test_what_is_no_database_stays_as_it_is(tmp_path: Path) -> None:
+    """
+    A foreign or damaged file is not touched; the ledger is away, and says so.
+    """
+    path = tmp_path / "history.db"
+    path.write_bytes(b"my precious text, which is no database at all" * 100)
+    before = path.read_bytes()
+    with pytest.raises(LedgerAway, match=r"history\.db: file is not a database"):
+        SqliteLedger(path).append(entries(1))
+
+    assert path.read_bytes() == before
+
+
+def test_who_has_the_file_for_itself_is_waited_for_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A stranger's exclusive transaction makes the ledger away after a bounded time; then it is back.
+    """
+    monkeypatch.setattr("egressor.ledger.sqlite._BUSY", 0.05)
+    path = tmp_path / "history.db"
+    ledger = SqliteLedger(path)
+    ledger.append(entries(1))
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(LedgerAway, match="database is locked"):
+            ledger.append(entries(1))
+
+    assert ledger.append(entries(1)) == 1
+
+
+def test_one_turn_at_a_time(tmp_path: Path) -> None:
+    """
+    Whoever holds the lock keeps others out, for a bounded time; a lock that can't be made is told.
+    """
+    path = tmp_path / "history.lock"
+    with (
+        turn(path),
+        pytest.raises(LedgerAway, match=r"has held its lock history\.lock for 0\.02 s"),
+        turn(path, patience=0.02),
+    ):
+        pass
+    with turn(path, patience=0.02):
+        pass
+    with (
+        pytest.raises(LedgerAway, match=r"its lock x\.next can't be opened: No such file"),
+        turn(tmp_path / "no" / "x"),
+    ):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from 3.12 on Python warns of forks where threads are
+def test_a_lock_outlives_no_fork(tmp_path: Path) -> None:
+    """
+    A child that is born while the lock is held doesn't hold it: the parent's end frees it.
+    """
+    path = tmp_path / "history.lock"
+    ready, go = os.pipe()
+    with turn(path):
+        pid = os.fork()
+        if pid == 0:
+            os.close(go)
+            os.read(ready, 1)
+            os._exit(0)
+    with turn(path, patience=0.02):
+        pass
+    os.close(go)
+
+    assert os.waitpid(pid, 0)[1] == 0
+    os.close(ready)
+
+
+def test_many_processes_append_at_once(tmp_path: Path) -> None:
+    """
+    Eight processes that write one new file lose nothing, the making of its tables included.
+    """
+    path = tmp_path / "history.db"
+    program = (
+        "import sys; from pathlib import Path; from egressor.ledger.sqlite import SqliteLedger;"
+        "from egressor.ledger.entry import made; ledger = SqliteLedger(Path(sys.argv[1]))\n"
+        "for n in range(20): ledger.append([made(at=10**15 + n, kind='operator', what=sys.argv[2])])"
+    )
+    crowd = [subprocess.Popen([sys.executable, "-c", program, path, str(who)]) for who in range(8)]
+
+    assert [each.wait(60) for each in crowd] == [0] * 8
+    assert SqliteLedger(path).tally().entries == 160
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from 3.12 on Python warns of forks where threads are
+def test_a_child_leaves_the_parent_s_connection_alone(postgres: Postgres) -> None:
+    """
+    After a fork both write, each over a connection of its own.
+    """
+    ledger = PostgresLedger(postgres.new_database())
+    ledger.append([entry(1)])
+    pid = os.fork()
+    if pid == 0:
+        ledger.append([entry(2)])
+        ledger.close()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    ledger.append([entry(3)])
+
+    assert ledger.tally().entries == 3
+    ledger.close()
+
+
+def test_a_broken_session_is_opened_again(postgres: Postgres) -> None:
+    """
+    A session that the server has ended makes the ledger away once; the next call opens another.
+    """
+    address = postgres.new_database()
+    ledger = PostgresLedger(address)
+    ledger.append([entry(1)])
+    with psycopg.connect(postgres.address(), autocommit=True) as db:
+        db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'egressor'")
+    with pytest.raises(LedgerAway, match="PostgreSQL: "):
+        ledger.append([entry(2)])
+
+    assert ledger.append([entry(2)]) == 1
+    ledger.close()
+
+
+def test_errors_of_the_server_show_no_value(postgres: Postgres) -> None:
+    """
+    What a server says may repeat an address or a row: only its kind and its code are told.
+    """
+    ledger = PostgresLedger(postgres.address("there_is_no_such_database"))
+    with pytest.raises(LedgerAway) as caught:
+        ledger.append([entry(1)])
+
+    assert str(caught.value) == "PostgreSQL: OperationalError"
+
+
+def test_threads_share_a_connection(postgres: Postgres) -> None:
+    """
+    A ledger that many threads use opens one session.
+    """
+    ledger = PostgresLedger(postgres.new_database())
+    threads = [Thread(target=ledger.append, args=([entry(n)],)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with psycopg.connect(postgres.address()) as db:
+        count = db.execute("SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'egressor'").fetchone()
+
+    assert (count, ledger.tally().entries) == ((1,), 8)
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("sqlite:///{}/no/history.db", "the folder of the ledger's file"),
+        ("sqlite:///{}", "the ledger's file is a folder"),
+    ],
+)
+def test_an_address_that_leads_nowhere(address: str, message: str, tmp_path: Path) -> None:
+    """
+    A file that can't be there is a mistake of the configuration.
+    """
+    with pytest.raises(ConfigError, match=message):
+        open_ledger(address.format(tmp_path))
+
+
+def test_without_psycopg_the_message_says_what_to_install() -> None:
+    """
+    Where psycopg is missing, a PostgreSQL ledger is a mistake of the configuration.
+    """
+    program = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from egressor import Governor\n"
+        "from egressor.errors import ConfigError\n"
+        "try: Governor({}, ledger='postgresql://h/d')\n"
+        "except ConfigError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == (
+        "egressor.ledger: a PostgreSQL ledger needs psycopg and libpq: pip install 'egressor[postgres]'\n"
+    )
+
+
+def test_nobody_passes_who_is_next(tmp_path: Path) -> None:
+    """
+    Who has had the lock can't have it again while somebody waits for it.
+    """
+    path, order = tmp_path / "history.lock", list[str]()
+
+    def wait() -> None:
+        with turn(path, patience=20):
+            order.append("the one who waited")
+
+    waiter = Thread(target=wait)
+    with turn(path):
+        waiter.start()
+        with (tmp_path / "history.lock.next").open("rb") as door:
+            until(lambda: not _free(door.fileno()))
+    with turn(path, patience=20):
+        order.append("the one who was there")
+    waiter.join()
+
+    assert order == ["the one who waited", "the one who was there"]
+
+
+def _free(descriptor: int) -> bool:
+    taken = hold(descriptor)
+    if taken:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return taken
