@@ -9,7 +9,7 @@ import contextvars
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -34,8 +34,20 @@ def run_all(threads: list[threading.Thread]) -> None:
     """
     Start and join *threads*.
     """
+    begun = threading.Semaphore(0)
+
+    def started(run: Callable[[], None]) -> Callable[[], None]:
+        def first() -> None:
+            begun.release()
+            run()
+
+        return first
+
     for thread in threads:
+        thread.run = started(thread.run)  # type: ignore[method-assign]
         thread.start()
+        # One by one: Python 3.11 can't install coverage's trace function in two threads at once.
+        begun.acquire()
     for thread in threads:
         thread.join(60)
     assert not any(thread.is_alive() for thread in threads)
