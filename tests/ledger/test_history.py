@@ -331,8 +331,8 @@ def test_a_killed_writer_loses_nothing_that_it_counted_on(
     note(history, -1)
     assert history.flush(20)
     until(lambda: history._spool is not None and history._spool.is_empty())
-    history.close()
     found = numbers(history)
+    history.close()
 
     assert len(found) == len(set(found))
     assert promised - set(found) == set()
