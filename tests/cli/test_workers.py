@@ -86,9 +86,10 @@ def until(condition: Callable[[], bool]) -> None:
     Wait until *condition* holds.
     """
     deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
+    # It is asked no second time: of several workers one may drain already while another answers.
+    while not (holds := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)  # real time: other processes come and go
-    assert condition()
+    assert holds
 
 
 def is_alive(pid: int) -> bool:
