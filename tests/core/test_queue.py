@@ -331,3 +331,27 @@ def test_a_join_and_a_leave_cost_the_logarithm_of_those_that_wait(size: int) -> 
         queue.join(Waiter(number, level=1, deadline=Counted(number * 104_729 % size), now=0), line, units=1)
 
     assert Counted.compared / 1000 <= 40
+
+
+def test_who_comes_back_is_raised_when_its_own_time_has_come() -> None:
+    """
+    Those that lost a turn stand again with the rank and the time that they had, in whatever order they come back.
+    """
+    queue: Queue[str] = Queue(age=10)
+    line = queue.line(("c", ""))
+    waiters = [Waiter(name, level=0, deadline=1_000, now=since) for name, since in [("old", 0), ("mid", 3), ("new", 6)]]
+    for waiter in waiters:
+        queue.join(waiter, line, units=1)
+    for waiter in waiters:
+        queue.leave(waiter)
+    line = queue.line(("c", ""))
+    for waiter in reversed(waiters):
+        queue.rejoin(waiter, line, units=1)
+
+    raised = []
+    for now in (9, 10, 13, 16):
+        queue.promote(now)
+        raised.append([waiter.what for waiter in waiters if waiter.level == 1])
+
+    assert raised == [[], ["old"], ["old", "mid"], ["old", "mid", "new"]]
+    assert queue.size == 3
