@@ -150,8 +150,13 @@ class Connection(StrictConnection):
         """
         Close, if there is no request; aiohttp's own way would also stop reading the body of one that is there.
         """
-        if self._waiter is not None and not self._waiter.done():
+        # Before its first request, nobody may wait for one yet.
+        waits = self._request_count == 0 if self._waiter is None else not self._waiter.done()
+        if waits:
             self.close()
+            # aiohttp would leave it open, and say nothing to a request that was on its way.
+            if self.transport is not None:
+                self.transport.close()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -167,7 +172,11 @@ class Connection(StrictConnection):
         """
         Begin, or turn the client away.
         """
-        if self._listener.is_full:
+        if self._listener.is_ending:
+            # It was accepted just before the port was closed.
+            self._force_close = True
+            cast("asyncio.Transport", transport).close()
+        elif self._listener.is_full:
             # uvloop's transports are no subclass of asyncio's.
             self._turn_away(cast("asyncio.Transport", transport))
         else:
