@@ -302,6 +302,13 @@ class Fixed:
         """
         return max(0, self.amount - (self._current(cell, now, skew) & _COUNT))
 
+    @staticmethod
+    def end(cell: int) -> int:
+        """
+        Return when the window that *cell* counts ends, in microseconds; 0 for one that nobody has touched.
+        """
+        return cell >> _END
+
     def _current(self, cell: int, now: int, skew: int) -> int:
         end = cell >> _END
         if now < end:

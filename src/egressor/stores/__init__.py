@@ -11,9 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from egressor._core.admission import Ask, Denied, Lease
+    from collections.abc import Callable, Sequence
 
-__all__ = ["Clock", "Home", "Parked", "Ticking"]
+    from egressor._core.admission import Ask, Denied, Lease
+    from egressor._core.fleet import Reply, Request, State
+
+__all__ = ["PATIENCE", "Clock", "Home", "Parked", "Store", "StoreAway", "Ticking"]
 
 
 class Clock(Protocol):
@@ -106,3 +109,68 @@ class Parked:
         self.reply: Lease | Denied | None = None
         self.waiter: Any = None
         self.room: object = None
+
+
+class StoreAway(Exception):
+    """
+    The store can't be asked now: its server is gone, its disk is full, somebody holds its lock.
+    """
+
+
+class Store(Protocol):
+    """
+    What several processes share. Any thread may call it, and nothing here waits for longer than `PATIENCE`.
+
+    Attributes:
+        address: Where this process is called by others; see `call`.
+        is_near: Whether an exchange usually takes no longer than a wake-up of a thread, so that whoever wants something
+            may as well ask for it itself.
+    """
+
+    address: str
+    is_near: bool
+
+    def exchange(self, service: str, request: Request) -> Reply:
+        """
+        Do `egressor._core.fleet.exchange` with what is shared of *service*, as one step that nobody can come between.
+
+        Raises:
+            StoreAway: It can't be asked; whether the request was done is not known.
+        """
+
+    def look(self, service: str) -> tuple[State, int]:
+        """
+        Return what is shared of *service*, and the store's time; nothing is changed.
+
+        Raises:
+            StoreAway: It can't be asked.
+        """
+
+    def services(self) -> list[str]:
+        """
+        Return the names of all services of which something is shared.
+
+        Raises:
+            StoreAway: It can't be asked.
+        """
+
+    def call(self, service: str, addresses: Sequence[str]) -> None:
+        """
+        Tell others that they should ask for *service*. A call may get lost: it only saves them time.
+        """
+
+    def listen(self, called: Callable[[str], object]) -> None:
+        """
+        From now on hand the name of each service for which this process is called to *called*, on another thread.
+        """
+
+    def close(self) -> None:
+        """
+        Let go of everything; nothing can be asked any more.
+        """
+
+
+PATIENCE = 0.25
+"""
+How many seconds an exchange may take before the store counts as away.
+"""
