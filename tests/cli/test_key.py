@@ -10,19 +10,27 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from egressor._core.model import Priority
 from egressor.cli.group import run
 from egressor.cli.key import key
 from egressor.gateway.keys import PREFIX, digest
-from egressor.policies import load
+from egressor.policies import ClientKey, load
+from egressor.policies.settings import settings_of
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["ci"], ("ci", None, None, ())),
+        (["ci"], ("ci", None, None, (), None, None)),
         (
             ["a.b@c", "--user", 'zoë "z"', "--feature", "x\\y", "--service", "openai", "--service", "b"],
-            ("a.b@c", 'zoë "z"', "x\\y", ("openai", "b")),
+            ("a.b@c", 'zoë "z"', "x\\y", ("openai", "b"), None, None),
+        ),
+        # The lowest priority is a bound, too.
+        (["ci", "--max-priority", "low"], ("ci", None, None, (), Priority.LOW, None)),
+        (
+            ["ci", "--max-priority", "high", "--max-in-flight", "1000000"],
+            ("ci", None, None, (), Priority.HIGH, 1_000_000),
         ),
     ],
 )
@@ -35,7 +43,8 @@ def test_what_is_printed_can_be_pasted(words: list[str], expected: tuple[object,
     (found,) = load(tmp_path / "egressor.toml").gateway.keys
     (secret,) = re.findall(rf"#   ({PREFIX}\S+)\n", out)
 
-    assert (found.name, found.user, found.feature, found.services) == expected
+    bounds = (found.user, found.feature, found.services, found.max_priority, found.max_in_flight)
+    assert (found.name, *bounds) == expected
     assert found.sha256 == digest(secret)
     assert out.count(secret) == 1
 
@@ -52,3 +61,30 @@ def test_a_name_that_is_none(words: list[str], capsys: pytest.CaptureFixture[str
     printed = capsys.readouterr()
     assert (code, printed.out) == (2, "")
     assert "ClientKey." in printed.err
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--max-priority", "urgent"], "'low', 'medium', 'high', 'critical'"),
+        (["--max-in-flight", "0"], "1<=x<=1000000"),
+        (["--max-in-flight", "1000001"], "1<=x<=1000000"),
+    ],
+    ids=range(3),
+)
+def test_a_bound_that_is_none(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    It is refused with what may be said, and no key is made.
+    """
+    code = run(["key", "ci", *words])
+
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (2, "")
+    assert part in printed.err
+
+
+def test_each_bound_has_its_option() -> None:
+    """
+    What the configuration knows of a key can be said to the command, but for the hash, which it makes.
+    """
+    assert [each.name for each in key.params] == [each.name for each in settings_of(ClientKey) if each.name != "sha256"]

@@ -6,9 +6,10 @@ with the time after which to try again, and not tried again by an SDK's own loop
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from egressor.gateway.app import Gateway
 from egressor.gateway.keys import digest
@@ -17,9 +18,6 @@ from tests.clients.apis import Server
 from tests.clients.rows import ROOT, ROWS, Row
 from tests.clients.running import run
 from tests.gateway.rig import gateway_of, upstream
-
-if TYPE_CHECKING:
-    from aiohttp import web
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 CLIENTS = {"requests", "aiohttp", "httpx", "openai", "anthropic", "groq", "mistralai", "langchain_openai", "litellm"}
@@ -31,6 +29,36 @@ ONCE: dict[str, Any] = {"retry": {"attempts": 1}, "max_wait": 0}
 STATUSES = {"spent": 429, "no_key": 401, "paused": 503}
 # Of "1/hour", whose window is a little longer than an hour.
 HOUR = range(3000, 3700)
+
+# The class, and a part of the text, for each kind of refusal.
+GENAI, TELEGRAM, BINANCE = "google.genai.errors", "telegram.error", "binance.exceptions.BinanceAPIException"
+SHAPED = {
+    "google_genai": {
+        "spent": (f"{GENAI}.ClientError", "429 RESOURCE_EXHAUSTED."),
+        "no_key": (f"{GENAI}.ClientError", "401 UNAUTHENTICATED."),
+        "paused": (f"{GENAI}.ServerError", "503 UNAVAILABLE."),
+    },
+    "python_telegram_bot": {
+        "spent": (f"{TELEGRAM}.RetryAfter", "Flood control exceeded."),
+        "no_key": (f"{TELEGRAM}.InvalidToken", "needs a client's key"),
+        "paused": (f"{TELEGRAM}.NetworkError", "paused"),
+    },
+    "aiogram": {
+        "spent": ("aiogram.exceptions.TelegramRetryAfter", "Flood control exceeded"),
+        "no_key": ("aiogram.exceptions.TelegramUnauthorizedError", "needs a client's key"),
+        "paused": ("aiogram.exceptions.TelegramServerError", "paused"),
+    },
+    "python_binance": {
+        "spent": (BINANCE, "APIError(code=-1003): spent"),
+        "no_key": (BINANCE, "APIError(code=-1002): this gateway needs"),
+        "paused": (BINANCE, "APIError(code=0): paused"),
+    },
+    "ccxt": {
+        "spent": ("ccxt.base.errors.DDoSProtection", '"code": -1003'),
+        "no_key": ("ccxt.base.errors.AuthenticationError", '"code": -1002'),
+        "paused": ("ccxt.base.errors.ExchangeNotAvailable", '"code": 0'),
+    },
+}
 
 
 def name_of(row: Row) -> str:
@@ -59,7 +87,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 @pytest.mark.parametrize("row", CHOSEN, ids=name_of)
 async def test_a_refusal_is_what_the_api_itself_would_raise(row: Row, asked: Counter[str]) -> None:
     """
-    The same classes and statuses; Retry-After is there where it helps, and what is final is asked for once.
+    The same classes and statuses; Retry-After is there where it helps, and what is final, or an hour off, is asked for
+    once.
     """
     mine = ClientKey(name="ann", sha256=digest("egr_somebody"))
     async with upstream(Server()) as base:
@@ -74,7 +103,7 @@ async def test_a_refusal_is_what_the_api_itself_would_raise(row: Row, asked: Cou
             asked.clear()
             wanted: list[dict[str, Any]]
             wanted = [{"name": str(status), "base": f"{base}/status/{status}"} for status in STATUSES.values()]
-            wanted += [{"name": "spent", "base": f"{rig.url}/spent"}]
+            wanted += [{"name": "spent", "base": f"{rig.url}/spent", "retries": 2}]
             wanted += [{"name": "paused", "base": f"{rig.url}/paused", "retries": 2}]
             wanted += [{"name": "no_key", "base": f"{locked.url}/no_key", "retries": 2}]
             found = await run(row, {"asked": wanted, "src": str(ROOT / "src")})
@@ -93,6 +122,59 @@ def _kinds(found: dict[str, Any]) -> dict[str, tuple[str, Any]]:
 
 def _times(found: dict[str, Any]) -> set[float | None]:
     return {came["error"]["retry_after"] for came in found.values()}
+
+
+@pytest.mark.parametrize("name", SHAPED)
+async def test_a_refusal_is_in_the_words_of_its_api(name: str) -> None:
+    """
+    Class, status, code and time are those that the library reads from an answer of the API itself.
+    """
+    row = next(row for row in ROWS if row.name == name)
+    mine = ClientKey(name="ann", sha256=digest("egr_somebody"))
+    async with upstream(Server()) as base:
+        service = {**ONCE, "base_url": base, "dialect": row.dialect}
+        async with (
+            gateway_of({"paused": service, "spent": {**service, "limits": ["1/hour"]}}) as rig,
+            gateway_of({"no_key": service}, bounds={"keys": (mine,)}) as locked,
+            rig.session.get(f"{rig.url}/spent/plain") as first,
+        ):
+            rig.gov.pause("paused")
+            urls = {"spent": rig.url, "no_key": locked.url, "paused": rig.url}
+            wanted = [{"name": each, "use": "plain", "base": f"{url}/{each}"} for each, url in urls.items()]
+            found = await run(row, {"asked": wanted, "src": str(ROOT / "src")})
+
+    errors = {each: found[each]["plain"]["error"] for each in urls}
+    assert (first.status, {each: error["class"] for each, error in errors.items()}) == (
+        200,
+        {each: kind for each, (kind, _) in SHAPED[name].items()},
+    )
+    for each, (_, words) in SHAPED[name].items():
+        assert words in errors[each]["text"]
+    # The others of these libraries show no time.
+    assert (int(errors["spent"]["retry_after"] or 0) in HOUR) == (row.dialect != "binance" or name == "python_binance")
+
+
+async def test_a_gemini_stream_that_breaks() -> None:
+    """
+    Google's SDK raises what we say about it, and not a fault of the connection.
+    """
+
+    async def broken(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'data: {"candidates": [{"content": {"parts": [{"text": "he"}]}}]}\r\n\r\n')
+        if request.transport is not None:
+            request.transport.close()
+        return response
+
+    row = next(row for row in ROWS if row.name == "google_genai")
+    async with upstream(broken) as base, gateway_of({"g": {**ONCE, "base_url": base, "dialect": "gemini"}}) as rig:
+        wanted = [{"name": each, "use": each, "base": f"{rig.url}/g"} for each in ("stream", "async_stream")]
+        found = await run(row, {"asked": wanted, "src": str(ROOT / "src")})
+
+    errors = [found[each][each]["error"] for each in ("stream", "async_stream")]
+    assert [error["class"] for error in errors] == ["google.genai.errors.ServerError"] * 2
+    assert {error["text"][:16] for error in errors} == {"502 UNAVAILABLE."}
 
 
 @pytest.mark.parametrize("row", [row for row in CHOSEN if row.transport is not None], ids=name_of)

@@ -206,9 +206,10 @@ async def test_a_client_that_leaves_with_its_body_unread() -> None:
 
 async def test_a_request_as_a_whole_has_its_time() -> None:
     """
-    Waiting for its turn counts: what is not answered by then is 504.
+    Waiting for its turn counts: what is not answered by then is 504, in the words of its service.
     """
-    async with gateway(limits=["1/hour"], max_wait=86_400, bounds={"total_timeout": 0.2}) as rig:
+    bounds = {"total_timeout": 0.2}
+    async with gateway(limits=["1/hour"], max_wait=86_400, dialect="gemini", bounds=bounds) as rig:
         with rig.gov.permit("t"):
             pass
         async with rig.session.get(rig.url + "/t/x") as answer:
@@ -216,6 +217,7 @@ async def test_a_request_as_a_whole_has_its_time() -> None:
         waiting = sum(rig.state()["waiting"].values())
 
     assert (answer.status, document["reason"], waiting) == (504, "total_timeout", 0)
+    assert document["error"]["status"] == "DEADLINE_EXCEEDED"
 
 
 @pytest.mark.parametrize(

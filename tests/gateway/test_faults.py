@@ -154,7 +154,8 @@ async def test_an_answer_that_is_too_long() -> None:
     [
         ("generic", [b"data: 1\n\n"], b"event: error\ndata: {"),
         ("anthropic", [b"data: 1\r\n\r\n"], b'event: error\ndata: {"type": "error"'),
-        ("openai", [b"data: 1\n", b"\n"], b'data: {"type"'),
+        ("openai", [b"data: 1\n", b"\n"], b'\r\ndata: {"error": {"message"'),
+        ("gemini", [b"data: 1\r\n\r\n"], b'\r\ndata: {"error": {"code": 502'),
         ("openai", [b"data: 1\n\ndata: 2"], None),
     ],
 )

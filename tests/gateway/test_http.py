@@ -99,8 +99,8 @@ async def test_a_body_that_may_not_be(method: bytes, sent: bytes) -> None:
 )
 async def test_every_way_to_end_a_body(sent: bytes, body: bytes) -> None:
     """
-    A body ends by its length, its last chunk or its connection. Fields after a body and interim answers stay here, as
-    RFC 9110 sections 6.5.1 and 15.2 allow.
+    A body ends by its length, its last chunk or its connection. Fields behind a body that nobody asked for stay here,
+    as RFC 9110 section 6.5.1 allows, and so do interim answers.
     """
     async with raw_upstream(saying(sent)) as base, gateway(base) as rig:
         raw = await ask_raw(rig.port, ask())

@@ -5,11 +5,14 @@ The command ``key``.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
+from egressor._core.model import Priority
 from egressor.gateway.keys import digest, new_key
 from egressor.policies import ClientKey
+from egressor.policies.settings import settings_of
 
 __all__ = ["key"]
 
@@ -19,18 +22,33 @@ __all__ = ["key"]
 @click.option("--user", help="The scope's user of all of the client's calls; default: what the client says.")
 @click.option("--feature", help="The scope's feature of all of its calls; default: what the client says.")
 @click.option("--service", "services", multiple=True, help="A service that it may call, once for each; default: all.")
-def key(name: str, user: str | None, feature: str | None, services: tuple[str, ...]) -> None:
+@click.option(
+    "--max-priority",
+    type=click.Choice([each.name.lower() for each in Priority]),
+    help="The highest priority that it may ask for; default: every one.",
+)
+@click.option(
+    "--max-in-flight",
+    type=click.IntRange(1, 1_000_000),
+    help="Requests that it may have open at a time, per worker; default: no bound.",
+)
+def key(name: str, **bounds: Any) -> None:
     """
     Make a key for the client NAME: print it once, and the table for the configuration, which holds only its hash.
     """
     fresh = new_key()
     # Checked as the file will be: what is printed can be pasted.
-    made = ClientKey(name=name, sha256=digest(fresh), user=user, feature=feature, services=services)
+    made = ClientKey(name=name, sha256=digest(fresh), **bounds)
     click.echo(f"# Give this to the client; nobody can show it again:\n#   {fresh}\n# Put this into the configuration:")
     click.echo("[[gateway.keys]]")
-    for each in ("name", "sha256", "user", "feature", "services"):
-        value = getattr(made, each)
-        if value:
-            # JSON's texts and lists of texts are TOML's, too.
-            shown = list(value) if isinstance(value, tuple) else value
-            click.echo(f"{each} = {json.dumps(shown, ensure_ascii=False)}")
+    for each in settings_of(ClientKey):
+        value = getattr(made, each.name)
+        if value not in (None, ()):
+            click.echo(f"{each.name} = {_toml(value)}")
+
+
+def _toml(value: str | int | tuple[str, ...]) -> str:
+    if isinstance(value, Priority):
+        value = value.name.lower()
+    # JSON's texts, numbers and lists of texts are TOML's, too.
+    return json.dumps(value, ensure_ascii=False)

@@ -21,6 +21,7 @@ from egressor.errors import PartialResponse
 
 from .headers import onward
 from .problems import Problem
+from .trailers import announced
 from .wires import WireEnd, join
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ async def deliver(
     told: Mapping[str, str],
     tries: int,
     settings: Settings,
+    takes_trailers: bool = False,
 ) -> web.StreamResponse:
     """
     Relay the answer that *opened* holds, and settle its lease.
@@ -76,6 +78,7 @@ async def deliver(
         told: Headers about the attempts.
         tries: How many attempts were made.
         settings: How long a client may take nothing.
+        takes_trailers: Whether the client takes fields behind the body.
 
     Returns:
         The response, relayed already.
@@ -86,6 +89,8 @@ async def deliver(
     verdict = arrived.verdict if is_tunnel else _CANCELLED
     try:
         response = _response(arrived, told, tries)
+        if takes_trailers and request.version >= (1, 1):
+            response.announce(arrived.answer.headers)
         delivery = _Delivery(request, response, arrived, origin, settings.send_timeout)
         try:
             verdict = await (delivery.tunnel() if is_tunnel else delivery.pour())
@@ -143,7 +148,7 @@ class _Delivery:
                 self._tail = (self._tail + chunk[-4:])[-4:]
         if response.is_short:
             return self._broken(classify(PartialResponse("the body is shorter than its stated length")))
-        response.end()
+        response.end(arrived.answer.trailers)
         return arrived.verdict
 
     async def tunnel(self) -> Verdict:
@@ -263,12 +268,28 @@ class _Relayed(web.StreamResponse):
         if isinstance(self._payload_writer, StreamWriter):
             self._payload_writer.send_headers()
 
-    def end(self) -> None:
+    def announce(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         """
-        Write the end mark; who waits for the client to take it is the server half.
+        Tell, and later write, the fields behind the body that *raw* announces.
         """
-        if isinstance(self._payload_writer, StreamWriter):
-            self._payload_writer.set_eof()
+        if names := announced(raw):
+            self.headers["Trailer"] = ", ".join(names)
+
+    def end(self, trailers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """
+        Write the end mark, with *trailers* if they were announced; who waits for the client to take it is the server
+        half.
+        """
+        writer, request = self._payload_writer, self._req
+        if not isinstance(writer, StreamWriter):
+            return
+        if trailers and writer.chunked and "Trailer" in self.headers and request is not None and request.transport:
+            writer.send_headers()
+            # Its own end mark has no place for fields.
+            writer.chunked = False
+            lines = "".join(f"{name}: {value}\r\n" for name, value in onward(trailers))
+            request.transport.write(f"0\r\n{lines}\r\n".encode())
+        writer.set_eof()
 
     def say(self, data: bytes) -> None:
         """

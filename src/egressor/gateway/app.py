@@ -23,6 +23,7 @@ from egressor.governor.route import Options
 from . import admin, headers, paths
 from .body import open_body
 from .dialling import proxies
+from .faults import Faults
 from .guard import Names, arrival, check_open, is_loopback, misdirected, page, stranger
 from .keys import Keyring, Turnstile, admitted
 from .problems import Problem, RefusedError
@@ -80,6 +81,7 @@ class Gateway:
         self.last_error = ""
         self._upstream = upstream
         self._turnstile = Turnstile()
+        self._faults = Faults()
         # Who meets it again is in a loop; it says nothing else.
         self._mark = secrets.token_hex(6)
         self._settle(gov.config, origins(gov.config), proxies(gov.config))
@@ -132,10 +134,14 @@ class Gateway:
         if request.writer.output_size:
             message = "the answer was cut off"
             raise ConnectionResetError(message)
-        return respond(problem)
+        return respond(problem, dialect=self._dialect(request))
+
+    def _dialect(self, request: web.BaseRequest) -> str:
+        known = self._origins.get(request.raw_path.partition("?")[0].removeprefix("/").partition("/")[0])
+        return "generic" if known is None else known.dialect
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        dialect = "generic"
+        service, dialect = "", "generic"
         extra: dict[str, str] = {}
         try:
             here = partial(arrival, request)
@@ -149,7 +155,7 @@ class Gateway:
             if (problem := page(request.headers)) is not None:
                 return respond(problem)
             known = self._origins.get(target.service)
-            dialect = known.dialect if known is not None else dialect
+            service, dialect = (known.service, known.dialect) if known is not None else (service, dialect)
             head, mine = self._admitted(request, target)
             with nullcontext() if mine is None else self._turnstile.passing(mine):
                 answer = await self._forward(request, head, target, known or self._nowhere(target.service))
@@ -161,8 +167,14 @@ class Gateway:
         except (ConnectionError, web.HTTPException):
             raise  # The client is gone, or the server half speaks for itself.
         except Exception as error:  # noqa: BLE001 - the client gets an answer, and we a line that holds no secret
-            problem = _broken(error)
+            problem = self._broken(error, service)
         return respond(problem, dialect=dialect, extra=extra)
+
+    def _broken(self, error: Exception, service: str) -> Problem:
+        line = self._faults.line(error, service=service, now=self.gov.clock.now())
+        if line is not None:
+            _LOG.error("%s", line)
+        return Problem(500, "internal", "A fault of the gateway", "this is a fault of the gateway, and it was logged")
 
     def _admitted(self, request: web.BaseRequest, target: paths.Target) -> tuple[headers.Head, ClientKey | None]:
         """
@@ -226,6 +238,7 @@ class Gateway:
             head.is_idempotent,
             # Other protocols are not offered to the upstream, which then answers in HTTP.
             is_upgrade=head.upgrade.strip().lower() == "websocket" and request.method == "GET",
+            takes_trailers=head.takes_trailers,
         )
         return await carry(request, order, route, gov=self.gov, upstream=self._upstream)
 
@@ -254,13 +267,3 @@ def _check_whole(before: Config, after: Config) -> None:
     if before.services and not after.services:
         message = "there are no services any more: if that is meant, restart"
         raise ConfigError(message, key="services")
-
-
-def _broken(error: Exception) -> Problem:
-    # No traceback: its lines may show what the client or an upstream has sent.
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else "nowhere"
-    _LOG.error("a request failed by a fault of ours: %s at %s", type(error).__name__, where)
-    return Problem(500, "internal", "A fault of the gateway", "this is a fault of the gateway, and it was logged")

@@ -12,6 +12,7 @@ import asyncio
 import errno
 import re
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
@@ -29,6 +30,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from .dialling import Dialler, proxy_urls
+from .interim import PatientConnection
+from .trailers import TrailedResponse
 from .wires import Wire, WireEnd
 
 if TYPE_CHECKING:
@@ -73,6 +76,12 @@ class Answer(Protocol):
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """
         The headers as they came.
+        """
+
+    @property
+    def trailers(self) -> Sequence[tuple[bytes, bytes]]:
+        """
+        The fields behind the body that its headers have announced, once it is at its end.
         """
 
     @property
@@ -157,13 +166,17 @@ class AiohttpUpstream:
         self._proxies = proxy_urls(settings)
         # How many requests are under way is the governor's decision; the pool only bounds the connections to each.
         self.dialler = Dialler()
+        connector = TCPConnector(
+            limit=0,
+            limit_per_host=settings.upstream_connections,
+            keepalive_timeout=_KEEP_ALIVE,
+            resolver=self.dialler,
+        )
+        # There is no public place for a connection of one's own.
+        connector._factory = partial(PatientConnection, loop=asyncio.get_running_loop())  # type: ignore[assignment] # noqa: SLF001
         self._session = ClientSession(
-            connector=TCPConnector(
-                limit=0,
-                limit_per_host=settings.upstream_connections,
-                keepalive_timeout=_KEEP_ALIVE,
-                resolver=self.dialler,
-            ),
+            connector=connector,
+            response_class=TrailedResponse,
             cookie_jar=DummyCookieJar(),
             auto_decompress=False,
             raise_for_status=False,
@@ -232,6 +245,10 @@ class _Response:
         self.status = response.status
         self.reason = response.reason or ""
         self.headers = response.raw_headers
+
+    @property
+    def trailers(self) -> Sequence[tuple[bytes, bytes]]:
+        return self._response.trailers if isinstance(self._response, TrailedResponse) else ()
 
     @property
     def is_ready(self) -> bool:

@@ -73,6 +73,7 @@ class Head(NamedTuple):
         upgrade: The protocol that the client wants to change to; empty for none.
         key: ``Egressor-Key``, or None.
         hops: The marks in ``Egressor-Hops``.
+        takes_trailers: Whether the client takes fields behind an answer's body.
     """
 
     pairs: list[tuple[str, str]]
@@ -84,6 +85,7 @@ class Head(NamedTuple):
     upgrade: str
     key: str | None = None
     hops: tuple[str, ...] = ()
+    takes_trailers: bool = False
 
 
 def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
@@ -97,7 +99,7 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
     named: set[str] = set()
     wishes: dict[str, str] = {}
     known: set[str] = set()
-    expects = idempotent = False
+    expects = idempotent = trailers = False
     upgrade = ""
     hops: tuple[str, ...] = ()
     for name_bytes, value_bytes in raw:
@@ -115,6 +117,8 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
             named.update(_words(value.lower()))
         elif low == "upgrade":
             upgrade = value
+        elif low == "te":
+            trailers = trailers or "trailers" in _words(value.lower())
         elif low == "expect":
             expects = value.lower() == "100-continue"
         elif low not in _HOP and low not in _OURS and not _is_hearsay(low):
@@ -133,6 +137,7 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
         upgrade if "upgrade" in named else "",
         wishes.get("key"),
         hops,
+        trailers,
     )
 
 

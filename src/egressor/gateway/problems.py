@@ -2,7 +2,8 @@
 What the gateway answers where no upstream did: RFC 9457 problems, that a provider's own SDK can read too.
 
 A problem says in ``reason``, a stable word, why; ``retry_after`` says when the same request may succeed. Where asking
-again is pointless it carries ``x-should-retry: false``, which the OpenAI and Anthropic SDKs obey.
+again is pointless, or has to wait for longer than an SDK should sleep, it carries ``x-should-retry: false``, which the
+OpenAI and Anthropic SDKs obey.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import json
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
+
+from .shapes import NAMELESS, shaped
 
 if TYPE_CHECKING:
     from egressor.errors import Rejected
@@ -37,23 +40,12 @@ _TITLES = {
     "paused": "The service is paused",
     "store": "The store is away",
 }
-# Words of the OpenAI and Anthropic APIs for the same statuses.
-_KINDS = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    405: "invalid_request_error",
-    408: "timeout_error",
-    413: "request_too_large",
-    421: "invalid_request_error",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
 # Asking again some seconds later changes nothing about these.
 _POINTLESS = frozenset({"never_fits", "budget"})
+# Seconds. The longest Retry-After that all of these SDKs keep (`_calculate_retry_timeout` in their `_base_client.py`):
+# above it groq 1.7, as older versions of the others, comes again within 8 seconds, which is in vain; openai 3.54 gives
+# up above 120; anthropic 2.12 has no bound but that of the platform, and would sleep for an hour in its user's call.
+_LONGEST_SLEEP = 60
 
 
 class Problem(NamedTuple):
@@ -81,15 +73,16 @@ class Problem(NamedTuple):
         """
         Whether an SDK is told not to retry.
         """
-        return self.is_final or (400 <= self.status < 500 and self.status not in {408, 429})
+        too_long = self._seconds is not None and self._seconds > _LONGEST_SLEEP
+        return self.is_final or too_long or (400 <= self.status < 500 and self.status not in {408, 429})
 
     def headers(self) -> dict[str, str]:
         """
         Return the headers that say when, or that never, to try again.
         """
         headers = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"}
-        if self.retry_after is not None:
-            headers["Retry-After"] = str(ceil(self.retry_after))
+        if self._seconds is not None:
+            headers["Retry-After"] = str(self._seconds)
         if self.says_stop:
             headers["x-should-retry"] = "false"
         return headers
@@ -98,6 +91,7 @@ class Problem(NamedTuple):
         """
         Return the body, with the members that the SDKs of *dialect* look for.
         """
+        own = shaped(dialect, self.status, reason=self.reason, detail=self.detail, seconds=self._seconds)
         document: dict[str, object] = {
             "type": f"urn:egressor:problem:{self.reason}",
             "title": self.title,
@@ -106,13 +100,8 @@ class Problem(NamedTuple):
             "reason": self.reason,
             "retry_after": self.retry_after,
         }
-        if dialect == "openai":
-            document["error"] = {"message": self.detail, "type": self._kind, "param": None, "code": self.reason}
-        elif dialect == "anthropic":
-            # Its SDK knows an error by this type; as a relative reference it is a type in RFC 9457's sense still.
-            document["type"] = "error"
-            document["error"] = {"type": self._kind, "message": self.detail}
-        return document
+        # Twice: theirs stand first, and theirs win.
+        return own | document | own
 
     def body(self, dialect: str = "generic") -> bytes:
         """
@@ -125,8 +114,8 @@ class Problem(NamedTuple):
         Return the problem as a server-sent event, for a stream that has begun already.
         """
         data = json.dumps(self.document(dialect))
-        # OpenAI's streams have no event names: its SDK looks for the error in the data.
-        return f"data: {data}\n\n".encode() if dialect == "openai" else f"event: error\ndata: {data}\n\n".encode()
+        name = "" if dialect in NAMELESS else "event: error\n"
+        return f"{name}data: {data}\n\n".encode()
 
     def line(self, dialect: str = "generic") -> bytes:
         """
@@ -135,8 +124,8 @@ class Problem(NamedTuple):
         return self.body(dialect) + b"\n"
 
     @property
-    def _kind(self) -> str:
-        return _KINDS.get(self.status, "api_error")
+    def _seconds(self) -> int | None:
+        return None if self.retry_after is None else ceil(self.retry_after)
 
 
 class RefusedError(Exception):

@@ -63,6 +63,7 @@ class Order(NamedTuple):
         body: The body.
         is_idempotent: Whether the client says that it may be repeated.
         is_upgrade: Whether the client wants to go on in the WebSocket protocol.
+        takes_trailers: Whether the client takes fields behind the answer's body.
     """
 
     origin: Origin
@@ -72,6 +73,7 @@ class Order(NamedTuple):
     body: Body
     is_idempotent: bool
     is_upgrade: bool = False
+    takes_trailers: bool = False
 
     def __repr__(self) -> str:
         return f"Order({self.method} to {self.origin.service})"
@@ -143,6 +145,8 @@ class Attempts:
             headers = [*headers, ("Content-Length", str(body.length))]
         if order.is_upgrade:
             headers = [*headers, ("Connection", "Upgrade"), ("Upgrade", "websocket")]
+        elif order.takes_trailers:
+            headers = [*headers, ("Connection", "TE"), ("TE", "trailers")]
         own = None if timeout is None or body.is_kept else max(0.0, timeout - _AHEAD)
         try:
             async with nullcontext() if own is None else asyncio.timeout(own):
@@ -225,7 +229,13 @@ async def carry(
     if isinstance(value, Problem):
         return value._replace(is_final=value.is_final or attempts.number > 1), attempts.headers()
     return await deliver(
-        request, opened, order.origin, told=attempts.headers(), tries=attempts.number, settings=gov.config.gateway
+        request,
+        opened,
+        order.origin,
+        told=attempts.headers(),
+        tries=attempts.number,
+        settings=gov.config.gateway,
+        takes_trailers=order.takes_trailers,
     )
 
 
