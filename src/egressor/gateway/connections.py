@@ -2,7 +2,7 @@
 Clients' connections: how many, how long each may take for what, and how they end.
 
 aiohttp's server half bounds the size of lines and the number of fields, and closes a connection that stays idle. What
-it leaves open is bounded here: a head that drips in, more connections than this process has files for, and how long the
+it leaves open is bounded here: a head that drips in, more connections than this process has room for, and how long the
 end takes.
 
 At the end, nothing new is accepted; a connection without a request closes at once, the others after their answer. What
@@ -12,14 +12,13 @@ is not done after the grace is cancelled: a call that waits is told so, a stream
 from __future__ import annotations
 
 import asyncio
-import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 
 from .lookout import Lookout
 from .problems import Problem
+from .room import room_for
 from .strict import StrictConnection
 
 if TYPE_CHECKING:
@@ -27,14 +26,12 @@ if TYPE_CHECKING:
 
     from egressor.policies import Gateway as Settings
 
-__all__ = ["Connection", "Listener", "files_for"]
+__all__ = ["Connection", "Listener"]
 
 _LINE = 1 << 16
 _FIELDS = 256
 # What arrives and can't be passed on yet: two of these at most, per direction.
 _BUFFER = 1 << 16
-# Files that the process needs for itself: the store, the log, the event loop, a name server.
-_OWN_FILES = 40
 # A client that is turned away gets so many seconds to read why, as long as not too many do.
 _PARTING = 0.2
 _MOST_PARTING = 8
@@ -76,7 +73,7 @@ class Listener(web.Server):
             # Time for a client to notice that its unread body is not wanted.
             lingering_time=2.0,
         )
-        self.most = files_for(settings.max_connections)
+        self.most = room_for(settings)
         self.header_timeout = settings.header_timeout
         self.parting = 0
         self.is_ending = False
@@ -228,29 +225,6 @@ class Connection(StrictConnection):
     def _part(self, transport: asyncio.Transport) -> None:
         self._listener.parting -= 1
         transport.close()
-
-
-def files_for(most: int) -> int:
-    """
-    Return how many connections this process can bear: *most*, or fewer where the system allows too few open files.
-
-    Each may need a second one, to its upstream.
-    """
-    if os.name != "posix":
-        return most
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return most
-    wanted = 2 * most + _OWN_FILES
-    if soft < wanted:
-        # As Go's programs do: the soft limit is low for those who use select().
-        with suppress(OSError, ValueError):
-            fresh = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, fresh), hard))
-            soft = max(soft, fresh)
-    return max(1, min(most, (soft - _OWN_FILES) // 2))
 
 
 def _raw(problem: Problem) -> bytes:
