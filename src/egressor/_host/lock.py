@@ -1,0 +1,267 @@
+"""
+One at a time, over all processes of this host.
+
+SQLite has locks of its own, which say who may write; these stand in front of them, for two reasons. They make those
+who come at once take turns without tearing at the file. And in WAL mode SQLite before 3.51.3 can lose committed pages
+where two connections write and checkpoint at the same moment: behind one lock there is no such moment.
+
+*Fair.* Two locks, as at a counter where one person stands next in line: whoever comes takes the second lock, waits
+for the first, and lets go of the second. So whoever has just had a turn can't have the next one past somebody who
+waits, and only one process looks closely; all others, newcomers and old, look each millisecond, and are served by
+chance. Eight processes that never stop wait some ten milliseconds each.
+
+*Fast.* A `Latch` is for turns of some ten microseconds, where to wake somebody takes longer than a turn. So whoever
+has it may have it again, for a run of some milliseconds; then it looks whether somebody stands in line, and goes to the
+end of it. Eight processes that never stop have run after run, each as many as the others, and wait some ten
+milliseconds in between; who comes now and then waits for a tenth of a millisecond.
+
+The kernel gives a lock back when its holder dies. A child closes the copies that a fork has given it: so nobody holds
+one who doesn't know.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["Latch", "LockAway", "hold", "turn"]
+
+_CLOSELY = 0.000_1
+_LOOSELY = 0.001
+# Who has waited so long waits for somebody that is stuck, and looks less often.
+_LONG = 0.2
+_RARELY = 0.02
+_held: set[int] = set()
+_guard = Lock()
+
+# A latch. Who comes back this soon goes on with its run, which ends after so long if somebody stands in line.
+_GAP = 0.000_1
+_RUN = 0.004
+# Who is next looks soon, as a turn is short, and then less often, as there seems to be a run. Who isn't next looks the
+# more often the longer it has waited: so the line is nearly one.
+_SOON = 0.000_08
+_NAP = 0.000_8
+_FIRST = 0.006
+_HALF = 0.004
+_LEAST = 0.000_5
+# So often it is seen whether somebody has removed the file, after which others have another lock.
+_CHECK_EACH = 1.0
+# Who has waited so long doesn't count on whoever is next: that one may be stopped.
+_STUCK = 0.02
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_UN
+    from fcntl import flock as _lock
+except ImportError:  # pragma: no cover - Windows, whose locks are of a range of bytes
+    LOCK_EX, LOCK_NB, LOCK_UN = 2, 4, 8  # type: ignore[misc]
+
+    def _lock(descriptor: Any, how: int, /) -> None:  # type: ignore[misc]
+        import msvcrt
+
+        os.lseek(descriptor, 1 << 20, os.SEEK_SET)
+        mode = "LK_UNLCK" if how == LOCK_UN else "LK_NBLCK"
+        msvcrt.locking(descriptor, getattr(msvcrt, mode), 1)  # type: ignore[attr-defined]
+
+
+_TAKE = LOCK_EX | LOCK_NB
+
+
+class LockAway(Exception):
+    """
+    A lock can't be had: somebody else holds it, or its file can't be opened.
+    """
+
+
+@contextmanager
+def turn(path: Path, *, patience: float) -> Iterator[None]:
+    """
+    Hold the lock file at *path* for a piece of work; beside it is another one, for who is next.
+
+    Raises:
+        LockAway: Somebody else held it for *patience* seconds, or it can't be opened.
+    """
+    with ExitStack() as mine:
+        end = time.monotonic() + patience
+        with ExitStack() as door:
+            _wait(_descriptor(door, _door(path)), end, _LOOSELY, path, patience)
+            _wait(_descriptor(mine, path), end, _CLOSELY, path, patience)
+        yield
+
+
+def hold(descriptor: int) -> bool:
+    """
+    Take the lock of an open file, without waiting; closing the file gives it back.
+    """
+    try:
+        _lock(descriptor, _TAKE)
+    except OSError:
+        return False
+    return True
+
+
+class Latch:
+    """
+    The lock file at *path*, kept open between turns. One thread at a time uses it.
+
+    Args:
+        path: The file, made when it is needed; beside it is another one, for who is next.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = -1
+        self._next = -1
+        self._began = 0.0
+        self._given = 0.0
+        self._check_at = 0.0
+
+    def take(self, *, patience: float) -> None:
+        """
+        Have the lock.
+
+        Raises:
+            LockAway: As `turn`.
+        """
+        now = time.monotonic()
+        if now >= self._check_at:
+            self._check_at = now + _CHECK_EACH
+            if not self.is_there():
+                self.close()
+        if self._descriptor not in _held:
+            self._descriptor, self._next = _opened(self.path), _opened(_door(self.path))
+        if now - self._given > _GAP:
+            self._began = now
+        if (now - self._began < _RUN or self._is_alone(now)) and hold(self._descriptor):
+            return
+        self._stand_in_line(now, patience)
+        self._began = time.monotonic()
+
+    def give(self) -> None:
+        """
+        Let others have it.
+        """
+        if self._descriptor in _held:
+            _lock(self._descriptor, LOCK_UN)
+            self._given = time.monotonic()
+
+    def _is_alone(self, now: float) -> bool:
+        if not hold(self._next):
+            return False
+        _lock(self._next, LOCK_UN)
+        self._began = now
+        return True
+
+    def _stand_in_line(self, since: float, patience: float) -> None:
+        is_next = False
+        now = since
+        try:
+            while now - since < patience:
+                waited = now - since
+                if not is_next:
+                    is_next = hold(self._next)
+                if (is_next or waited > _STUCK) and hold(self._descriptor):
+                    return
+                pause = (
+                    (_SOON if now == since else _NAP) if is_next else max(_LEAST, _FIRST / (1 + (waited / _HALF) ** 2))
+                )
+                time.sleep(pause * (0.75 + random.random() / 2))  # noqa: S311 - so that those who look don't keep step
+                now = time.monotonic()
+        finally:
+            if is_next:
+                _lock(self._next, LOCK_UN)
+        msg = f"another process has held its lock {self.path.name} for {patience:g} s"
+        raise LockAway(msg)
+
+    def is_there(self) -> bool:
+        """
+        Whether the file at the path is still the one that is open here: if not, others may hold another.
+        """
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+        except OSError:
+            return False
+
+    def read(self) -> bytes:
+        """
+        Return what the holder finds in the file.
+        """
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        return os.read(self._descriptor, 64)
+
+    def write(self, text: bytes) -> None:
+        """
+        Write *text* to the start of the file, for whoever holds the lock later.
+        """
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.write(self._descriptor, text)
+
+    def close(self) -> None:
+        """
+        Close the file; the next turn opens it again.
+        """
+        _close(self._descriptor)
+        _close(self._next)
+        self._descriptor = self._next = -1
+
+
+def _door(path: Path) -> Path:
+    return path.with_name(path.name + ".next")
+
+
+def _wait(descriptor: int, end: float, pause: float, path: Path, patience: float) -> None:
+    while not hold(descriptor):
+        left = end - time.monotonic()
+        if left <= 0:
+            msg = f"another process has held its lock {path.name} for {patience:g} s"
+            raise LockAway(msg)
+        longest = pause if left > patience - _LONG else _RARELY
+        time.sleep(min(left, longest * (0.5 + random.random())))  # noqa: S311 - so that those who look don't keep step
+
+
+def _descriptor(stack: ExitStack, path: Path) -> int:
+    descriptor = _opened(path)
+    stack.callback(_close, descriptor)
+    return descriptor
+
+
+def _opened(path: Path) -> int:
+    try:
+        return _open(path)
+    except OSError as error:
+        msg = f"its lock {path.name} can't be opened: {error.strerror or type(error).__name__}"
+        raise LockAway(msg) from None
+
+
+def _open(path: Path) -> int:
+    with _guard:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        _held.add(descriptor)
+    return descriptor
+
+
+def _close(descriptor: int) -> None:
+    with _guard:
+        # After a fork it may be closed already, and its number another file's.
+        if descriptor in _held:
+            _held.discard(descriptor)
+            os.close(descriptor)
+
+
+def _after_fork() -> None:
+    global _guard  # noqa: PLW0603 - the thread that may hold it is not in the child
+    _guard = Lock()
+    while _held:
+        with suppress(OSError):
+            os.close(_held.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

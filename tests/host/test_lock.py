@@ -1,0 +1,166 @@
+"""
+Locks of files between processes and threads.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from egressor._host.lock import Latch, LockAway, hold, turn
+
+HOLDS = """
+import sys
+from pathlib import Path
+from egressor._host.lock import Latch
+latch = Latch(Path(sys.argv[1]))
+latch.take(patience=10)
+print("has it", flush=True)
+sys.stdin.read(1)
+"""
+# Each turn reads a number and writes the next: a turn that somebody comes between writes one that is there already.
+COUNTS = """
+import os, sys
+from pathlib import Path
+from egressor._host.lock import Latch
+folder, turns = Path(sys.argv[1]), int(sys.argv[2])
+latch, log = Latch(folder / "lock"), os.open(folder / "log", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+for _ in range(turns):
+    latch.take(patience=60)
+    os.write(log, b"%09d\\n" % (os.fstat(log).st_size // 10))
+    latch.give()
+"""
+
+
+def test_a_latch_is_held_by_one_process(tmp_path: Path) -> None:
+    """
+    While another process has it, it can't be had; when that one is killed it can.
+    """
+    latch = Latch(tmp_path / "lock")
+    command = [sys.executable, "-c", HOLDS, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"has it\n"
+        with pytest.raises(LockAway, match=r"another process has held its lock lock for 0\.05 s"):
+            latch.take(patience=0.05)
+        child.kill()
+    latch.take(patience=0.05)
+    latch.give()
+    latch.close()
+
+
+def test_nobody_comes_between(tmp_path: Path) -> None:
+    """
+    Processes that never stop have their turns one after the other, whoever is next.
+    """
+    crowd = [subprocess.Popen([sys.executable, "-c", COUNTS, tmp_path, "2000"]) for _ in range(4)]
+    codes = [each.wait() for each in crowd]
+    numbers = [int(line) for line in (tmp_path / "log").read_text().splitlines()]
+
+    assert (codes, numbers) == ([0] * 4, list(range(8_000)))
+
+
+def test_a_latch_whose_door_is_shut_is_had_in_the_end(tmp_path: Path) -> None:
+    """
+    Whoever is next may be stopped for ever: the others don't wait for it when the lock itself is free.
+    """
+    latch = Latch(tmp_path / "lock")
+    latch.take(patience=1)
+    stopped = os.open(tmp_path / "lock.next", os.O_RDWR)
+    assert hold(stopped)
+    latch.give()
+    latch._began -= 1
+    latch.take(patience=30)
+    latch.give()
+    os.close(stopped)
+
+
+def test_a_lock_file_that_was_removed_is_noticed(tmp_path: Path) -> None:
+    """
+    A latch on a file that is gone, or is another one by now, holds nobody off.
+    """
+    latch = Latch(tmp_path / "lock")
+    latch.take(patience=1)
+    there = [latch.is_there()]
+    (tmp_path / "lock").unlink()
+    there.append(latch.is_there())
+    (tmp_path / "lock").touch()
+    there.append(latch.is_there())
+    latch.close()
+    latch.take(patience=1)
+    there.append(latch.is_there())
+    latch.close()
+
+    assert there == [True, False, False, True]
+
+
+def test_a_lock_file_that_was_removed_is_left(tmp_path: Path) -> None:
+    """
+    After its file was removed, a latch that was open before and one that was not exclude each other again, in a second.
+    """
+    old, new = Latch(tmp_path / "lock"), Latch(tmp_path / "lock")
+    old.take(patience=1)
+    old.give()
+    (tmp_path / "lock").unlink()
+    new.take(patience=1)
+    old._check_at -= 2
+    with pytest.raises(LockAway, match="another process has held its lock lock"):
+        old.take(patience=0.05)
+    new.close()
+    old.take(patience=30)
+    old.close()
+
+
+def test_what_is_written_into_it_stays(tmp_path: Path) -> None:
+    """
+    Who has the lock may leave a mark for whoever has it next.
+    """
+    one, two = Latch(tmp_path / "lock"), Latch(tmp_path / "lock")
+    one.take(patience=1)
+    empty = one.read()
+    one.write(b"ours\n")
+    one.give()
+    two.take(patience=1)
+
+    assert (empty, two.read()) == (b"", b"ours\n")
+    one.close()
+    two.close()
+
+
+@pytest.mark.parametrize("way", ["latch", "turn"])
+def test_a_lock_that_can_t_be_made(way: str, tmp_path: Path) -> None:
+    """
+    Where its folder is not there the message says so.
+    """
+    path = tmp_path / "no" / "lock"
+    with pytest.raises(LockAway, match=r"its lock lock(\.next)? can't be opened: No such file or directory"):
+        if way == "latch":
+            Latch(path).take(patience=1)
+        else:
+            turn(path, patience=1).__enter__()
+
+
+def test_turns_of_threads(tmp_path: Path) -> None:
+    """
+    A turn is one thread's as well.
+    """
+    log: list[str] = []
+
+    def work() -> None:
+        with turn(tmp_path / "lock", patience=60):
+            log.extend(["in", "out"])
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(log) == 16
+    assert all(one != two for one, two in pairwise(log))
