@@ -241,12 +241,14 @@ class Denied(NamedTuple):
         key: The limit, breaker or switch that refused.
         wait: Microseconds after which it is worth asking again; None where nobody knows.
         text: The refusal in words: the thing, the value, the limit.
+        is_open: Whether the store has yet to be asked, which happens in the queue: then it is no refusal at all.
     """
 
     why: Why
     key: str
     wait: int | None
     text: str
+    is_open: bool = False
 
     @property
     def may_park(self) -> bool:

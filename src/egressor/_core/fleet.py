@@ -213,13 +213,17 @@ def _serve(
     blocked = next((part for part in want.parts if part.cell in mine), None)
     if blocked is not None:
         return Answer(0, 0, blocked.cell)
-    times, until = 0, 0
+    times, until, most = 0, 0, want.most
     for part in want.parts:
         first = _best(state, part.cell, request.member, now, request.age)
-        if first is not None and before(first[1].rank, want.rank, now, request.age):
+        if first is None:
+            continue
+        if before(first[1].rank, want.rank, now, request.age):
             mine[part.cell] = Wait(want.rank, part.units, now, is_told=False)
             return Answer(0, 0, part.cell)
-    while times < want.most:
+        # The calls behind the first one have ranks of their own.
+        most = 1
+    while times < most:
         short = _take(state, request.member, want.parts, now, skew)
         if short is not None:
             cell, wait, units = short
@@ -227,6 +231,10 @@ def _serve(
             return Answer(times, until, cell, wait)
         times += 1
         until = min([_until(state, part, now) for part in want.parts], default=now + LIFE)
+    if most < want.most and want.parts:
+        # Until its member has told of the next one's rank, nobody below passes.
+        mine[want.parts[0].cell] = Wait(want.rank, want.parts[0].units, now, is_told=True)
+        return Answer(times, until, want.parts[0].cell, 0)
     return Answer(times, until)
 
 

@@ -50,7 +50,8 @@ class Want(NamedTuple):
     Attributes:
         rank: The first one's rank.
         parts: What each of them takes, all of it or none.
-        most: How many there are, 1 or more.
+        most: How many there are, 1 or more. Where others wait as well, only the first may go at once: the others have
+            ranks of their own.
     """
 
     rank: Rank
@@ -123,7 +124,8 @@ class Answer(NamedTuple):
         times: How many of its calls may go.
         until: Until when they may, in microseconds; 0 where none may.
         cell: Which cell is short for the next one; empty where none is.
-        wait: Microseconds until it is worth asking again; None where nobody knows, or somebody else goes first.
+        wait: Microseconds until it is worth asking again, 0 for at once; None where nobody knows, or somebody else goes
+            first.
     """
 
     times: int

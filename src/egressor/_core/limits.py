@@ -28,9 +28,10 @@ nobody else takes. *now* is monotonic, *skew* is wall time minus *now*; both are
 `Concurrency` (``max_concurrency = 8``)
     The cell is the number held. There is no time to wait for: `FOREVER` says "until somebody settles".
 
-*slack* is how much later than its time a line of waiters may be looked at without loss, in microseconds. A limit
-*is_exact* where even the lateness of an event loop's timers, half a millisecond or so, is a loss that can be seen: its
-units come that fast, and there is no burst to make up for it.
+An algorithm *tells* if a refusal says when to come again; places come free when somebody is done. *slack* is how much
+later than its time a line of waiters may be looked at without loss, in microseconds. A limit *is_exact* where even
+the lateness of an event loop's timers, half a millisecond or so, is a loss that can be seen: its units come that
+fast, and there is no burst to make up for it.
 
 All of them answer the same five questions, so whatever holds cells needs no case distinction: `ask`; `wait` (how
 long until so many units could have been taken: a lower bound, used to refuse waits that can't fit); `charge` (take
@@ -76,6 +77,7 @@ class Gcra:
         burst: Units that may be taken at once, 1 or more.
     """
 
+    tells = True
     __slots__ = ("amount", "gap", "horizon", "is_exact", "most", "period", "slack", "span")
 
     def __init__(self, *, amount: int, period: int, burst: int) -> None:
@@ -140,6 +142,7 @@ class Sliding:
 
     slack = 0
     is_exact = False
+    tells = True
     __slots__ = ("_all", "_bits", "_first", "amount", "horizon", "mask", "most", "period", "unit", "width")
 
     def __init__(self, *, amount: int, period: int) -> None:
@@ -242,7 +245,8 @@ class Fixed:
 
     slack = 0
     is_exact = False
-    __slots__ = ("_apart", "_shortest", "amount", "count", "horizon", "month", "most", "period", "zone")
+    tells = True
+    __slots__ = ("_apart", "amount", "count", "horizon", "month", "most", "period", "shortest", "zone")
 
     def __init__(
         self, *, amount: int, period: int, month: bool = False, count: int = 1, zone: tzinfo | None = None
@@ -257,8 +261,8 @@ class Fixed:
         self.horizon = 3 * (31 * count * _DAY if month else period)
         # Clocks are slewed a little all the time, and a day may lose two hours to daylight saving.
         calendar = month or (zone is not None and self.period % _DAY == 0)
-        self._shortest = self.period - (2 * _HOUR if calendar else period // _SLICES)
-        self._apart = self._shortest if calendar else period
+        self.shortest = self.period - (2 * _HOUR if calendar else period // _SLICES)
+        self._apart = self.shortest if calendar else period
 
     def ask(self, cell: int, now: int, cost: int, skew: int = 0) -> int:
         """
@@ -313,13 +317,16 @@ class Fixed:
         end = cell >> _END
         if now < end:
             return cell
-        following = self._boundary(now + skew) - skew
+        following = self.boundary(now + skew) - skew
         # The wall clock was moved: a window that began too early would lend this one's allowance twice.
-        if end and following - end < self._shortest:
+        if end and following - end < self.shortest:
             following += self.period
         return (following << _END) | ((following - now) << _COUNT_BITS)
 
-    def _boundary(self, wall: int) -> int:
+    def boundary(self, wall: int) -> int:
+        """
+        Return when the window ends in which *wall* lies; both are wall time.
+        """
         if not self.month and (self.period % _DAY or self.zone is None):
             # Weeks begin on Mondays; the epoch was a Thursday.
             origin = 4 * _DAY if self.period % (7 * _DAY) == 0 else 0
@@ -345,16 +352,18 @@ class Concurrency:
     So many at once.
 
     Args:
-        amount: How many may be held, 1 or more.
+        amount: What the cell may come to, which is how many may be held where it counts those.
+        most: How many may be held. Default: *amount*.
     """
 
     slack = 0
     is_exact = False
+    tells = False
     __slots__ = ("amount", "horizon", "most")
 
-    def __init__(self, *, amount: int) -> None:
+    def __init__(self, *, amount: int, most: int | None = None) -> None:
         self.amount = amount
-        self.most = amount
+        self.most = amount if most is None else most
         self.horizon = FOREVER
 
     def ask(self, cell: int, now: int, cost: int, skew: int = 0) -> int:  # noqa: ARG002

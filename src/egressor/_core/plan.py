@@ -174,6 +174,8 @@ def answered(granted: Lease | Denied, now: int, until: int) -> Lease | Denied | 
     """
     if not isinstance(granted, Denied) or not granted.may_park:
         return granted
+    if granted.is_open:
+        return None
     # A wait of unknown length may always fit; a known one is refused at once if it can't.
     fits = now < until and now + (granted.wait or 0) <= until
     return None if fits else granted._replace(why=Why.WAIT_TOO_LONG)

@@ -96,6 +96,23 @@ class SubWindows:
         self._counts = [0] * len(self._counts)
         self.totals = [0] * self._columns
 
+    def dump(self) -> list[int]:
+        """
+        Return it as plain integers, for `load`.
+        """
+        return [self.start, self._newest, *self._counts]
+
+    def load(self, dumped: list[int], shift: int = 0) -> None:
+        """
+        Become what `dump` has said, *shift* microseconds later; integers of another shape are nothing.
+        """
+        self.clear()
+        if len(dumped) == len(self._counts) + 2:
+            self.start = dumped[0] + shift if dumped[0] else 0
+            self._newest = dumped[1] % SUB_WINDOWS
+            self._counts = dumped[2:]
+            self.totals = [sum(dumped[2 + column :: self._columns]) for column in range(self._columns)]
+
     def _passed(self, now: int, width: int) -> int:
         """
         Return how many sub-windows have ended since the newest began; 0 if the clock was stepped back.

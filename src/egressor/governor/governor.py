@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
-from egressor._core.admission import shown
+from egressor._core.admission import Denied, Why, shown
 from egressor._core.breaker import BreakerState
 from egressor._core.model import Priority, ServiceType
 from egressor._drivers.clock import Clock
@@ -23,7 +23,10 @@ from egressor.ledger.history import here
 from egressor.ledger.opening import open_history
 from egressor.policies import Config, Policy, from_services, load
 from egressor.stores.compiled import Compiled
+from egressor.stores.courier import Courier
 from egressor.stores.gate import Gate
+from egressor.stores.opening import open_store
+from egressor.stores.shared import SharedGate, shared
 from egressor.telemetry import Event, Taps
 
 from .calls import Context, Here, athrough, through
@@ -83,11 +86,16 @@ class Governor:
         self._context = Context(clock=self.clock, dice=dice or random.random, taps=self.taps)
         self._lock = Lock()
         self._gates: dict[str, Gate] = {}
-        # Services that a reload took away, with the pause that they had.
-        self._removed: dict[str, tuple[Gate, str]] = {}
+        # Services that a reload took away.
+        self._removed: dict[str, Gate] = {}
         self._routes: dict[tuple[object, ...], Route] = {}
         self._plain: dict[str | None, dict[str, Route]] = {}
         self._is_closed = False
+        store = open_store(config.store)
+        if store is not None and type(self.clock) is not Clock:
+            msg = 'a store of several processes goes by the real time: a clock of one\'s own needs "memory:"'
+            raise ConfigError(msg, key="egressor.store")
+        self._courier = None if store is None else Courier(store)
         self.ledger = open_history(config.ledger, wall=self.clock.wall)
         for name, policy in config.services.items():
             self._gates[name] = self._gate_of(name, policy)
@@ -387,7 +395,7 @@ class Governor:
         Take another policy, all or nothing: what is in flight or waits goes on, and cells keep what they counted.
 
         Args:
-            source: A file, a `Config`, or tables by service, with which the ledger stays; None reads the governor's own
+            source: A file, a `Config`, or tables by service, with which store and ledger stay; None reads the governor's own
                 file again.
             by: Who wants it, for the ledger. Default: this user, at this host, in this process.
 
@@ -403,16 +411,19 @@ class Governor:
         elif isinstance(source, Config):
             config = source
         else:
-            config = from_services(source, ledger=self.config.ledger)
-        compiled = {name: Compiled(name, policy) for name, policy in config.services.items()}
+            config = from_services(source, ledger=self.config.ledger, store=self.config.store)
+        if config.store != self.config.store:
+            msg = "the store can't be changed by a reload: calls that are under way hold what the old one gave"
+            raise ConfigError(msg, key="egressor.store")
+        compiled = {name: self._compile(name, policy) for name, policy in config.services.items()}
         before, old = self.config, self.ledger
         if config.ledger != before.ledger:
             self.ledger = open_history(config.ledger, wall=self.clock.wall)
         with self._lock:
             for name, each in compiled.items():
                 if name in self._removed:
-                    self._gates[name], paused = self._removed.pop(name)
-                    self._gates[name].pause(paused)
+                    self._gates[name] = self._removed.pop(name)
+                    self._gates[name].bar(None)
                 if name in self._gates:
                     self._gates[name].replace(each)
                 else:
@@ -433,6 +444,7 @@ class Governor:
         for 2 s at most.
         """
         self._shut()
+        self._let_go()
         self.ledger.close()
 
     async def aclose(self) -> None:
@@ -440,6 +452,8 @@ class Governor:
         As `close`, without blocking the loop.
         """
         self._shut()
+        if self._courier is not None:
+            await asyncio.to_thread(self._let_go)
         if self.ledger.is_durable:
             await asyncio.to_thread(self.ledger.close)
         self.ledger.close()
@@ -496,10 +510,14 @@ class Governor:
 
         return decorator
 
+    def _let_go(self) -> None:
+        if self._courier is not None:
+            self._courier.close()
+
     def _shut(self) -> None:
         self._is_closed = True
         for gate in self._gates.values():
-            gate.pause("the governor is closed")
+            gate.bar(Denied(Why.PAUSED, "governor", None, "the governor is closed"))
 
     def _note(self, action: str, service: str | ServiceType, by: str, **data: object) -> None:
         given = {name: value for name, value in data.items() if value}
@@ -512,17 +530,26 @@ class Governor:
     def _retire(self, name: str) -> None:
         # Decorated functions hold their gate: a preset's goes back to the preset, any other waits for its return.
         if name in _PRESETS:
-            self._gates[name].replace(Compiled(name, Policy(type=ServiceType(name))))
+            self._gates[name].replace(self._compile(name, Policy(type=ServiceType(name))))
             return
         gate = self._gates.pop(name)
-        self._removed[name] = gate, gate.paused
-        gate.pause("the service was removed from the configuration")
+        self._removed[name] = gate
+        gate.bar(Denied(Why.PAUSED, "governor", None, "the service was removed from the configuration"))
 
     def _gate_of(self, name: str, policy: Policy) -> Gate:
-        return self._gate(Compiled(name, policy))
+        return self._gate(self._compile(name, policy))
+
+    def _compile(self, name: str, policy: Policy) -> Compiled:
+        return Compiled(name, policy) if self._courier is None else shared(name, policy)
 
     def _gate(self, compiled: Compiled) -> Gate:
-        gate = Gate(compiled, clock=self.clock, dice=self._context.dice, keeper=self.clock.threads)
+        clock, dice, courier = self.clock, self._context.dice, self._courier
+        if courier is None:
+            gate = Gate(compiled, clock=clock, dice=dice, keeper=clock.threads)
+        else:
+            on_loss = self.config.on_store_loss
+            gate = SharedGate(compiled, clock=clock, dice=dice, keeper=clock.threads, link=courier, on_loss=on_loss)
+            courier.serve(gate)
         gate.on_change = partial(self._breaker_changed, compiled.name)
         return gate
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Config", "Gateway", "Policy", "check_service_name", "strangers", "to_secret", "unsupported"]
 
 _SERVICE = r"[a-z0-9][a-z0-9_.-]{0,63}"
-_STORES = ("sqlite", "redis", "rediss", "redis+cluster")
+
 _PARTS = ("breaker", "retry", "ban")
 _LEASES = 2
 _SHORTEST_LEASE = 120.0
@@ -269,17 +269,17 @@ class Config(Settings):
     The whole configuration.
 
     Attributes:
-        store: Where cells live. Default: ``memory:``, this process.
+        store: Where cells live: ``memory:``, ``sqlite:///file`` or ``redis://…``. Default: ``memory:``, this process.
         ledger: Where facts live: ``memory:``, ``sqlite:///file`` or ``postgresql://…``. Default: ``memory:``.
-        on_store_loss: What holds while the store is away: this process's ``share`` of each limit, ``open`` (no limit)
-            or ``closed`` (no call). Default: ``share``.
+        on_store_loss: What holds while the store is away: this process's ``share`` of each limit, ``open`` (each
+            process takes every limit in full) or ``closed`` (no call). Default: ``share``.
         unknown_hosts: Whether a transport lets calls to hosts that no service names ``pass``, or has to ``refuse``
             them. Default: ``pass``.
         services: Policies by the service's name.
         gateway: Where the gateway listens.
     """
 
-    store: str = setting("memory:", addresses.store(*_STORES))
+    store: str = setting("memory:", addresses.store)
     ledger: str = setting("memory:", addresses.ledger)
     on_store_loss: str = setting("share", one_of("share", "open", "closed"))
     unknown_hosts: str = setting("pass", one_of("pass", "refuse"))

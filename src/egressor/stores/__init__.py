@@ -125,10 +125,16 @@ class Store(Protocol):
         address: Where this process is called by others; see `call`.
         is_near: Whether an exchange usually takes no longer than a wake-up of a thread, so that whoever wants something
             may as well ask for it itself.
+        shift: Microseconds that make the store's time of this process's monotonic time, where they go by one clock.
     """
 
-    address: str
     is_near: bool
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def shift(self) -> int: ...
 
     def exchange(self, service: str, request: Request) -> Reply:
         """

@@ -9,7 +9,7 @@ as no cell, so nothing is lost.
 
 from __future__ import annotations
 
-__all__ = ["Bank", "Places"]
+__all__ = ["NONE_FREE", "Allotted", "Bank", "Places"]
 
 
 class Bank:
@@ -89,3 +89,71 @@ class Places:
         Return every key with what it holds.
         """
         return list(self._held.items())
+
+
+NONE_FREE = 1 << 40
+"""
+What a cell of `Allotted` says where every place that was given is in use.
+"""
+
+
+class Allotted:
+    """
+    Places that the store has given to this process, by key: `NONE_FREE` less those that are free.
+
+    A place that comes free is not for the next one here: others may come first. It stays in use until `returned` has
+    it handed back. While the process goes on alone, with a share of its own, cells are plain counts of what is held.
+
+    Attributes:
+        is_alone: Whether it does.
+    """
+
+    __slots__ = ("_back", "_used", "is_alone")
+
+    def __init__(self) -> None:
+        # In use, less those that were given.
+        self._used: dict[str, int] = {}
+        self._back: dict[str, int] = {}
+        self.is_alone = False
+
+    def __getitem__(self, key: str) -> int:
+        return self._used.get(key, 0) + (0 if self.is_alone else NONE_FREE)
+
+    def __setitem__(self, key: str, cell: int) -> None:
+        used = cell if self.is_alone else cell - NONE_FREE
+        before = self._used.get(key, 0)
+        if used < before and not self.is_alone:
+            self._back[key] = self._back.get(key, 0) + before - used
+        else:
+            self.use(key, used - before)
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def used(self, key: str) -> int:
+        """
+        Return how many of *key* are in use, less those that were given.
+        """
+        return self._used.get(key, 0)
+
+    def use(self, key: str, places: int) -> None:
+        """
+        Count *places* more of *key* as in use; fewer are given.
+        """
+        used = self._used.get(key, 0) + places
+        if used:
+            self._used[key] = used
+        else:
+            self._used.pop(key, None)
+
+    def returned(self, key: str) -> int:
+        """
+        Return how many of *key* have come free since this was last asked.
+        """
+        return self._back.pop(key, 0)
+
+    def items(self) -> list[tuple[str, int]]:
+        """
+        Return every key with how many are in use, less those that were given.
+        """
+        return list(self._used.items())

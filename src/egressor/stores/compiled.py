@@ -18,21 +18,31 @@ from egressor._core.limits import Algorithm, Concurrency, Fixed, Gcra, Sliding
 from egressor.errors import ConfigError
 from egressor.policies.parts import microseconds
 
-from .cells import Bank, Places
+from .cells import Allotted, Bank, Places
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from egressor.policies import Limit, Policy
 
-__all__ = ["Compiled", "algorithm"]
+__all__ = ["Cells", "Compiled", "algorithm"]
 
 _MICRO = 1_000_000
 
 
-class _Cells(NamedTuple):
+class Cells(NamedTuple):
+    """
+    A limit, and its cells.
+
+    Attributes:
+        limit: The algorithm.
+        cells: The cells, by key.
+        name: The limit as users write it.
+        unit: What it counts.
+    """
+
     limit: Algorithm
-    cells: Bank | Places | dict[str, int]
+    cells: Allotted | Bank | Places | dict[str, int]
     name: str
     unit: str
 
@@ -40,7 +50,7 @@ class _Cells(NamedTuple):
 class _Ruled(NamedTuple):
     name: str
     match: Mapping[str, str]
-    parts: list[_Cells]
+    parts: list[Cells]
     wild: tuple[str, ...]
     # The key of the only thing that it matches, if that may be anything: most rules are for each user, say.
     each: str | None
@@ -53,11 +63,13 @@ class Compiled:
     Args:
         name: The service.
         policy: Its policy.
+        alter: Makes of each limit what stands for it here; None leaves it.
     """
 
-    def __init__(self, name: str, policy: Policy) -> None:
+    def __init__(self, name: str, policy: Policy, *, alter: Callable[[Algorithm], Algorithm] | None = None) -> None:
         self.name = name
         self.policy = policy
+        self.alter = alter
         self.queue_size = policy.queue_size
         self.age = microseconds(policy.age_after)
         self.max_wait = microseconds(policy.max_wait)
@@ -72,7 +84,7 @@ class Compiled:
             probe_lease=microseconds(policy.lease_for),
         )
         zone = None if policy.timezone == "UTC" else ZoneInfo(policy.timezone)
-        self.service_cells = _parts(policy.limits, policy.max_concurrency, zone, prefix="", is_wild=False)
+        self.service_cells = _parts(policy.limits, policy.max_concurrency, zone, alter, prefix="", is_wild=False)
         self._rules = tuple(
             _Ruled(
                 rule.name,
@@ -81,6 +93,7 @@ class Compiled:
                     rule.limits,
                     rule.max_concurrency,
                     zone,
+                    alter,
                     prefix=f"{rule.name} ",
                     is_wild="*" in rule.match.values(),
                 ),
@@ -102,6 +115,22 @@ class Compiled:
         self._laid_rules = [
             lay(_wanted([_entry(part, "", ONE_REQUEST) for part in rule.parts])) for rule in self._rules
         ]
+
+    @property
+    def parts(self) -> list[Cells]:
+        """
+        All limits, in the order of the policy.
+        """
+        return [*self.service_cells, *(part for rule in self._rules for part in rule.parts)]
+
+    def share_places(self, old: Compiled) -> None:
+        """
+        Let places be counted in the very cells of *old*, which is of the same policy.
+        """
+        _share_places(self.service_cells, old.service_cells)
+        for rule, before in zip(self._rules, old._rules, strict=True):
+            _share_places(rule.parts, before.parts)
+        self._lay_out()
 
     @property
     def banks(self) -> list[Bank]:
@@ -225,7 +254,7 @@ class Compiled:
         """
         Return this policy for a forked child: with the same cells, but nothing held by threads that it does not have.
         """
-        child = Compiled(self.name, self.policy)
+        child = Compiled(self.name, self.policy, alter=self.alter)
         _share(child.service_cells, self.service_cells)
         for rule, own in zip(child._rules, self._rules, strict=True):
             _share(rule.parts, own.parts)
@@ -262,19 +291,31 @@ def algorithm(limit: Limit, zone: ZoneInfo | None) -> Algorithm:
 
 
 def _parts(
-    limits: tuple[Limit, ...], max_concurrency: int | None, zone: ZoneInfo | None, *, prefix: str, is_wild: bool
-) -> list[_Cells]:
+    limits: tuple[Limit, ...],
+    max_concurrency: int | None,
+    zone: ZoneInfo | None,
+    alter: Callable[[Algorithm], Algorithm] | None,
+    *,
+    prefix: str,
+    is_wild: bool,
+) -> list[Cells]:
     parts = []
+    alter = alter or _as_it_is
     for limit in limits:
-        rate = algorithm(limit, zone)
+        rate = alter(algorithm(limit, zone))
         cells: Bank | dict[str, int] = Bank(horizon=rate.horizon) if is_wild else {"": 0}
-        parts.append(_Cells(rate, cells, f"{prefix}{limit}", limit.unit))
+        parts.append(Cells(rate, cells, f"{prefix}{limit}", limit.unit))
     if max_concurrency is not None:
-        places = Places() if is_wild else {"": 0}
-        parts.append(
-            _Cells(Concurrency(amount=max_concurrency), places, f"{prefix}max_concurrency {max_concurrency}", PLACES)
-        )
+        held = alter(Concurrency(amount=max_concurrency))
+        places: Allotted | Places | dict[str, int] = Places() if is_wild else {"": 0}
+        if held.most < held.amount:
+            places = Allotted()
+        parts.append(Cells(held, places, f"{prefix}max_concurrency {max_concurrency}", PLACES))
     return parts
+
+
+def _as_it_is(limit: Algorithm) -> Algorithm:
+    return limit
 
 
 def _wanted(entries: list[Entry]) -> tuple[Entry, ...]:
@@ -294,12 +335,12 @@ def _key(values: list[str]) -> str:
     return values[0] if len(values) == 1 else "".join([f"{len(value)}:{value}" for value in values])
 
 
-def _entry(part: _Cells, key: str, cost: Mapping[str, int]) -> Entry:
+def _entry(part: Cells, key: str, cost: Mapping[str, int]) -> Entry:
     units = 1 if type(part.limit) is Concurrency else cost.get(part.unit, 0)
     return Entry(part.cells, key, units, part.limit, part.name, part.unit)  # type: ignore[arg-type]
 
 
-def _adopt(parts: list[_Cells], old: list[_Cells], now: int, skew: int) -> None:
+def _adopt(parts: list[Cells], old: list[Cells], now: int, skew: int) -> None:
     left = list(old)
     changed = []
     for index, part in enumerate(parts):
@@ -320,12 +361,18 @@ def _adopt(parts: list[_Cells], old: list[_Cells], now: int, skew: int) -> None:
             part.cells[key] = part.limit.charge(0, now, taken, skew)
 
 
-def _share(parts: list[_Cells], old: list[_Cells]) -> None:
+def _share(parts: list[Cells], old: list[Cells]) -> None:
     for index, (part, own) in enumerate(zip(parts, old, strict=True)):
         if type(part.limit) is not Concurrency:
             parts[index] = part._replace(cells=own.cells)
 
 
-def _is_same(old: _Cells, new: _Cells) -> bool:
+def _share_places(parts: list[Cells], old: list[Cells]) -> None:
+    for index, (part, own) in enumerate(zip(parts, old, strict=True)):
+        if type(part.limit) is Concurrency:
+            parts[index] = part._replace(cells=own.cells)
+
+
+def _is_same(old: Cells, new: Cells) -> bool:
     # However many places there are now, those that are held stay held.
     return old.name == new.name or (type(old.limit) is Concurrency and type(new.limit) is Concurrency)

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from egressor._core.model import Verdict
 
     from . import Clock, Home, Parked
-    from .compiled import Compiled
+    from .compiled import Cells, Compiled
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "never"]
 
 _GATES: WeakSet[Gate] = WeakSet()
 
@@ -78,13 +78,16 @@ class Gate:
             it appends to a queue, and returns.
     """
 
+    _standing_of = Standing
+
     def __init__(self, compiled: Compiled, *, clock: Clock, dice: Callable[[], float], keeper: Home) -> None:
         self.compiled = compiled
         self.is_exact = compiled.is_exact
         self.calm = True
+        self._barred: Denied | None = None
         self.counts = Counts()
         self._latency = self.counts.latency
-        self._standing = Standing(compiled, counts=self.counts, dice=dice)
+        self._standing = self._standing_of(compiled, counts=self.counts, dice=dice)
         self.breaker = self._standing.breaker
         self.alone = Exclusive()
         self._clock = clock
@@ -207,12 +210,9 @@ class Gate:
         answer = answered(denied, now, until)
         if answer is not None:
             return answer
-        full = self.compiled.queue_size
-        if self._room.size >= full:
-            text = f"{self._room.size} calls wait already (queue_size {full})"
-            denied = denied._replace(why=Why.QUEUE_FULL, text=text)
-            if not self._room.displace(ask.level, denied, now):
-                return denied
+        full = self._full(denied)
+        if full is not None and not self._room.displace(ask.level, full, now):
+            return full
         self.calm = False
         if ask.holds:
             self._keeper.arm(self, until)
@@ -231,14 +231,16 @@ class Gate:
         if reply is None:
             return self._wait_again(parked, signal)
         if isinstance(reply, Lease):
+            now = self._now()
             if not reply.is_taken and (reply.is_plain or reply.generation != self.breaker.generation):
-                now = self._now()
                 # What was learned since the grant holds for this one as well.
-                denied = self._standing.shut(now)
-                is_away = now < self._standing.away_release
-                if denied is not None or is_away:
+                denied = self._shut(now)
+                if denied is not None or now < self._standing.away_release:
                     self._undo(reply)
                     return denied or self._wait_again(parked, signal)
+            if not reply.is_taken and self._is_too_late(reply, now):
+                self._undo(reply)
+                return self._wait_again(parked, signal)
             self._take_up(reply)
             if not self._handed:
                 self._recalm()
@@ -350,6 +352,18 @@ class Gate:
         self._flush()
 
     @step(instead=None)
+    def bar(self, denied: Denied | None) -> None:
+        """
+        Refuse every call with *denied*, in this process only, whatever an operator says; None ends that.
+        """
+        self._bar(denied)
+
+    def _bar(self, denied: Denied | None) -> None:
+        self._barred = denied
+        self._recalm()
+        self._flush()
+
+    @step(instead=None)
     def resume(self) -> None:
         """
         End a pause.
@@ -384,6 +398,9 @@ class Gate:
         now = self._now()
         compiled.adopt(self.compiled, now, self._skew(now))
         self._standing.replace(compiled, now)
+        self._install(compiled, now)
+
+    def _install(self, compiled: Compiled, now: int) -> None:
         self.breaker = self._standing.breaker
         self.compiled = compiled
         self.is_exact = compiled.is_exact
@@ -417,7 +434,7 @@ class Gate:
                     "name": part.name,
                     "unit": part.unit,
                     "limit": part.limit.most,
-                    "left": part.limit.left(part.cells[""], now, skew),
+                    "left": self._left(part, now, skew),
                 }
                 for part in self.compiled.service_cells
             ],
@@ -426,6 +443,9 @@ class Gate:
             "waits": [list(row) for row in self._room.waits],
             **self.counts.snapshot(),
         }
+
+    def _left(self, part: Cells, now: int, skew: int) -> int:
+        return part.limit.left(part.cells[""], now, skew)
 
     # --- what is decided under the lock ------------------------------------------------------------------------------
 
@@ -456,6 +476,15 @@ class Gate:
         self._alert()
         return lease
 
+    def _full(self, denied: Denied) -> Denied | None:
+        """
+        Return the refusal of one call more than may wait, made of *denied*; None while there is room.
+        """
+        size, full = self._room.size, self.compiled.queue_size
+        if size < full:
+            return None
+        return denied._replace(why=Why.QUEUE_FULL, text=f"{size} calls wait already (queue_size {full})")
+
     def _as_now(self, ask: Ask) -> Ask:
         return ask if ask.compiled is self.compiled else self.compiled.remake(ask)
 
@@ -472,12 +501,12 @@ class Gate:
         for entry in ask.entries:
             limit = entry.limit
             if entry.units > limit.most:
-                return _never(entry)
+                return never(entry)
             before = self._handed.units(entry)
             wait = -limit.ask(entry.cells[entry.key], now, entry.units + before, skew)
             if wait > 0:
                 # Beyond what the limit ever holds at once: those before are about to go, and then it is known.
-                if wait >= FOREVER // 2 and before and not isinstance(limit, Concurrency):
+                if wait >= FOREVER // 2 and before and limit.tells:
                     wait = _SOON
                 ready_at = now + wait + limit.slack
                 if worst is None or ready_at > worst.ready_at:
@@ -543,8 +572,14 @@ class Gate:
         self._room.rejoin(parked, decision)
         return None
 
+    def _is_too_late(self, lease: Lease, now: int) -> bool:  # noqa: ARG002 - units of other stores may go stale
+        """
+        Whether what was reserved for *lease* may no longer be used.
+        """
+        return False
+
     def _shut(self, now: int) -> Denied | None:
-        return None if self.calm else self._standing.shut(now)
+        return None if self.calm else self._barred or self._standing.shut(now)
 
     def _denied(self, ask: Ask, short: Short, until: int, now: int) -> Denied:
         """
@@ -554,7 +589,7 @@ class Gate:
         wait = max(0, self._standing.away_release - now)
         for entry in ask.entries:
             if entry.units > entry.limit.most:
-                return _never(entry)
+                return never(entry)
             before = self._room.units_before(entry, level=ask.level, until=until)
             cell = entry.cells[entry.key]
             needed = entry.limit.wait(cell, now, entry.units + before, self._skew(now))
@@ -616,7 +651,8 @@ class Gate:
             self._room.flush(denied)
 
     def _recalm(self) -> None:
-        self.calm = self._standing.is_calm(self._now()) and not self._room.size and not self._handed
+        is_calm = self._standing.is_calm(self._now()) and self._barred is None
+        self.calm = is_calm and not self._room.size and not self._handed
 
     def _begin_in_child(self) -> None:
         # Threads that are not in the child held the lock, places, turns in the queue; none of them gives anything back.
@@ -659,6 +695,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _never(entry: Entry) -> Denied:
+def never(entry: Entry) -> Denied:
+    """
+    Return the refusal of a cost that is more than *entry*'s limit ever holds at once.
+    """
     text = f"a cost of {entry.units} {entry.unit} can never fit {entry.name}, which holds {entry.limit.most} at once"
     return Denied(Why.NEVER_FITS, entry.name, None, text)

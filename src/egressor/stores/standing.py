@@ -143,6 +143,14 @@ class Standing:
         self.quiet_until = until if breaker.state in (_CLOSED, _DISABLED) else 0
         return changed
 
+    def count(self, successes: int) -> None:
+        """
+        Count *successes* that can't change anything.
+        """
+        self._retries.fresh += successes
+        if self.breaker.state is _CLOSED:
+            self.breaker.fresh += successes
+
     def settle(self, lease: Lease, verdict: Verdict, now: int) -> BreakerState | None:
         """
         Take the result of *lease*; return the breaker's new state if that changed it.
@@ -257,9 +265,7 @@ class Standing:
     def _fold(self) -> None:
         fresh, self.fresh = self.fresh, 0
         if fresh:
-            self._retries.fresh += fresh
-            if self.breaker.state is _CLOSED:
-                self.breaker.fresh += fresh
+            self.count(fresh)
 
     def _unquiet(self) -> None:
         self._fold()

@@ -11,7 +11,7 @@ the heap are recognised by the line's own `alarm_at`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -83,6 +83,13 @@ class WaitingRoom:
         How many wait.
         """
         return self._queue.size
+
+    @property
+    def lines(self) -> Mapping[tuple[str, str], Line[Parked]]:
+        """
+        Those lines where somebody waits.
+        """
+        return self._queue.lines
 
     def sizes(self) -> list[int]:
         """
@@ -237,6 +244,30 @@ class WaitingRoom:
                 self._serve(line, now)
         for home in self._homes:
             self._arm(home)
+
+    def serve(self, lines: Iterable[Line[Parked]], now: int) -> None:
+        """
+        Serve *lines*: something has come for the first of each.
+        """
+        self._promote(now)
+        for line in lines:
+            self._serve(line, now)
+        for home in self._homes:
+            self._arm(home)
+
+    def move(self, waiter: Waiter[Parked], short: Short) -> None:
+        """
+        Let *waiter* stand in the line of *short* instead.
+        """
+        self._move(waiter, short)
+        for home in self._homes:
+            self._arm(home)
+
+    def refuse(self, waiter: Waiter[Parked], denied: Denied) -> None:
+        """
+        Let *waiter* go with *denied*.
+        """
+        self._leave(waiter, denied)
 
     def serve_all(self, now: int) -> None:
         """

@@ -1,0 +1,352 @@
+"""
+What one process has of the cells that a store keeps, and what it owes them.
+
+Units that were granted lie in the gate's own cells, as stocks, until a call takes them or they go back; places are
+lent to the process for as long as its calls last. Of each real cell the process knows what the store said last: enough
+to refuse a wait that can't fit, and to go on alone with its share. Whoever calls holds the gate's lock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from egressor._core.admission import Entry
+from egressor._core.fleet import Back, Part, Top
+from egressor._core.limits import FOREVER, Concurrency, Gcra
+
+from .cells import Allotted
+from .stock import Stock, packed, units_of, until_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from egressor._core.limits import Algorithm
+
+    from .compiled import Cells, Compiled
+    from .handed import Handed
+
+__all__ = ["IDLE", "Account", "cell_name", "part_of"]
+
+IDLE = 200_000
+"""
+After how long units that nobody came for go back, in microseconds.
+"""
+
+# For how long what the store said of a cell is good enough to refuse a wait by.
+_FRESH = 1_000_000
+# How many of the store's cells are remembered.
+_KNOWN = 4_096
+# A cell that is asked for again so soon is under load: the next time more is taken, twice as much each time.
+_HOT = 20_000
+_FIRST = 4
+
+
+class _Lot:
+    """
+    What this process has of one cell.
+
+    Attributes:
+        entry: The local cell.
+        since: When it got the last of it.
+        more: How many units beyond what was wanted it took last.
+    """
+
+    __slots__ = ("entry", "more", "since")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.since = 0
+        self.more = 0
+
+    @property
+    def cell(self) -> int:
+        return self.entry.cells[self.entry.key]
+
+    @cell.setter
+    def cell(self, value: int) -> None:
+        self.entry.cells[self.entry.key] = value
+
+
+class _Place:
+    """
+    The places of one cell that the store has lent to this process.
+
+    Attributes:
+        entry: The local cell.
+        cells: Its container.
+        lent: How many.
+    """
+
+    __slots__ = ("cells", "entry", "lent")
+
+    def __init__(self, entry: Entry, lent: int = 0) -> None:
+        self.entry = entry
+        self.cells: Allotted = entry.cells  # type: ignore[assignment]
+        self.lent = lent
+
+    def take(self, places: int) -> None:
+        self.lent += places
+        self.cells.use(self.entry.key, -places)
+
+    def spare(self) -> int:
+        """
+        Take note of those that came free; return how many were never taken.
+        """
+        key = self.entry.key
+        self.lent -= self.cells.returned(key)
+        used = self.cells.used(key)
+        if used > 0:  # More are in use than were lent: a call that had lent its own goes on.
+            self.take(used)
+        return max(0, -used)
+
+
+class Account:
+    """
+    One gate's account with the store.
+
+    Attributes:
+        shift: Microseconds that make the store's time of ours.
+        backs: Units to be given back, or charged, with the next request.
+    """
+
+    __slots__ = ("_before", "_lots", "_places", "_seen", "backs", "shift")
+
+    def __init__(self) -> None:
+        self.shift = 0
+        self.backs: list[Back] = []
+        # In the order of when they were got.
+        self._lots: dict[str, _Lot] = {}
+        self._places: dict[str, _Place] = {}
+        # What the store's cells held when it last spoke of them, and when that was.
+        self._seen: dict[str, tuple[int, int]] = {}
+        # The local cells as they were when the process had to go on alone.
+        self._before: dict[str, int] = {}
+
+    # --- what it has -------------------------------------------------------------------------------------------------
+
+    @property
+    def has_places(self) -> bool:
+        """
+        Whether any place is lent to this process.
+        """
+        return bool(self._places)
+
+    def put(self, entry: Entry, units: int, until: int, now: int) -> None:
+        """
+        Take in *units* for *entry*'s cell, which may be used until *until*.
+        """
+        name = cell_name(entry.limit, entry.name, entry.key)
+        if type(entry.limit) is Concurrency:
+            place = self._places.get(name)
+            if place is None:
+                place = self._places[name] = _Place(entry)
+            place.take(units)
+            return
+        lot = self._lots.pop(name, None)
+        if lot is None or lot.entry.cells is not entry.cells:  # A reload may have given the limit another cell.
+            lot = _Lot(entry)
+        self._lots[name] = lot
+        units_now, until_now = units_of(lot.cell), until_of(lot.cell)
+        lot.cell = packed(units_now + units, min(until, until_now) if units_now else until)
+        lot.since = now
+
+    def next_idle(self) -> int:
+        """
+        Return when something of it will have lain idle for too long.
+        """
+        return next(iter(self._lots.values())).since + IDLE if self._lots else FOREVER
+
+    def tops(self, entries: Iterable[Entry], members: int, now: int) -> list[tuple[Entry, Top]]:
+        """
+        Return what to take beyond what is wanted of *entries*' cells: of those that were empty again soon.
+        """
+        found = []
+        for entry in entries:
+            lot = self._lots.get(cell_name(entry.limit, entry.name, entry.key))
+            if lot is None or now - lot.since >= _HOT:
+                continue
+            lot.more = min(max(_FIRST, 2 * lot.more), entry.limit.most)
+            found.append((entry, Top(part_of(entry, lot.more), 2 * members)))
+        return found
+
+    # --- what goes back ----------------------------------------------------------------------------------------------
+
+    def give_back(self, wanted: Iterable[Part], handed: Handed, now: int) -> None:
+        """
+        Give back what is at hand of cells that are *wanted*, which are asked for anew, and what nobody came for.
+        """
+        for part in wanted:
+            lot = self._lots.get(part.cell)
+            if lot is not None:
+                self._return(part.cell, lot, handed, now)
+        while self._lots:
+            cell, lot = next(iter(self._lots.items()))
+            if now - lot.since < IDLE:
+                break
+            self._return(cell, lot, handed, now)
+            del self._lots[cell]
+            if units_of(lot.cell):
+                lot.since = now
+                self._lots[cell] = lot
+
+    def all_idle(self) -> None:
+        """
+        Have everything given back that nobody has in hand.
+        """
+        for lot in self._lots.values():
+            lot.since = -FOREVER
+
+    def _return(self, cell: str, lot: _Lot, handed: Handed, now: int) -> None:
+        value, part = lot.cell, part_of(lot.entry, 0)
+        units, until = units_of(value), until_of(value)
+        free = units - (handed.units(lot.entry) if now < until else 0)
+        if free > 0:
+            # A window knows the units again by the last time at which they might have been used.
+            at = lot.since if isinstance(part.limit, Gcra) else until - 1
+            self.backs.append(Back(Part(cell, free, part.limit), at + self.shift))
+            lot.cell = value - free
+
+    def give_back_places(self, handed: Handed) -> list[tuple[str, str]]:
+        """
+        Give back the places that nobody holds; return the lines of their cells.
+        """
+        found = []
+        for place in self._places.values():
+            before = place.lent
+            place.take(-max(0, place.spare() - handed.units(place.entry)))
+            if place.lent != before:
+                found.append((place.entry.name, place.entry.key))
+        return found
+
+    def places(self) -> tuple[tuple[str, int], ...]:
+        """
+        Return how many places this process holds, by cell.
+        """
+        return tuple([(cell, place.lent) for cell, place in self._places.items()])
+
+    def told(self, backs: Iterable[Back], places: Iterable[tuple[str, int]]) -> None:
+        """
+        Take note that the store knows of *backs* and *places*.
+        """
+        known = set(map(id, backs))
+        self.backs = [back for back in self.backs if id(back) not in known]
+        for cell, units in places:
+            place = self._places.get(cell)
+            if place is not None and not units and not place.lent:
+                del self._places[cell]
+
+    def unheard(self) -> None:
+        """
+        Take note that nobody knows whether the store has heard: what was to be given back may have been, and is gone.
+        """
+        self.backs = [back for back in self.backs if back.at is None]
+
+    # --- what it knows -----------------------------------------------------------------------------------------------
+
+    def note(self, cells: Iterable[tuple[str, int]], now: int) -> None:
+        """
+        Take note of what the store's *cells* hold.
+        """
+        for cell, value in cells:
+            self._seen.pop(cell, None)
+            self._seen[cell] = value, now
+        while len(self._seen) > _KNOWN:
+            del self._seen[next(iter(self._seen))]
+
+    def wait(self, entry: Entry, units: int, now: int, wall: int) -> int:
+        """
+        Return the microseconds until *units* of *entry*'s cell could be had, at least; 0 where nobody knows.
+        """
+        seen = self._seen.get(cell_name(entry.limit, entry.name, entry.key))
+        if seen is None or now - seen[1] > _FRESH or not isinstance(entry.limit, Stock):
+            return 0
+        then = now + self.shift
+        return entry.limit.real.wait(seen[0], then, units, wall - then)
+
+    def left(self, part: Cells, now: int, wall: int) -> int:
+        """
+        Return what is left of the unkeyed cell of *part*, by what the store said last, and what is at hand.
+        """
+        name = cell_name(part.limit, part.name, "")
+        value, _ = self._seen.get(name, (0, 0))
+        then = now + self.shift
+        at_hand = part.limit.left(part.cells[""], now)
+        return _real(part.limit).left(value, then, wall - then) + at_hand
+
+    def forget(self) -> None:
+        """
+        Know nothing of the store's cells any more.
+        """
+        self._seen.clear()
+
+    # --- without the store -------------------------------------------------------------------------------------------
+
+    def carry_over(self, compiled: Compiled, home: Compiled, members: int, now: int, wall: int) -> None:
+        """
+        Let the real cells of *compiled*, a share of *home*, hold as much as was known to be used of the store's.
+        """
+        for place in self._places.values():
+            place.spare()
+            place.cells.use(place.entry.key, place.lent)
+        _set_alone(home, is_alone=True)
+        self._before = {}
+        then = now + self.shift
+        for part, old in zip(compiled.parts, home.parts, strict=True):
+            if not isinstance(old.limit, Stock):
+                continue
+            prefix = f"{part.name}|"
+            for cell, (value, _) in self._seen.items():
+                if cell == part.name or cell.startswith(prefix):
+                    left = old.limit.real.left(value, then, wall - then) // members
+                    taken = max(0, part.limit.most - left)
+                    self._before[cell] = part.limit.charge(0, now, taken, wall - now)
+                    part.cells[cell[len(prefix) :]] = self._before[cell]
+        self._lots.clear()
+
+    def come_home(self, compiled: Compiled, home: Compiled, now: int, wall: int) -> None:
+        """
+        Charge the store with what was used of the shares that are *compiled*, and hold places of it again.
+        """
+        self._places.clear()
+        self.unheard()
+        _set_alone(home, is_alone=False)
+        for part, old in zip(compiled.parts, home.parts, strict=True):
+            for key, value in list(part.cells.items()):
+                cell = cell_name(part.limit, part.name, key)
+                if isinstance(old.limit, Stock):
+                    # What it would hold if nothing had been used since; the rest is ours.
+                    then = part.limit.left(self._before.get(cell, 0), now, wall - now)
+                    used = then - part.limit.left(value, now, wall - now)
+                    if used > 0:
+                        self.backs.append(Back(Part(cell, used, old.limit.real), None))
+                else:
+                    entry = Entry(old.cells, key, 0, old.limit, old.name, old.unit)  # type: ignore[arg-type]
+                    self._places[cell] = _Place(entry)
+                    self._places[cell].take(value)
+        self._lots.clear()
+        self._seen.clear()
+
+
+def part_of(entry: Entry, units: int) -> Part:
+    """
+    Return what the store is to be told of *units* of *entry*'s cell.
+    """
+    return Part(cell_name(entry.limit, entry.name, entry.key), units, _real(entry.limit))
+
+
+def cell_name(limit: Algorithm, name: str, key: str) -> str:
+    """
+    Return what the store calls a cell: the same however many places there are.
+    """
+    name = name.rpartition(" ")[0] if type(limit) is Concurrency else name
+    return f"{name}|{key}" if key else name
+
+
+def _real(limit: Algorithm) -> Algorithm:
+    return limit.real if isinstance(limit, Stock) else Concurrency(amount=limit.most)
+
+
+def _set_alone(compiled: Compiled, *, is_alone: bool) -> None:
+    for part in compiled.parts:
+        if isinstance(part.cells, Allotted):
+            part.cells.is_alone = is_alone

@@ -1,0 +1,259 @@
+"""
+Who carries requests to the store.
+
+One `Courier` serves all gates of a governor. It has one thread, which makes the requests that are due and those that
+were asked for; where the store is near, whoever wants something makes the request itself, if nobody else is at it.
+When the store does not answer, every gate is told to go on alone, and the thread asks again until it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count
+from queue import Empty, SimpleQueue
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+from uuid import uuid4
+from weakref import WeakSet, finalize, ref
+
+from . import StoreAway
+
+if TYPE_CHECKING:
+    from . import Store
+    from .shared import SharedGate
+
+__all__ = ["Courier"]
+
+_has_loop = asyncio.events._get_running_loop  # noqa: SLF001 - it is in that module's __all__
+
+_LOG = logging.getLogger("egressor")
+_MICRO = 1_000_000
+# How often the store is asked whether it is back.
+_RETRY = 250_000
+# How many requests one after the other before others have their turn.
+_ROUNDS = 16
+_Inbox = SimpleQueue[tuple[int, "ref[SharedGate] | None"]]
+
+
+class Courier:
+    """
+    The way of one governor's gates to their store.
+
+    Args:
+        store: The store.
+
+    Attributes:
+        away: Why the store is away; empty while it is not.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._gates: WeakSet[SharedGate] = WeakSet()
+        self._begin()
+        finalize(self, store.close).atexit = False
+
+    def _begin(self) -> None:
+        self._member = uuid4().hex[:12]
+        self._pid = os.getpid()
+        self._inbox: _Inbox = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._address: str | None = None
+        self._shift: int | None = None
+        self.away = ""
+        self._guard = threading.Lock()
+
+    @property
+    def member(self) -> str:
+        """
+        What this process is called in the store.
+        """
+        if self._pid != os.getpid():
+            self._begin()
+        return self._member
+
+    @property
+    def address(self) -> str:
+        """
+        Where this process is called.
+        """
+        if self._address is None:
+            self._address = self.store.address
+        return self._address
+
+    def serve(self, gate: SharedGate) -> None:
+        """
+        Carry *gate*'s requests from now on.
+        """
+        self._gates.add(gate)
+
+    def soon(self, gate: SharedGate, when: int = 0) -> None:
+        """
+        Make *gate*'s next request at *when* (monotonic microseconds), or now, on the courier's thread.
+        """
+        if self._pid != os.getpid():
+            self._begin()
+        if self._thread is None:
+            self._start()
+        self._inbox.put((when, gate.reference))
+
+    def now(self, gate: SharedGate) -> None:
+        """
+        Make *gate*'s next request here and now where the store is near, else leave it to the thread.
+
+        In an event loop it is left to the thread, too: another process may have the store's lock for a while.
+        """
+        if not self.store.is_near or self.away or _has_loop() is not None or not self.run(gate):
+            self.soon(gate)
+
+    def sync(self, gate: SharedGate) -> None:
+        """
+        Make *gate*'s next request here and now; this may block for as long as the store takes.
+        """
+        if not self.run(gate):
+            self.soon(gate)
+
+    def run(self, gate: SharedGate) -> bool:
+        """
+        Make what requests *gate* has; False if somebody else is at it, who will see to it.
+        """
+        for _ in range(_ROUNDS):
+            if not gate.turn.acquire(blocking=False):
+                gate.is_wanted = True
+                # Whoever is at it may just have looked.
+                if gate.turn.locked():
+                    return True
+                continue
+            try:
+                gate.is_wanted = False
+                more = self._exchange(gate)
+            finally:
+                gate.turn.release()
+            if not more and not gate.is_wanted:
+                return True
+        return False
+
+    def close(self) -> None:
+        """
+        Give back what the gates have, and let go of the store.
+        """
+        for gate in list(self._gates):
+            gate.retire()
+            if not self.away:
+                self.run(gate)
+        self._inbox.put((0, None))
+        self.store.close()
+
+    def _exchange(self, gate: SharedGate) -> bool:
+        request = gate.prepare()
+        if request is None:
+            return False
+        began = monotonic_ns() // 1000
+        try:
+            reply = self.store.exchange(gate.name, request)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a store, calls go on without it
+            gate.failed()
+            self._lost(str(error) if isinstance(error, StoreAway) else f"{type(error).__name__}: {error}")
+            # Whoever has found out asks again, for all.
+            self.soon(gate, monotonic_ns() // 1000 + _RETRY)
+            return False
+        if self.away:
+            self._found()
+        if reply.calls:
+            self.store.call(gate.name, reply.calls)
+        return gate.apply(request, reply, self._shift_of(reply.now, began))
+
+    def _shift_of(self, now: int, began: int) -> int:
+        """
+        Return what makes the store's time of ours, rounded up: then nothing is used too late.
+        """
+        if self.store.is_near:
+            return self.store.shift
+        most, least = now - began, now - monotonic_ns() // 1000
+        # The best estimate is that of the quickest exchange so far; clocks that drift end it.
+        if self._shift is None or not least <= self._shift <= most:
+            self._shift = most
+        return self._shift
+
+    def _lost(self, why: str) -> None:
+        with self._guard:
+            is_first = not self.away
+            self.away = why
+        if is_first:
+            _LOG.warning("the store is away: %s", why)
+            for gate in list(self._gates):
+                gate.lose(why)
+
+    def _found(self) -> None:
+        with self._guard:
+            self.away = ""
+        _LOG.warning("the store is back")
+        for gate in list(self._gates):
+            gate.regain()
+            self.soon(gate)
+
+    def _start(self) -> None:
+        with self._guard:
+            if self._thread is not None:
+                return
+            inbox = self._inbox
+            self._thread = threading.Thread(
+                target=_carry, args=(inbox, ref(self)), name="egressor-courier", daemon=True
+            )
+            self._thread.start()
+            finalize(self, inbox.put, (0, None)).atexit = False
+        self.store.listen(partial(_called, ref(self)))
+
+    def called(self, service: str) -> None:
+        """
+        Ask anew for *service*: somebody says that it is worth it.
+        """
+        for gate in list(self._gates):
+            if gate.name == service:
+                gate.called()
+                self.soon(gate)
+
+
+def _called(courier: ref[Courier], service: str) -> None:
+    owner = courier()
+    if owner is not None:
+        owner.called(service)
+
+
+def _carry(inbox: _Inbox, courier: ref[Courier]) -> None:
+    """
+    Make requests at their times until nobody needs that any more.
+    """
+    due: list[tuple[int, int, ref[SharedGate]]] = []
+    numbers = count()
+    while True:
+        left = max(0, due[0][0] + 1 - monotonic_ns() // 1000) / _MICRO if due else None
+        try:
+            when, key = inbox.get(timeout=left)
+        except Empty:
+            if due[0][0] > monotonic_ns() // 1000:
+                continue  # Queues wake a little early at times.
+            _run(courier, heappop(due)[2])
+            continue
+        if key is None:
+            return
+        if not when:
+            _run(courier, key)
+        else:
+            # A gate says so only of a time that comes before what it has said already: there are never many.
+            heappush(due, (when, next(numbers), key))
+
+
+def _run(courier: ref[Courier], key: ref[SharedGate]) -> None:
+    owner, gate = courier(), key()
+    if owner is None or gate is None:
+        return
+    try:
+        if not owner.run(gate):
+            owner.soon(gate)
+    except Exception as error:  # noqa: BLE001 - the requests of all others go on
+        _LOG.error("a request to the store failed: %s: %s", type(error).__name__, error)

@@ -1,0 +1,50 @@
+"""
+A store by its address.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from egressor.errors import ConfigError
+
+if TYPE_CHECKING:
+    from . import Store
+
+__all__ = ["open_store"]
+
+_SQLITE = "sqlite:///"
+
+
+def open_store(address: str) -> Store | None:
+    """
+    Return the store at *address*, which the configuration has checked; None for ``memory:``, which is none. Nothing is
+    opened before it is used.
+
+    Raises:
+        ConfigError: Its folder is not there, or what it needs is not installed.
+    """
+    if address == "memory:":
+        return None
+    if address.startswith(_SQLITE):
+        from .sqlite import SqliteStore
+
+        return SqliteStore(_file(address))
+    from .redis import RedisStore
+
+    return RedisStore(address)
+
+
+def _file(address: str) -> Path:
+    # Absolute from here on: a daemon changes its directory after it has read its configuration.
+    path = Path(os.path.abspath(unquote(address.removeprefix(_SQLITE))))  # noqa: PTH100 - links stay as they are
+    if not path.parent.is_dir():
+        msg = "the folder of the store's file is not there, or is none"
+        raise ConfigError(msg, key="egressor.store")
+    if path.is_dir():
+        msg = "the store's file is a folder"
+        raise ConfigError(msg, key="egressor.store")
+    return path

@@ -1,0 +1,719 @@
+"""
+The gate of one service in one of several processes on a store.
+
+It is the gate that it would be if the process were alone (`gate`), but for its cells: those are stocks (`stock`), which
+are filled through the store. A call that finds what it needs at hand goes at once, on the straight path. Any other
+joins the queue, and the gate hands the store a request: what the first of each line wants, what it has to give back,
+what has happened to the service's standing (`agreed`). The answer fills the stocks, and the queue is served from them
+as ever; or it says when to ask again. Whoever makes the request (the caller's thread, a courier's) holds no lock while
+it is under way: `prepare` and `apply` are the steps around it, and `turn` lets one at a time.
+
+*The store is away.* Then the gate goes on alone: its cells are real ones, of this process's share of each limit, as
+much used as was known of the whole. Once the store is back, what was used meanwhile is charged there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Protocol
+from weakref import ref
+
+from egressor._core.admission import Denied, Lease, Settled, Why
+from egressor._core.fleet import STAY, Back, Rank, Request, Want
+from egressor._core.limits import FOREVER, Concurrency
+from egressor._core.plan import answered
+
+from . import PATIENCE
+from .account import Account, cell_name, part_of
+from .agreed import Agreed
+from .compiled import Compiled
+from .exclusive import step
+from .gate import Gate, never
+from .share import share_of
+from .stock import Stock, stocked
+from .waiting import AWAY, Short
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from egressor._core.admission import Ask, Entry
+    from egressor._core.breaker import BreakerState
+    from egressor._core.fleet import Answer, Reply, Top
+    from egressor._core.model import Verdict
+    from egressor._core.queue import Line, Waiter
+    from egressor.policies import Policy
+
+    from . import Clock, Home, Parked
+    from .compiled import Cells
+
+__all__ = ["Link", "SharedGate", "shared"]
+
+# How long a call waits for the store's first answer, whatever its own time.
+_ANSWER = int((PATIENCE + 0.05) * 1_000_000)
+# How often whoever waits says so: twice before the store takes its turn away. Who does not know when its turn is, and
+# is to be called by others, looks more often: they may be cut off from the store, and it would not hear of that.
+_REFRESH = STAY * 2 // 5
+_LISTEN = 100_000
+# How often a process that holds something says so.
+_BEAT = 1_000_000
+# How long successes may wait until others hear of them.
+_QUIET = 2_000_000
+# How often a process asks how a service stands that stands badly: others may know that it is over.
+_NEWS = 400_000
+# Lines that one request speaks for, and calls of one line.
+_LINES = 64
+_MOST = 1_000
+# Calls that may wait for their first answer, beyond queue_size.
+_UNHEARD = 1_024
+_HERE = {"host": socket.gethostname()}
+
+
+class Link(Protocol):
+    """
+    The way to the store.
+    """
+
+    @property
+    def member(self) -> str:
+        """
+        What this process is called there.
+        """
+
+    @property
+    def address(self) -> str:
+        """
+        Where this process is called.
+        """
+
+    def soon(self, gate: SharedGate, when: int = 0) -> None:
+        """
+        See to it that *gate*'s next request is made at *when* (monotonic microseconds), or now; this never waits.
+        """
+
+    def now(self, gate: SharedGate) -> None:
+        """
+        Make *gate*'s next request now, if that takes no longer than leaving it to somebody else.
+        """
+
+    def sync(self, gate: SharedGate) -> None:
+        """
+        Make *gate*'s next request now, however long it takes.
+        """
+
+
+def shared(name: str, policy: Policy) -> Compiled:
+    """
+    Return *policy* compiled for one of several processes.
+    """
+    return Compiled(name, policy, alter=stocked)
+
+
+class SharedGate(Gate):
+    """
+    Admission to one service, of which other processes use the same store.
+
+    Args:
+        compiled: The service's policy, as `shared` compiles it.
+        clock: The time.
+        dice: Draws from 0 up to, not including, 1.
+        keeper: The home that looks after idle keys.
+        link: The way to the store.
+        on_loss: ``share``, ``open`` or ``closed``: what holds while the store is away.
+
+    Attributes:
+        name: The service.
+        turn: Held by whoever makes its request.
+        is_wanted: Whether another request was asked for meanwhile.
+        reference: A weak reference to itself, always the same.
+        away: Why the store is away; empty while it is not.
+        members: How many processes the store knew of when it last answered.
+    """
+
+    _standing_of = Agreed
+    _standing: Agreed
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        *,
+        clock: Clock,
+        dice: Callable[[], float],
+        keeper: Home,
+        link: Link,
+        on_loss: str,
+    ) -> None:
+        self.away = ""
+        self._home = compiled
+        super().__init__(compiled, clock=clock, dice=dice, keeper=keeper)
+        self.name = compiled.name
+        self.turn = Lock()
+        self.is_wanted = False
+        self.reference = ref(self)
+        self.members = 1
+        self._link = link
+        self._on_loss = on_loss
+        self._forget_store()
+
+    def _forget_store(self) -> None:
+        self._version = 0
+        self._account = Account()
+        # Of each line: who stood first when the store was last asked, and when to ask again.
+        self._asked: dict[tuple[str, str], tuple[object, int]] = {}
+        # Those that wait for the store's first answer, and how long they would wait beyond it.
+        self._new: dict[Parked, int] = {}
+        # Cells where the store knows of somebody that waits here, and the lines of those.
+        self._shown: dict[str, tuple[str, str]] = {}
+        # What the request is about that is under way: whose wants, what beyond them, how much of the log.
+        self._wanted: list[tuple[Waiter[Parked], Ask]] = []
+        self._topped: list[Entry] = []
+        self._deeds = -1
+        self._is_called = False
+        self._next_at = 0
+        self._agreed_at = 0
+        self._spoke_at = 0
+        self._info = ""
+        self._info_at = 0
+
+    # --- what callers do ---------------------------------------------------------------------------------------------
+
+    def park(self, ask: Ask, until: int, parked: Parked) -> Lease | Denied | None:
+        """
+        Let *ask* wait until *until*, or for the store's answer at least.
+        """
+        if self.away:
+            return super().park(ask, until, parked)
+        self._new[parked] = until
+        reply = super().park(ask, max(until, self._now() + _ANSWER), parked)
+        if reply is None:
+            self._link.now(self)
+        else:
+            self._new.pop(parked, None)
+        return reply
+
+    def take_up(self, parked: Parked, signal: Callable[[], object]) -> Lease | Denied | None:
+        """
+        Return what came of a wait that is over; None: it came too late for its lease, and waits again.
+        """
+        reply = super().take_up(parked, signal)
+        if reply is None and not self.away:
+            self._link.now(self)
+        return reply
+
+    def leave(self, ask: Ask, at: int, generation: int) -> None:
+        """
+        Settle the success of an attempt that `enter` admitted.
+        """
+        super().leave(ask, at, generation)
+        if ask.holds or self._standing.is_urgent:
+            self._pass_on()
+
+    def settle(self, lease: Lease, verdict: Verdict, *, attempt: int = 1, wants_retry: bool = False) -> Settled:
+        """
+        Take *lease* back with *verdict*. A second time nothing happens.
+        """
+        settled = super().settle(lease, verdict, attempt=attempt, wants_retry=wants_retry)
+        if lease.ask.holds or self._standing.is_urgent:
+            self._pass_on()
+        return settled
+
+    def undo(self, lease: Lease) -> None:
+        """
+        Take back a lease under which nothing was sent.
+        """
+        super().undo(lease)
+        self._speak()
+
+    def abandon(self, parked: Parked) -> None:
+        """
+        Take back a wait that was cancelled.
+        """
+        super().abandon(parked)
+        self._new.pop(parked, None)
+        self._speak()
+
+    def drop(self, lease: Lease, verdict: Verdict) -> None:
+        """
+        Settle *lease* without waiting for anybody.
+        """
+        super().drop(lease, verdict)
+        self._speak()
+
+    def lend(self, ask: Ask) -> None:
+        """
+        Give *ask*'s places up while calls nested inside its own call run.
+        """
+        super().lend(ask)
+        if ask.holds:
+            self._speak()
+
+    def tick(self) -> None:
+        """
+        Serve every line whose time has come.
+        """
+        super().tick()
+        if not self.away and (self._room.size or self._shown):
+            self._speak()
+
+    def adjust(self, lease: Lease, cost: Mapping[str, int]) -> None:
+        """
+        Correct what *lease* took to what the attempt really cost.
+        """
+        if self.away:
+            super().adjust(lease, cost)
+        else:
+            self._correct(lease, cost)
+            self._speak()
+
+    @step(instead=None)
+    def _correct(self, lease: Lease, cost: Mapping[str, int]) -> None:
+        if lease.ask.compiled is not self.compiled:
+            return
+        truth = []
+        for entry in self.compiled.every(lease.ask):
+            actual = entry.units if type(entry.limit) is Concurrency else cost.get(entry.unit, entry.units)
+            if actual != entry.units:
+                at = None if actual > entry.units else lease.at + self._account.shift
+                self._account.backs.append(Back(part_of(entry, abs(actual - entry.units)), at))
+            if actual or entry in lease.ask.entries:
+                truth.append(entry._replace(units=actual))
+        lease.ask = lease.ask.with_entries(tuple(truth))
+
+    def _pass_on(self) -> None:
+        if self.away:
+            return
+        if self._room.size:
+            self._link.now(self)
+        else:
+            self._link.soon(self)
+
+    def _speak(self) -> None:
+        if not self.away:
+            self._link.soon(self)
+
+    # --- operators ---------------------------------------------------------------------------------------------------
+
+    def pause(self, reason: str) -> None:
+        """
+        Refuse every call, in all processes, until `resume`.
+        """
+        super().pause(reason)
+        self._link.sync(self)
+
+    def resume(self) -> None:
+        """
+        End a pause.
+        """
+        super().resume()
+        self._link.sync(self)
+
+    def lift_ban(self) -> None:
+        """
+        End a suspension, and a Retry-After, now.
+        """
+        super().lift_ban()
+        self._link.sync(self)
+
+    def set_breaker(self, state: BreakerState) -> None:
+        """
+        Set the breaker by hand.
+        """
+        super().set_breaker(state)
+        self._link.sync(self)
+
+    def replace(self, compiled: Compiled) -> None:
+        """
+        Decide by another policy from now on.
+        """
+        self._home = compiled
+        super().replace(compiled if not self.away else self._compiled_alone(compiled.policy))
+
+    # --- a request ---------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> Request | None:
+        """
+        Return what this process has to say to the store now; None if that is nothing.
+        """
+        return self.alone.run(self._prepare, instead=None, leaves_word=False)
+
+    def _prepare(self) -> Request | None:
+        now, account = self._now(), self._account
+        if self.away:
+            # Nothing but: are you there?
+            return Request(self._link.member, self._link.address, self._version, info=self._told_of_us(now))
+        self._room.promote(now)
+        freed = account.give_back_places(self._handed)
+        if self._is_called:
+            self._is_called = False
+            self._asked.clear()
+        for name in freed:
+            self._asked.pop(name, None)  # Whoever waits here for such a place asks along with that.
+        lines = self._due_lines(now)
+        if lines:
+            self._standing.reserve(now)
+        self._wanted = [(waiter, self._as_now(waiter.what.ask)) for _, waiter in lines]
+        wants = [self._want(line, *asker) for (line, _), asker in zip(lines, self._wanted, strict=True)]
+        account.give_back([part for want in wants for part in want.parts], self._handed, now)
+        left = tuple([cell for cell, name in self._shown.items() if name not in self._room.lines])
+        standing = self._said(now)
+        if not (wants or account.backs or left or freed or standing or self._is_due(now)):
+            self._plan_next(now)
+            return None
+        self._spoke_at = now
+        return Request(
+            self._link.member,
+            self._link.address,
+            self._version,
+            standing,
+            account.places(),
+            tuple(account.backs),
+            tuple(wants),
+            self._tops(now),
+            left,
+            self.compiled.age,
+            self._told_of_us(now),
+        )
+
+    def _told_of_us(self, now: int) -> str:
+        if now - self._info_at >= _NEWS or not self._info:
+            self._info_at = now
+            about = {
+                **_HERE,
+                "pid": os.getpid(),
+                "waiting": self._room.sizes(),
+                "in_flight": self.counts.in_flight,
+                "admitted": self.counts.admitted,
+                "failed": self.counts.failed,
+            }
+            self._info = json.dumps(about, separators=(",", ":"))
+        return self._info
+
+    def _is_due(self, now: int) -> bool:
+        """
+        Whether it is time to say that we are alive, or to ask how the service stands.
+        """
+        quiet = now - self._spoke_at
+        if quiet >= _NEWS and not self._standing.is_calm(now):
+            return True
+        return quiet >= _BEAT and bool(self._account.has_places or self._room.size)
+
+    def _due_lines(self, now: int) -> list[tuple[Line[Parked], Waiter[Parked]]]:
+        """
+        Return the lines for which the store is to be asked now, with the first of each, the best first.
+        """
+        found: list[tuple[Line[Parked], Waiter[Parked]]] = []
+        if self._standing.shut(now) is not None:
+            return found
+        for name, line in self._room.lines.items():
+            waiter = line.first()
+            if waiter is None or (name == AWAY and now < self._standing.away_release):
+                continue
+            asked = self._asked.get(name)
+            if asked is None or asked[0] is not waiter or now >= asked[1]:
+                found.append((line, waiter))
+        found.sort(key=lambda each: (-each[1].level, each[1].deadline, each[1].seq))
+        return found[:_LINES]
+
+    def _want(self, line: Line[Parked], waiter: Waiter[Parked], ask: Ask) -> Want:
+        shift = self._account.shift
+        rank = Rank(ask.level, waiter.what.since + shift, waiter.deadline + shift)
+        # A probe goes alone.
+        is_one = line.name == AWAY or not self._standing.breaker.calm
+        most = 1 if is_one else min(_MOST, line.sizes()[waiter.level])
+        return Want(rank, tuple([part_of(entry, entry.units) for entry in ask.entries]), most)
+
+    def _said(self, now: int) -> str | None:
+        standing = self._standing
+        self._deeds = -1
+        if standing.fresh and now - self._agreed_at >= _QUIET:
+            standing.fold()
+        if not standing.log or not (standing.is_urgent or now - self._agreed_at >= _QUIET):
+            return None
+        self._deeds = len(standing.log)
+        return standing.dump(self._account.shift)
+
+    def _tops(self, now: int) -> tuple[Top, ...]:
+        self._topped = []
+        if len(self._wanted) != 1 or not self._standing.is_calm(now):
+            return ()
+        found = self._account.tops(self._wanted[0][1].entries, self.members, now)
+        self._topped = [entry for entry, _ in found]
+        return tuple([top for _, top in found])
+
+    # --- its answer --------------------------------------------------------------------------------------------------
+
+    def apply(self, request: Request, reply: Reply, shift: int) -> bool:
+        """
+        Take the store's *reply* to *request*; return whether there is more to say at once.
+        """
+        return self.alone.run(partial(self._apply, request, reply, shift), instead=False)
+
+    def _apply(self, request: Request, reply: Reply, shift: int) -> bool:
+        now, account = self._now(), self._account
+        account.shift = shift
+        self.members = max(1, reply.members)
+        if reply.standing is not None:
+            self._catch_up(reply, now)
+            return True
+        self._version = reply.version
+        account.told(request.backs, request.places)
+        account.note(reply.cells, now)
+        if self._deeds >= 0:
+            self._standing.agreed(self._deeds)
+            self._agreed_at = now
+        for cell in request.left:
+            self._shown.pop(cell, None)
+        wanted = list(zip(self._wanted, request.wants, reply.answers, strict=True))
+        for (_, ask), want, answer in wanted:
+            self._get(ask, want, answer, now)
+        for entry, (units, until) in zip(self._topped, reply.tops, strict=True):
+            if units:
+                account.put(entry, units, until - shift, now)
+        self._serve(wanted, now)
+        self._standing.cancel(now)
+        for (waiter, ask), _, answer in wanted:
+            self._wait_for(waiter, ask, answer, now)
+        self._tell_new(now)
+        self._recalm()
+        # Whoever wanted to be the probe and is not.
+        self._flush()
+        return self._plan_next(now)
+
+    def _catch_up(self, reply: Reply, now: int) -> None:
+        """
+        Take over the standing that others have brought about; nothing else of the request was done.
+        """
+        self._version = reply.version
+        if not reply.standing:
+            # It has forgotten everything; what we know of the service holds.
+            self._standing.begin_anew()
+            self._account.forget()
+            return
+        was = self.breaker.state, self.paused
+        self._standing.load(reply.standing, self._account.shift)
+        self._recalm()
+        if (self.breaker.state, self.paused) != was:
+            self._flush()
+            self._room.serve_all(now)
+
+    def _get(self, ask: Ask, want: Want, answer: Answer, now: int) -> None:
+        for entry, part in zip(ask.entries, want.parts, strict=True):
+            if answer.times:
+                self._account.put(entry, part.units * answer.times, answer.until - self._account.shift, now)
+            if part.cell == answer.cell:
+                self._shown[part.cell] = entry.name, entry.key
+            else:
+                self._shown.pop(part.cell, None)
+
+    def _serve(self, wanted: Iterable[tuple[tuple[Waiter[Parked], Ask], Want, Answer]], now: int) -> None:
+        names = {
+            waiter.line.name: waiter.line
+            for (waiter, _), _, answer in wanted
+            if answer.times and waiter.line is not None
+        }
+        self._room.serve(names.values(), now)
+
+    def _wait_for(self, waiter: Waiter[Parked], ask: Ask, answer: Answer, now: int) -> None:
+        """
+        Note for which cell *waiter* waits, and for how long at least.
+        """
+        if waiter.line is None or not answer.cell:
+            return
+        entry = next(each for each in ask.entries if cell_name(each.limit, each.name, each.key) == answer.cell)
+        if waiter.line.name != (entry.name, entry.key):
+            self._room.move(waiter, Short(entry, FOREVER))
+        line = waiter.line
+        self._shown[answer.cell] = line.name
+        if line.first() is waiter:
+            ready_at = now + (_LISTEN if answer.wait is None else min(answer.wait, _REFRESH))
+            self._asked[line.name] = waiter, ready_at
+
+    def _tell_new(self, now: int) -> None:
+        """
+        Refuse those whose wait can't fit, now that the store has said how long it is, or for whom there is no room.
+        """
+        for parked, until in list(self._new.items()):
+            waiter = parked.waiter
+            if waiter is None:
+                continue
+            if waiter.line is None:
+                self._new.pop(parked, None)
+                continue
+            line = waiter.line
+            if line.name not in self._asked:
+                continue
+            self._new.pop(parked, None)
+            short = Short(None if line.name == AWAY else _entry_of(parked.ask, line.name), FOREVER)
+            denied = self._denied(parked.ask, short, until, now)._replace(is_open=False)
+            answer = answered(denied, now, until) or self._no_room(parked.ask, denied, now)
+            if isinstance(answer, Denied):
+                self._room.refuse(waiter, answer)
+
+    def _no_room(self, ask: Ask, denied: Denied, now: int) -> Denied | None:
+        size, full = self._room.size - len(self._new) - 1, self.compiled.queue_size
+        if size < full:
+            return None
+        denied = denied._replace(why=Why.QUEUE_FULL, text=f"{size} calls wait already (queue_size {full})")
+        return None if self._room.displace(ask.level, denied, now) else denied
+
+    def _plan_next(self, now: int) -> bool:
+        """
+        See to it that the store is asked in time; return whether that is at once.
+        """
+        if self._due_lines(now):
+            return True
+        times = []
+        lines = self._room.lines
+        for name, (_, ready_at) in list(self._asked.items()):
+            if name in lines:
+                times.append(ready_at)
+            else:
+                del self._asked[name]
+        times.append(self._account.next_idle())
+        if self._account.has_places or self._room.size:
+            times.append(self._spoke_at + _BEAT)
+        if self._standing.log or self._standing.fresh:
+            times.append(max(now, self._agreed_at + _QUIET))
+        if not self._standing.is_calm(now):
+            times.append(now + _NEWS)
+        when = min(times)
+        # An earlier look is due anyway, and plans the next one.
+        if when < FOREVER and not now < self._next_at <= when:
+            self._next_at = when
+            self._link.soon(self, when)
+        return bool(self._standing.log) and self._standing.is_urgent
+
+    def called(self) -> None:
+        """
+        Take note that something has changed at the store: with the next request it is asked for every line.
+        """
+        # No step: whoever makes a request just now has yet to note what came of it.
+        self._is_called = True
+
+    # --- without the store -------------------------------------------------------------------------------------------
+
+    @step(instead=None)
+    def failed(self) -> None:
+        """
+        Take note that a request came to nothing, or that nobody knows to what.
+        """
+        self._wanted = []
+        self._deeds = -1
+        self._account.unheard()
+
+    @step(instead=None)
+    def lose(self, why: str) -> None:
+        """
+        Go on alone: the store is away.
+        """
+        if self.away:
+            return
+        now = self._now()
+        self.away = why
+        compiled = self._compiled_alone(self._home.policy)
+        compiled.share_places(self._home)
+        self._account.carry_over(compiled, self._home, self._sharers, now, self._clock.wall())
+        self._forget_lines()
+        self._install(compiled, now)
+        if self._on_loss == "closed":
+            self._bar(Denied(Why.STORE, "store", None, f"the store is away: {why}"))
+
+    @step(instead=None)
+    def regain(self) -> None:
+        """
+        Go by the store again, and have it charged with what was used meanwhile.
+        """
+        if not self.away:
+            return
+        now = self._now()
+        self.away = ""
+        self._account.come_home(self.compiled, self._home, now, self._clock.wall())
+        self._forget_lines()
+        for part in self._home.parts:
+            if isinstance(part.limit, Stock):
+                for key, _ in list(part.cells.items()):
+                    part.cells[key] = 0
+        if self._on_loss == "closed":
+            self._barred = None
+        self._install(self._home, now)
+
+    def _forget_lines(self) -> None:
+        self._asked.clear()
+        self._shown.clear()
+        self._new.clear()
+
+    @property
+    def _sharers(self) -> int:
+        # Never the whole of a limit: who has not heard of others has perhaps not heard of anybody.
+        return max(2, self.members) if self._on_loss == "share" else 1
+
+    def _compiled_alone(self, policy: Policy) -> Compiled:
+        return Compiled(self.name, policy, alter=partial(share_of, members=self._sharers))
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _refusal(self, ask: Ask, now: int, skew: int) -> Denied | Short | None:
+        refused = super()._refusal(ask, now, skew)
+        if self.away or isinstance(refused, Denied) or self._standing.may_go():
+            return refused
+        # Only as a probe, on which all have yet to agree.
+        return refused if refused is not None and refused.ready_at < FOREVER // 2 else Short(None, FOREVER)
+
+    def _denied(self, ask: Ask, short: Short, until: int, now: int) -> Denied:
+        if self.away:
+            return super()._denied(ask, short, until, now)
+        key = short.line[0]
+        wait = max(0, self._standing.away_release - now)
+        for entry in ask.entries:
+            if entry.units > entry.limit.most:
+                return never(entry)
+            before = self._room.units_before(entry, level=ask.level, until=until)
+            needed = self._account.wait(entry, entry.units + before, now, self._clock.wall())
+            if needed > wait:
+                wait, key = needed, entry.name
+        text = "the server asked every caller to stay away" if key == AWAY[0] else f"{key} is used up"
+        return Denied(Why.LIMIT, key, wait or None, text, is_open=not wait)
+
+    def _full(self, denied: Denied) -> Denied | None:
+        if not denied.is_open:
+            return super()._full(denied)
+        return super()._full(denied) if len(self._new) > self.compiled.queue_size + _UNHEARD else None
+
+    def _is_too_late(self, lease: Lease, now: int) -> bool:
+        return any(
+            isinstance(entry.limit, Stock) and entry.limit.ask(entry.cells[entry.key], now, entry.units) < 0
+            for entry in lease.ask.entries
+        )
+
+    def _abandon(self, parked: Parked) -> None:
+        super()._abandon(parked)
+        self._new.pop(parked, None)
+
+    def _snapshot(self) -> dict[str, object]:
+        return {**super()._snapshot(), "members": self.members, "store_away": self.away}
+
+    def _left(self, part: Cells, now: int, skew: int) -> int:
+        return super()._left(part, now, skew) if self.away else self._account.left(part, now, self._clock.wall())
+
+    @step(instead=None)
+    def retire(self) -> None:
+        """
+        Have everything given back with the next request: it is the last one.
+        """
+        self._account.all_idle()
+
+    def _begin_in_child(self) -> None:
+        super()._begin_in_child()
+        self.away = ""
+        self.turn = Lock()
+        self._home = self.compiled = shared(self.name, self._home.policy)
+        self._standing.forget_log()
+        self._forget_store()
+        self._recalm()
+
+
+def _entry_of(ask: Ask, name: tuple[str, str]) -> Entry | None:
+    return next((entry for entry in ask.entries if (entry.name, entry.key) == name), None)

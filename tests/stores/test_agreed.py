@@ -1,0 +1,242 @@
+"""
+A standing that several processes agree on: whatever the order of their deeds, all of them end with the same one.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egressor._core.admission import Ask, Lease
+from egressor._core.breaker import BreakerState
+from egressor._core.model import ErrorCategory, Verdict
+from egressor.policies import BanPolicy, BreakerPolicy, Policy
+from egressor.stores.agreed import Agreed
+from egressor.stores.compiled import Compiled
+from egressor.stores.counts import Counts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SECOND = 1_000_000
+_OK = Verdict()
+_FAILED = Verdict(category=ErrorCategory.SERVER_ERROR, counts=True, retryable=True)
+_BANNED = Verdict(category=ErrorCategory.BAN, retry_after=30.0)
+_ASK = Ask((), level=1)
+
+
+class Fleet:
+    """
+    Some processes, and what the store has of the standing.
+    """
+
+    def __init__(self, members: int, **policy: object) -> None:
+        self.compiled = Compiled("a", Policy(**policy))  # type: ignore[arg-type]
+        self.now = 1_000 * _SECOND
+        self.text = ""
+        self.version = 0
+        self.members = [Agreed(self.compiled, counts=Counts(), dice=lambda: 0.5) for _ in range(members)]
+        self.versions = [0] * members
+
+    def agree(self, who: int) -> None:
+        """
+        Let one process hand its deeds in, until the store takes them.
+        """
+        member = self.members[who]
+        while self.versions[who] != self.version or member.log:
+            if self.versions[who] != self.version:
+                member.load(self.text, who)
+                self.versions[who] = self.version
+            if member.log:
+                deeds = len(member.log)
+                self.text = member.dump(who)
+                self.version += 1
+                self.versions[who] = self.version
+                member.agreed(deeds)
+
+    def agree_all(self) -> None:
+        """
+        Let everybody hand everything in, and know of it.
+        """
+        for _ in range(2):
+            for who in range(len(self.members)):
+                self.agree(who)
+
+    def attempt(self, who: int, verdict: Verdict) -> None:
+        """
+        Let an attempt of one process end.
+        """
+        member = self.members[who]
+        generation = member.breaker.generation
+        lease = Lease(_ASK, at=self.now, generation=generation, probe=0)
+        self.now += 1_000
+        if verdict.ok:
+            member.succeeded(self.now, 1_000, generation)
+        else:
+            member.settle(lease, verdict, self.now)
+
+    def told(self) -> list[Mapping[str, object]]:
+        """
+        Return what everybody holds the standing to be, in the store's time.
+        """
+        found = []
+        for who, member in enumerate(self.members):
+            reader = Agreed(self.compiled, counts=Counts(), dice=lambda: 0.5)
+            reader.load(member.dump(who), 0)
+            found.append(json.loads(reader.dump(0)))
+        return found
+
+
+_DEEDS = st.lists(
+    st.tuples(st.integers(0, 2), st.sampled_from(["ok", "failed", "banned", "retry", "pause", "resume", "agree"])),
+    max_size=40,
+)
+
+
+@given(_DEEDS)
+def test_all_end_with_the_same_standing(deeds: list[tuple[int, str]]) -> None:
+    """
+    Once everybody has agreed, everybody holds the same.
+    """
+    fleet = Fleet(3, breaker=BreakerPolicy(consecutive=4, failure_rate=0.5, min_calls=10))
+    for who, deed in deeds:
+        _do(fleet, who, deed)
+    fleet.agree_all()
+    first, *others = fleet.told()
+    assert others == [first, first]
+
+
+def _do(fleet: Fleet, who: int, deed: str) -> None:
+    member = fleet.members[who]
+    if deed in {"ok", "failed", "banned"}:
+        fleet.attempt(who, {"ok": _OK, "failed": _FAILED, "banned": _BANNED}[deed])
+    elif deed == "retry":
+        member.may_retry(fleet.now, attempt=1, wants=True)
+    elif deed == "agree":
+        fleet.agree(who)
+    else:
+        member.pause("maintenance" if deed == "pause" else "")
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.booleans()), max_size=60))
+def test_no_result_is_lost_or_counted_twice(results: list[tuple[int, bool, bool]]) -> None:
+    """
+    However results and agreements interleave, the window holds each of them once.
+    """
+    fleet = Fleet(3, breaker=BreakerPolicy(consecutive=0, failure_rate=1.0, min_calls=1_000, window=3_600))
+    for who, is_ok, agrees in results:
+        fleet.attempt(who, _OK if is_ok else _FAILED)
+        if agrees:
+            fleet.agree(who)
+    fleet.agree_all()
+    snapshot = fleet.members[0].snapshot(fleet.now)["breaker"]
+    assert isinstance(snapshot, dict)
+    assert (snapshot["calls"], snapshot["failures"]) == (len(results), sum(not is_ok for _, is_ok, _ in results))
+
+
+def test_failures_in_a_row_are_counted_over_all() -> None:
+    """
+    Each of three processes fails once; the third failure opens the breaker of all.
+    """
+    fleet = Fleet(3, breaker=BreakerPolicy(consecutive=3))
+    for who in range(3):
+        fleet.attempt(who, _FAILED)
+        fleet.agree(who)
+    fleet.agree_all()
+    assert [member.breaker.state for member in fleet.members] == [BreakerState.OPEN] * 3
+
+
+def test_a_success_that_is_told_late_ends_no_row() -> None:
+    """
+    A success from before the failures, which its process tells of after them, does not end their row.
+    """
+    fleet = Fleet(2, breaker=BreakerPolicy(consecutive=3))
+    fleet.attempt(1, _OK)
+    fleet.attempt(0, _FAILED)
+    fleet.attempt(0, _FAILED)
+    fleet.agree(0)
+    fleet.agree(1)
+    fleet.attempt(0, _FAILED)
+    fleet.agree(0)
+    assert fleet.members[0].breaker.state is BreakerState.OPEN
+
+
+@pytest.mark.parametrize("probes", [1, 3])
+def test_probes_are_bounded_over_all(probes: int) -> None:
+    """
+    Of six processes that all want to be the probe, as many may go as the policy says.
+    """
+    fleet = Fleet(6, breaker=BreakerPolicy(consecutive=1, open_for=5.0, probes=probes))
+    fleet.attempt(0, _FAILED)
+    fleet.agree_all()
+    fleet.now += 6 * _SECOND
+    for member in fleet.members:
+        member.reserve(fleet.now)
+    for who in range(6):
+        fleet.agree(who)
+    assert sum(member.may_go() for member in fleet.members) == probes
+
+
+def test_a_probe_that_nobody_used_comes_back() -> None:
+    """
+    A probe that was agreed on and then given back is there for another process.
+    """
+    fleet = Fleet(2, breaker=BreakerPolicy(consecutive=1, open_for=5.0, probes=1))
+    fleet.attempt(0, _FAILED)
+    fleet.agree_all()
+    fleet.now += 6 * _SECOND
+    fleet.members[0].reserve(fleet.now)
+    fleet.agree(0)
+    fleet.members[0].cancel(fleet.now)
+    fleet.agree_all()
+    fleet.members[1].reserve(fleet.now)
+    fleet.agree(1)
+    assert fleet.members[1].may_go()
+
+
+def test_the_probe_of_a_ban_goes_alone() -> None:
+    """
+    After a ban one call of one process tries; its success ends the ban for all.
+    """
+    fleet = Fleet(2, ban=BanPolicy(suspend_for=10.0))
+    fleet.attempt(0, Verdict(category=ErrorCategory.BAN))
+    fleet.agree_all()
+    fleet.now += 11 * _SECOND
+    for member in fleet.members:
+        member.reserve(fleet.now)
+    for who in range(2):
+        fleet.agree(who)
+    assert [member.may_go() for member in fleet.members] == [True, False]
+    fleet.members[0].settle(fleet.members[0].grant(_ASK, fleet.now), _OK, fleet.now)
+    fleet.agree_all()
+    assert not any(member.needs_probe() for member in fleet.members)
+
+
+def test_a_store_that_forgot_is_told_again() -> None:
+    """
+    A pause outlives a store that has lost everything.
+    """
+    fleet = Fleet(2)
+    fleet.members[0].pause("maintenance")
+    fleet.agree_all()
+    fleet.text, fleet.version, fleet.versions = "", 0, [0, 0]
+    fleet.members[1].begin_anew()
+    fleet.agree(1)
+    assert json.loads(fleet.text)["paused"] == "maintenance"
+
+
+def test_the_log_is_bounded() -> None:
+    """
+    While the store is away for long, what is noted stays within a bound, and failures are the last to be missed.
+    """
+    fleet = Fleet(1, breaker=BreakerPolicy(consecutive=0, failure_rate=1.0, min_calls=1_000_000))
+    for _ in range(6_000):
+        fleet.attempt(0, _OK)
+    fleet.attempt(0, _FAILED)
+    log = fleet.members[0].log
+    assert len(log) <= 4_096
+    assert fleet.members[0].is_urgent
