@@ -1,5 +1,6 @@
 """
-What holds for every test: how hypothesis looks for counterexamples, and which event loop async tests run on.
+What holds for every test: how hypothesis looks for counterexamples, which event loop async tests run on, and that no
+program that a test starts writes into the user's own state folder.
 
 Nothing else belongs here. A fixture that serves one room lives in that room's folder.
 """
@@ -7,6 +8,8 @@ Nothing else belongs here. A fixture that serves one room lives in that room's f
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -30,3 +33,14 @@ def anyio_backend() -> str:
     Run tests marked ``anyio`` on asyncio, which is the only event loop that the drivers speak.
     """
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """
+    A state folder that is nobody's.
+    """
+    folder = tmp_path_factory.mktemp("state-home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        yield folder

@@ -61,6 +61,31 @@ def test_check_shows_sources(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "my.toml:3" in text
 
 
+def test_check_shows_what_the_commands_take(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Store and ledger that the file doesn't name are those of the commands; one that it names has its line.
+    """
+    (here / "my.toml").write_text("[egressor]\nledger = 'memory:'\n")
+
+    assert main(["check", "--json", "my.toml"]) == 0
+    rows = {row["key"]: row for row in json.loads(capsys.readouterr().out)["settings"]}
+
+    assert rows["egressor.store"]["value"] == f"sqlite:///{here}/state/egressor/egressor.db"
+    assert rows["egressor.store"]["source"] == "default of the commands"
+    assert (rows["egressor.ledger"]["value"], rows["egressor.ledger"]["source"]) == ("memory:", "my.toml:2")
+    assert not (here / "state").exists()
+
+
+def test_explain_touches_no_store(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A policy is explained wherever its counters are, also where nobody has access to them.
+    """
+    (here / "egressor.toml").write_text("[egressor]\nstore = 'sqlite:////no/such/folder/x.db'\n" + GOOD)
+
+    assert main(["explain", "t"]) == 0
+    assert capsys.readouterr().out.startswith("A call to t:")
+
+
 def test_check_finds_every_error(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -178,13 +179,18 @@ def test_start_and_end(program: Program) -> None:
     """
     It says where it is, forwards, and ends by SIGTERM with 0, leaving no file behind.
     """
-    place = list((program.folder / "state" / "egressor").iterdir())
+    home = program.folder / "state" / "egressor"
+    place = list(home.glob("*gateway*"))
 
     assert program.line == f"egressor gateway: {program.url} (status page: {program.url}/-/)\n"
     assert program.get("/t/x") == (200, "fine")
     assert program.end(signal.SIGTERM) == 0
     assert [path.name for path in place] == [f"gateway-{program.url.rpartition(':')[2]}.json"]
-    assert list((program.folder / "state" / "egressor").iterdir()) == []
+    assert list(home.glob("*gateway*")) == []
+    # Counters and history stay, and are nobody else's business.
+    assert "egressor.db.cells" in {path.name for path in home.iterdir()}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in home.iterdir()} == {0o600}
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
     assert program.errors.read_text() == ""
 
 
@@ -247,16 +253,17 @@ def test_reload(program: Program, base: str) -> None:
 
 def test_operating(program: Program) -> None:
     """
-    The commands find the gateway, change it, and tell by their exit codes how it is.
+    The commands reach the gateway by its URL, change it, and tell by their exit codes how it is.
     """
+    at = ("--url", program.url)
     program.get("/t/x")
-    well = program.run("status")
-    paused = program.run("pause", "t", "--reason", "maintenance")
-    ill = program.run("status", "--json")
+    well = program.run("status", *at)
+    paused = program.run("pause", "t", "--reason", "maintenance", *at)
+    ill = program.run("status", "--json", *at)
     refused = program.get("/t/x")
-    resumed = program.run("resume", "t")
-    others = [program.run("reset-breaker", "t"), program.run("lift-ban", "t", "--url", program.url)]
-    unknown = program.run("pause", "nope")
+    resumed = program.run("resume", "t", *at)
+    others = [program.run("reset-breaker", "t", *at), program.run("lift-ban", "t", *at)]
+    unknown = program.run("pause", "nope", *at)
     audit = program.says("operator: lift-ban t")
 
     assert well.returncode == 0
@@ -271,16 +278,117 @@ def test_operating(program: Program) -> None:
     assert "operator: pause t from 127.0.0.1: maintenance" in audit
 
 
+def test_operating_through_the_store(program: Program) -> None:
+    """
+    Without a URL the commands go to the store, which the gateway obeys as it would obey itself; the ledger has both.
+    """
+    program.get("/t/x")
+    well = program.run("status")
+    paused = program.run("pause", "t", "--reason", "maintenance")
+    deadline = time.monotonic() + 20
+    while program.get("/t/x")[0] != 503 and time.monotonic() < deadline:
+        time.sleep(0.01)  # real time: another process hears of it
+    ill = program.run("status", "--json")
+    at_the_gateway = program.run("status", "--json", "--url", program.url)
+    resumed = program.run("resume", "t", "--url", program.url)
+    history = program.run("history", "--json")
+
+    assert [line.split()[:2] for line in well.stdout.splitlines()] == [["SERVICE", "STATE"], ["t", "ok"]]
+    assert (paused.returncode, paused.stdout, paused.stderr) == (0, "t: paused\n", "")
+    assert (ill.returncode, json.loads(ill.stdout)["services"]["t"]["paused"]) == (1, "maintenance")
+    assert json.loads(at_the_gateway.stdout)["services"]["t"]["paused"] == "maintenance"
+    assert (resumed.returncode, resumed.stdout) == (0, "t: closed\n")
+    assert [each["what"] for each in json.loads(history.stdout)["entries"]] == ["resume", "pause"]
+
+
 def test_a_wrong_token(program: Program) -> None:
     """
     A token that isn't the gateway's changes nothing.
     """
     program.environment["EGRESSOR_TOKEN"] = "0123456789abcdef-wrong"
-    refused = program.run("pause", "t")
+    refused = program.run("pause", "t", "--url", program.url)
 
     assert refused.returncode == 2
     assert "token" in refused.stderr
-    assert program.run("status").returncode == 0
+    assert program.run("status", "--url", program.url).returncode == 0
+
+
+def test_a_gateway_in_memory_is_asked_itself(tmp_path: Path, base: str) -> None:
+    """
+    Where the configuration keeps the counters in memory, the commands find the gateway that has them.
+    """
+    (tmp_path / "egressor.toml").write_text("[egressor]\nstore = 'memory:'\n" + SERVICE.format(name="t", base=base))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EGRESSOR_")}
+    running = Program(tmp_path, environment | {"XDG_STATE_HOME": str(tmp_path / "state")})
+    try:
+        paused = running.run("pause", "t")
+        refused = running.get("/t/x")
+        status = running.run("status")
+    finally:
+        running.close()
+
+    assert (paused.returncode, paused.stdout, refused[0]) == (0, "t: paused\n", 503)
+    assert (status.returncode, status.stdout.split()[2]) == (1, "WAITING")
+    assert list((tmp_path / "state" / "egressor").glob("*.cells*")) == []
+
+
+def test_a_store_that_is_away(tmp_path: Path, base: str) -> None:
+    """
+    The gateway begins and goes on with its share; the commands say that the store is away, also if they ask it.
+    """
+    store = '[egressor]\nstore = "redis://127.0.0.1:9"\n'
+    service = 'limits = ["6/day"]\nmax_wait = 0\nretry.attempts = 1\n'
+    (tmp_path / "egressor.toml").write_text(store + SERVICE.format(name="t", base=base) + service)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EGRESSOR_")}
+    running = Program(tmp_path, environment | {"XDG_STATE_HOME": str(tmp_path / "state")})
+    try:
+        statuses = [running.get("/t/x")[0] for _ in range(10)]
+        asked = [running.run(*words) for words in (("status",), ("pause", "t"), ("status", "--url", running.url))]
+        doctor = running.run("doctor")
+    finally:
+        running.close()
+
+    assert statuses == [200] * 3 + [429] * 7
+    assert [each.returncode for each in (*asked, doctor)] == [1, 1, 1, 1]
+    assert {each.stderr for each in asked} == {
+        "egressor: the store is away: Redis at 127.0.0.1:9: the connection was refused\n"
+    }
+    assert asked[2].stdout.splitlines()[1].split()[:2] == ["t", "ok"]
+    assert "Redis at 127.0.0.1:9: the connection was refused" in doctor.stdout
+
+
+def test_a_reload_keeps_the_ledger(program: Program, base: str) -> None:
+    """
+    Regression: a configuration that is read again has the commands' defaults, not the library's.
+    """
+    file = program.folder / "egressor.toml"
+    file.write_text(file.read_text() + SERVICE.format(name="u", base=base))
+    program.process.send_signal(signal.SIGHUP)
+    said = program.says("reloaded egressor.toml, 2 services")
+    found = json.loads(program.get("/-/history.json")[1])
+
+    assert "will change with a restart" not in said
+    assert (found["ledger"]["ledger"], [each["what"] for each in found["entries"]]) == ("sqlite", ["reload"])
+
+
+def test_without_a_state_folder_it_stays_in_memory(tmp_path: Path, base: str) -> None:
+    """
+    A state folder that can't be made is told once, and the gateway runs; several workers would share nothing.
+    """
+    (tmp_path / "egressor.toml").write_text(SERVICE.format(name="t", base=base))
+    (tmp_path / "state").write_text("no folder")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EGRESSOR_")}
+    running = Program(tmp_path, environment | {"XDG_STATE_HOME": str(tmp_path / "state")})
+    try:
+        found = running.get("/t/x")
+        said = running.errors.read_text()
+        crew = running.run("serve", "--port", "0", "--workers", "2")
+    finally:
+        running.close()
+
+    assert found == (200, "fine")
+    assert said.startswith("egressor: Not a directory: what the configuration gives no place stays in memory\n")
+    assert (crew.returncode, "2 workers need a store that they can share" in crew.stderr) == (2, True)
 
 
 def test_port_in_use(program: Program) -> None:

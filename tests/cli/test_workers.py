@@ -1,8 +1,5 @@
 """
-Several workers on one port: they share the work, a dead one is replaced, and all of them end together.
-
-The command refuses more than one with the store of this version, so that the processes are started by what the command
-calls behind that check.
+Several workers on one port: they share the work and the limits, a dead one is replaced, and all of them end together.
 """
 
 from __future__ import annotations
@@ -13,9 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -23,17 +23,9 @@ from egressor import ConfigError
 from egressor.gateway.workers import check_shareable
 from egressor.policies import from_services
 from tests.cli.test_serve import SERVICE, Slow, upstream
+from tests.stores.servers import running as redis_server
 
-CREW = """
-import sys
-from pathlib import Path
-from egressor.cli.logs import to_stderr
-from egressor.cli.serve import crew
-from egressor.policies import load
-to_stderr()
-file = Path("egressor.toml")
-sys.exit(crew(file, load(file), host=sys.argv[1], port=0, count=int(sys.argv[2])))
-"""
+SERVE = [sys.executable, "-m", "egressor.cli.main", "serve", "--port", "0"]
 
 
 class Crew:
@@ -46,7 +38,7 @@ class Crew:
         self.errors = folder / "stderr"
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", CREW, host, str(count)],
+                [*SERVE, "--host", host, "--workers", str(count)],
                 cwd=folder,
                 env=environment | {"XDG_STATE_HOME": str(folder / "state")},
                 stdout=subprocess.PIPE,
@@ -135,19 +127,26 @@ def crew(tmp_path: Path, base: str) -> Iterator[Crew]:
         running.process.stdout.close()
 
 
+def places(crew: Crew) -> list[Path]:
+    """
+    Return the files that tell commands where a gateway is.
+    """
+    return list((crew.errors.parent / "state" / "egressor").glob("*gateway*"))
+
+
 def test_they_start_and_end_together(crew: Crew) -> None:
     """
     All of them are ready when the line comes; SIGTERM ends them with 0, and leaves nothing behind.
     """
     workers = crew.workers()
-    place = list((crew.errors.parent / "state" / "egressor").iterdir())
+    place = places(crew)
     statuses = {crew.status("/t/x") for _ in range(20)}
     crew.process.send_signal(signal.SIGTERM)
 
     assert (len(workers), len(place), statuses) == (3, 1, {200})
     assert crew.process.wait(20) == 0
     assert not any(map(is_alive, workers))
-    assert list((crew.errors.parent / "state" / "egressor").iterdir()) == []
+    assert places(crew) == []
     assert crew.errors.read_text() == ""
 
 
@@ -222,14 +221,13 @@ def test_workers_that_can_not_begin(tmp_path: Path, base: str) -> None:
     assert "started again" not in running.errors.read_text()
 
 
-def test_the_store_of_this_version_can_not_be_shared(tmp_path: Path) -> None:
+def test_a_store_in_memory_can_not_be_shared(tmp_path: Path) -> None:
     """
-    More than one worker is refused, by the option and by the setting, and the error says why.
+    More than one worker is refused there, by the option and by the setting, and the error says why.
     """
-    (tmp_path / "egressor.toml").write_text("[gateway]\nworkers = 2\n")
-    command = [sys.executable, "-m", "egressor.cli.main", "serve", "--port", "0"]
+    (tmp_path / "egressor.toml").write_text("[egressor]\nstore = 'memory:'\n[gateway]\nworkers = 2\n")
     results = [
-        subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+        subprocess.run([*SERVE, *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
         for words in ([], ["--workers", "4"])
     ]
 
@@ -239,16 +237,102 @@ def test_the_store_of_this_version_can_not_be_shared(tmp_path: Path) -> None:
     assert [len(result.stderr.splitlines()) for result in results] == [1, 1]
 
 
+@pytest.mark.parametrize("store", ["memory:", "sqlite:///x.db", "redis://host"])
 @pytest.mark.parametrize("count", [1, 2])
-def test_one_worker_needs_no_shared_store(count: int) -> None:
+def test_what_workers_can_share(count: int, store: str) -> None:
     """
-    The check lets one worker pass.
+    One worker needs nothing; more need a store that isn't one process's own.
     """
-    config = from_services({"t": {}})
+    config = from_services({"t": {}}, store=store)
     refused = False
     try:
         check_shareable(config, count)
     except ConfigError:
         refused = True
 
-    assert refused == (count > 1)
+    assert refused == (count > 1 and store == "memory:")
+
+
+LIMIT = 25
+
+
+@pytest.fixture
+def logged() -> Iterator[tuple[str, list[str]]]:
+    """
+    An upstream that writes down what reaches it: its URL, and the list.
+    """
+    arrived: list[str] = []
+
+    class Logging(Slow):
+        """
+        An upstream that answers at once.
+        """
+
+        def do_GET(self) -> None:  # noqa: N802 - the name that the server calls
+            """
+            Write it down, and answer.
+            """
+            arrived.append(self.path)
+            super().do_GET()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Logging)
+    server.daemon_threads = True
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", arrived
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def store(request: pytest.FixtureRequest) -> Iterator[str]:
+    """
+    The lines that name a store: none for the file that is the default, or a Redis server.
+    """
+    if request.param == "sqlite":
+        yield ""
+        return
+    with redis_server() as server:
+        yield f'[egressor]\nstore = "{server.address}"\n'
+
+
+@pytest.mark.parametrize("kills", [0, 3])
+def test_workers_share_a_limit(tmp_path: Path, logged: tuple[str, list[str]], store: str, kills: int) -> None:
+    """
+    What reaches the upstream through two workers is what one limit allows, however often one of them is killed; and no
+    kill takes away more than what the dead one had at hand.
+    """
+    base, arrived = logged
+    service = f'limits = ["{LIMIT}/day"]\nmax_wait = 0\nretry.attempts = 1\nbreaker.enabled = false\n'
+    (tmp_path / "egressor.toml").write_text(store + SERVICE.format(name="t", base=base) + service)
+    running = Crew(tmp_path, 2)
+    asked: list[int] = []
+
+    def is_used_up() -> bool:
+        """
+        Whether four calls in a row are refused.
+        """
+        asked.extend(running.status("/t/x") for _ in range(4))
+        return asked[-4:] == [429] * 4
+
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for number in range(kills + 1):
+                asked += pool.map(lambda _: running.status("/t/x"), range(8))
+                if number < kills:
+                    victim = min(running.workers())
+                    os.kill(victim, signal.SIGKILL)
+                    until(lambda victim=victim: len(running.workers() - {victim}) == 2)  # type: ignore[misc]
+            # What a worker has at hand goes back in a moment; then it is the other one's.
+            until(is_used_up)
+            asked += pool.map(lambda _: running.status("/t/x"), range(60))
+    finally:
+        running.process.terminate()
+        running.process.wait(20)
+        assert running.process.stdout is not None
+        running.process.stdout.close()
+
+    assert len(arrived) <= LIMIT
+    assert asked.count(200) <= len(arrived)
+    assert len(arrived) >= (LIMIT if not kills else LIMIT // 2)

@@ -335,8 +335,10 @@ def _calls(
         if own is not None and before(own.rank, wait.rank, now, request.age):
             continue
         limit = limits.get(cell)
+        # Whoever was called and left instead has called nobody in its place.
         if (
             cell not in given
+            and cell not in request.left
             and wait.is_told
             and (limit is None or not _could(state, cell, limit, wait.units, now, skew))
         ):

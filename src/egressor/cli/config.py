@@ -5,8 +5,8 @@ Commands about the configuration: ``check``, ``explain``, ``init``.
 from __future__ import annotations
 
 import json
-import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,26 +16,12 @@ from egressor.governor import Governor
 from egressor.policies import Config, ConfigErrors, load
 from egressor.policies.report import Row, effective, template
 
+from .home import config_path, settled
 from .text import columns
 
-__all__ = ["check", "config_path", "explain", "init"]
+__all__ = ["check", "explain", "init"]
 
 _DEFAULT = "egressor.toml"
-
-
-def config_path(given: str | None) -> Path:
-    """
-    Return the configuration file: *given*, else ``EGRESSOR_CONFIG``, else ``egressor.toml`` here.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    named = given or os.environ.get("EGRESSOR_CONFIG")
-    path = Path(named or _DEFAULT)
-    if not named and not path.exists():
-        message = "there is no such file here: name one with --config or EGRESSOR_CONFIG, or write one: egressor init"
-        raise ConfigError(message, file=_DEFAULT)
-    return path
 
 
 @click.command
@@ -46,7 +32,7 @@ def check(file: str | None, *, as_json: bool) -> int:
     Check the configuration, and show every value that holds with where it came from.
     """
     try:
-        config = load(config_path(file))
+        config = settled(load(config_path(file)), anyway=True)
     except ConfigError as error:
         errors = error.errors if isinstance(error, ConfigErrors) else (error,)
         if as_json:
@@ -70,7 +56,9 @@ def explain(service: str, file: str | None) -> None:
     """
     Show the steps that a call to SERVICE takes, in their order.
     """
-    with Governor(config=load(config_path(file))) as gov:
+    # Nothing of it depends on where counters and history are, and looking touches neither.
+    config = replace(load(config_path(file)), store="memory:", ledger="memory:")
+    with Governor(config=config) as gov:
         click.echo(gov.explain(service))
 
 

@@ -21,12 +21,13 @@ _COMMANDS = {
     "explain": ("config", "explain", "Show the steps that a call to a service takes."),
     "init": ("config", "init", "Write a commented configuration file."),
     "key": ("key", "key", "Make a key for a client of the gateway."),
-    "status": ("operate", "status", "Show how the services of the running gateway are."),
+    "status": ("operate", "status", "Show how the services are."),
     "pause": ("operate", "pause", "Refuse all calls to a service until it is resumed."),
     "resume": ("operate", "resume", "End a pause."),
     "reset-breaker": ("operate", "reset_breaker", "Close a service's breaker, and forget what it has counted."),
     "lift-ban": ("operate", "lift_ban", "End a service's suspension now."),
     "history": ("history", "history", "Show what operators did, and how breakers changed."),
+    "doctor": ("doctor", "doctor", "Look whether store, ledger and what they stand on are fit."),
 }
 
 

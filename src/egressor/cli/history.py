@@ -17,13 +17,11 @@ from urllib.parse import urlencode
 
 import click
 
-from egressor.errors import ConfigError
 from egressor.ledger import LedgerAway, Pick
 from egressor.ledger.entry import as_dict, as_line, from_line
 from egressor.ledger.opening import open_history, open_ledger
-from egressor.policies import load
 
-from .config import config_path
+from . import home
 from .operate import ask
 from .text import columns
 
@@ -108,13 +106,8 @@ def _address(file: str | None, url: str | None) -> str:
     """
     Return the ledger of the configuration; ``memory:`` where there is none, or the gateway is to be asked.
     """
-    if url is not None:
-        return "memory:"
-    try:
-        path = config_path(file)
-    except ConfigError:
-        return "memory:"
-    return load(path).ledger
+    config = home.find(file, url)
+    return "memory:" if config is None else config.ledger
 
 
 def _asked(url: str | None, pick: Pick) -> tuple[int, dict[str, Any]]:

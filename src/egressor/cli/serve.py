@@ -19,7 +19,7 @@ from egressor.gateway.workers import check_shareable, listen, supervise
 from egressor.governor import Governor
 from egressor.policies import Config, load
 
-from .config import config_path
+from . import home
 from .logs import to_stderr
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def serve(file: str | None, host: str | None, port: int | None, workers: int | N
     Run the gateway until SIGTERM or Ctrl-C; SIGHUP reads the configuration again.
     """
     to_stderr()
-    path = config_path(file)
-    config = load(path)
+    path = home.config_path(file)
+    config = opened(path)
     count = workers or config.gateway.workers
     check_shareable(config, count)
     for warning in uncounted(config):
@@ -50,11 +50,28 @@ def serve(file: str | None, host: str | None, port: int | None, workers: int | N
     try:
         if count > 1:
             return crew(path, config, host=host, port=port, count=count)
-        run(serve_gateway(Governor(config=config), host=host, port=port, file=path, ready=_announce))
+        run(serve_gateway(Governor(config=config), host=host, port=port, file=path, read=home.read, ready=_announce))
     except OSError as error:
         sys.stderr.write(f"egressor: can't listen on {host}:{port}: {error.strerror or type(error).__name__}\n")
         return 2
     return 0
+
+
+def opened(path: Path) -> Config:
+    """
+    Return the configuration at *path*, with the user's state folder made where it is needed; if that can't be, stderr
+    says what that means.
+
+    Raises:
+        ConfigError: It can't be read, or holds a mistake.
+    """
+    config = home.settled(load(path), anyway=True)
+    if home.HOME not in (config.sources["store"], config.sources["ledger"]):
+        return config
+    why = home.prepare()
+    if why:
+        sys.stderr.write(f"egressor: {why}: what the configuration gives no place stays in memory\n")
+    return home.read(path)
 
 
 def crew(file: Path, config: Config, *, host: str, port: int, count: int) -> int:

@@ -13,8 +13,8 @@ from pathlib import Path
 from egressor.errors import ConfigError
 from egressor.gateway.serving import run, serve
 from egressor.governor import Governor
-from egressor.policies import load
 
+from . import home
 from .logs import to_stderr
 
 __all__ = ["main"]
@@ -28,9 +28,18 @@ def main() -> int:
     to_stderr()
     with socket.socket(fileno=number) as sock:
         try:
-            gov = Governor(config=load(file))
+            gov = Governor(config=home.read(file))
             run(
-                serve(gov, host=host, port=0, file=file, ready=_announce, sock=sock, leash=sys.stdin.fileno()),
+                serve(
+                    gov,
+                    host=host,
+                    port=0,
+                    file=file,
+                    read=home.read,
+                    ready=_announce,
+                    sock=sock,
+                    leash=sys.stdin.fileno(),
+                )
             )
         except ConfigError as error:
             sys.stderr.write(f"egressor: {error}\n")

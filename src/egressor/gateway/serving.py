@@ -51,6 +51,7 @@ _LAST = 1.0
 # Not never: what breaks off in the middle of a wait leaves cycles behind that are old by then.
 _LOOKS = (5_000, 20, 50)
 # What a reload can't change, since it was used when this process began.
+_OPENED = ("store", "on_store_loss")
 _FIXED = (
     "host",
     "port",
@@ -110,6 +111,7 @@ async def serve(
     host: str,
     port: int,
     file: Path | None = None,
+    read: Callable[[Path], Config] = load,
     ready: Callable[[str], object] | None = None,
     until: Callable[[], Awaitable[object]] | None = None,
     sock: socket.socket | None = None,
@@ -123,6 +125,7 @@ async def serve(
         host: The name or address to listen on; a loopback one.
         port: The port; 0 takes a free one.
         file: What SIGHUP reads again.
+        read: How. Default: as a library does.
         ready: Called with the URL once requests are answered.
         until: Awaited instead of signals.
         sock: Listens already, for several processes: the one that has made it tells the commands where it is.
@@ -141,7 +144,7 @@ async def serve(
             # Who reads that it is ready may send a signal at once.
             with (
                 known(place.Place(url, token, os.getpid())) if sock is None else nullcontext(),
-                _hangups(gateway, file),
+                _hangups(gateway, file, read),
                 nullcontext(asyncio.Event()) if until is not None else _signals(leash) as arrived,
                 _settled_memory(),
             ):
@@ -212,7 +215,7 @@ def _signals(leash: int | None) -> Iterator[asyncio.Event]:
 
 
 @contextmanager
-def _hangups(gateway: Gateway, file: Path | None) -> Iterator[None]:
+def _hangups(gateway: Gateway, file: Path | None, read: Callable[[Path], Config]) -> Iterator[None]:
     """
     Reload at SIGHUP, while the block lasts.
     """
@@ -221,7 +224,7 @@ def _hangups(gateway: Gateway, file: Path | None) -> Iterator[None]:
         return
     loop = asyncio.get_running_loop()
     arrived = asyncio.Event()
-    reloads = loop.create_task(_reloads(gateway, file, arrived))
+    reloads = loop.create_task(_reloads(gateway, file, read, arrived))
     loop.add_signal_handler(signal.SIGHUP, arrived.set)
     try:
         yield
@@ -230,7 +233,7 @@ def _hangups(gateway: Gateway, file: Path | None) -> Iterator[None]:
         reloads.cancel()
 
 
-async def _reloads(gateway: Gateway, file: Path | None, arrived: asyncio.Event) -> None:
+async def _reloads(gateway: Gateway, file: Path | None, read: Callable[[Path], Config], arrived: asyncio.Event) -> None:
     while True:
         await arrived.wait()
         # Signals that come while one reload is under way are one more together.
@@ -238,13 +241,13 @@ async def _reloads(gateway: Gateway, file: Path | None, arrived: asyncio.Event) 
         if file is None:
             _LOG.warning("SIGHUP: no file to read again")
         else:
-            await _reload(gateway, file)
+            await _reload(gateway, file, read)
 
 
-async def _reload(gateway: Gateway, file: Path) -> None:
+async def _reload(gateway: Gateway, file: Path, read: Callable[[Path], Config] = load) -> None:
     before = gateway.gov.config
     try:
-        config = await asyncio.to_thread(load, file)
+        config = await asyncio.to_thread(read, file)
         gateway.reload(config)
     except ConfigError as error:
         gateway.last_error = str(error)
@@ -260,7 +263,8 @@ async def _reload(gateway: Gateway, file: Path) -> None:
 
 def _moved(before: Config, after: Config) -> str:
     old, new = before.gateway, after.gateway
-    names = [f"gateway.{name}" for name in _FIXED if getattr(old, name) != getattr(new, name)]
+    names = [f"egressor.{name}" for name in _OPENED if getattr(before, name) != getattr(after, name)]
+    names += [f"gateway.{name}" for name in _FIXED if getattr(old, name) != getattr(new, name)]
     return f"; {', '.join(names)} will change with a restart" if names else ""
 
 

@@ -49,7 +49,7 @@ def check_shareable(config: Config, count: int) -> None:
     if config.store == "memory:":
         message = (
             f'{count} workers need a store that they can share, and "memory:" is one process\'s own: '
-            f"each of them would grant every limit in full. This version has no other store, so it takes 1"
+            f"each of them would grant every limit in full. Name a sqlite:///file or a redis://host, or leave it out"
         )
         raise ConfigError(message, key="gateway.workers")
     if os.name != "posix":

@@ -17,11 +17,14 @@ TEMPLATE = """\
 # Times are seconds. Whatever a service leaves out comes from its type's preset, then from the defaults.
 
 [egressor]
-# Where the counters live. This version keeps them in the process.
+# Where the counters live: memory: (this process), sqlite:///file (this host), redis://host:6379/0 (a fleet). Without it
+# `egressor serve` and the commands share a file in the user's state folder, and a library keeps them in the process.
 #store = "memory:"
-# Where history lives: memory:, sqlite:///file (three slashes and a path), postgresql://user@host/database.
+# Where history lives: memory:, sqlite:///file (three slashes and a path), postgresql://user@host/database. Without it
+# likewise.
 #ledger = "memory:"
-# While the store is away: share (this process keeps its share of each limit), open (no limit), closed (no call).
+# While the store is away: share (this process keeps its share of each limit), open (each process takes every limit in
+# full), closed (no call).
 #on_store_loss = "share"
 # What a transport does with a host that no service names: pass or refuse.
 #unknown_hosts = "pass"
@@ -32,7 +35,7 @@ TEMPLATE = """\
 #port = 8787
 # Names under which clients reach it, besides loopback names and the host above.
 #hosts = ["gate.example"]
-# Processes that listen; more than one need a store that they can share.
+# Processes that listen; more than one need a store that they can share: any but memory:.
 #workers = 1
 # Seconds that requests in flight get to finish at the end.
 #grace = 10.0

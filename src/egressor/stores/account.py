@@ -150,6 +150,14 @@ class Account:
         lot.cell = packed(units_now + units, min(until, until_now) if units_now else until)
         lot.since = now
 
+    def expect(self, entries: Iterable[Entry]) -> None:
+        """
+        Have places of *entries*' cells told with each request, from the one on that may be granted some unheard.
+        """
+        for entry in entries:
+            if type(entry.limit) is Concurrency:
+                self._places.setdefault(cell_name(entry.limit, entry.name, entry.key), _Place(entry))
+
     def next_idle(self) -> int:
         """
         Return when something of it will have lain idle for too long.
@@ -290,6 +298,7 @@ class Account:
             place.cells.use(place.entry.key, place.lent)
         _set_alone(home, is_alone=True)
         self._before = {}
+        self.unheard()
         then = now + self.shift
         for part, old in zip(compiled.parts, home.parts, strict=True):
             if not isinstance(old.limit, Stock):
@@ -303,28 +312,42 @@ class Account:
                     part.cells[cell[len(prefix) :]] = self._before[cell]
         self._lots.clear()
 
-    def come_home(self, compiled: Compiled, home: Compiled, now: int, wall: int) -> None:
+    def charge_back(self, compiled: Compiled, home: Compiled, now: int, wall: int) -> None:
         """
-        Charge the store with what was used of the shares that are *compiled*, and hold places of it again.
+        Charge the store with what was used of the shares that are *compiled* since the last time.
         """
-        self._places.clear()
-        self.unheard()
+        for part, old in zip(compiled.parts, home.parts, strict=True):
+            if not isinstance(old.limit, Stock):
+                continue
+            for key, value in list(part.cells.items()):
+                cell = cell_name(part.limit, part.name, key)
+                # What it would hold if nothing had been used since; the rest is ours.
+                then = part.limit.left(self._before.get(cell, 0), now, wall - now)
+                used = then - part.limit.left(value, now, wall - now)
+                self._before[cell] = value
+                if used > 0:
+                    self.backs.append(Back(Part(cell, used, old.limit.real), None))
+                    # Should it be lost again before it has told of the cell.
+                    at = now + self.shift
+                    seen = old.limit.real.charge(self._seen.get(cell, (0, 0))[0], at, used, wall - at)
+                    self._seen[cell] = seen, 0
+
+    def come_home(self, compiled: Compiled, home: Compiled) -> None:
+        """
+        Hold places of the store again, and nothing else.
+        """
+        # Those that the store thinks are held here have to be told, too, where none is held any more.
+        self._places = {cell: _Place(place.entry) for cell, place in self._places.items()}
         _set_alone(home, is_alone=False)
         for part, old in zip(compiled.parts, home.parts, strict=True):
             for key, value in list(part.cells.items()):
-                cell = cell_name(part.limit, part.name, key)
                 if isinstance(old.limit, Stock):
-                    # What it would hold if nothing had been used since; the rest is ours.
-                    then = part.limit.left(self._before.get(cell, 0), now, wall - now)
-                    used = then - part.limit.left(value, now, wall - now)
-                    if used > 0:
-                        self.backs.append(Back(Part(cell, used, old.limit.real), None))
-                else:
-                    entry = Entry(old.cells, key, 0, old.limit, old.name, old.unit)  # type: ignore[arg-type]
-                    self._places[cell] = _Place(entry)
-                    self._places[cell].take(value)
+                    old.cells[key] = 0
+                    continue
+                entry = Entry(old.cells, key, 0, old.limit, old.name, old.unit)  # type: ignore[arg-type]
+                place = self._places[cell_name(part.limit, part.name, key)] = _Place(entry)
+                place.take(value)
         self._lots.clear()
-        self._seen.clear()
 
 
 def part_of(entry: Entry, units: int) -> Part:

@@ -65,6 +65,7 @@ class Courier:
         self._address: str | None = None
         self._shift: int | None = None
         self.away = ""
+        self._is_closed = False
         self._guard = threading.Lock()
 
     @property
@@ -122,6 +123,8 @@ class Courier:
         Make what requests *gate* has; False if somebody else is at it, who will see to it.
         """
         for _ in range(_ROUNDS):
+            if self._is_closed:
+                return True
             if not gate.turn.acquire(blocking=False):
                 gate.is_wanted = True
                 # Whoever is at it may just have looked.
@@ -145,6 +148,7 @@ class Courier:
             gate.retire()
             if not self.away:
                 self.run(gate)
+        self._is_closed = True
         self._inbox.put((0, None))
         self.store.close()
 
@@ -163,6 +167,7 @@ class Courier:
             return False
         if self.away:
             self._found()
+        gate.regain()
         if reply.calls:
             self.store.call(gate.name, reply.calls)
         return gate.apply(request, reply, self._shift_of(reply.now, began))
@@ -193,7 +198,6 @@ class Courier:
             self.away = ""
         _LOG.warning("the store is back")
         for gate in list(self._gates):
-            gate.regain()
             self.soon(gate)
 
     def _start(self) -> None:

@@ -64,6 +64,9 @@ _BEAT = 1_000_000
 _QUIET = 2_000_000
 # How often a process asks how a service stands that stands badly: others may know that it is over.
 _NEWS = 400_000
+# How long a process goes on with its share after the store has come back: until all others know.
+_RETURN = 600_000
+_TELL = 100_000
 # Lines that one request speaks for, and calls of one line.
 _LINES = 64
 _MOST = 1_000
@@ -173,6 +176,7 @@ class SharedGate(Gate):
         self._deeds = -1
         self._is_called = False
         self._next_at = 0
+        self._back_at = 0
         self._agreed_at = 0
         self._spoke_at = 0
         self._info = ""
@@ -342,8 +346,12 @@ class SharedGate(Gate):
     def _prepare(self) -> Request | None:
         now, account = self._now(), self._account
         if self.away:
-            # Nothing but: are you there?
-            return Request(self._link.member, self._link.address, self._version, info=self._told_of_us(now))
+            # Nothing but: are you there, and what was used without you?
+            self._wanted, self._topped, self._deeds = [], [], -1
+            backs = tuple(account.backs)
+            return Request(
+                self._link.member, self._link.address, self._version, backs=backs, info=self._told_of_us(now)
+            )
         self._room.promote(now)
         freed = account.give_back_places(self._handed)
         if self._is_called:
@@ -356,6 +364,8 @@ class SharedGate(Gate):
             self._standing.reserve(now)
         self._wanted = [(waiter, self._as_now(waiter.what.ask)) for _, waiter in lines]
         wants = [self._want(line, *asker) for (line, _), asker in zip(lines, self._wanted, strict=True)]
+        for _, ask in self._wanted:
+            account.expect(ask.entries)
         account.give_back([part for want in wants for part in want.parts], self._handed, now)
         left = tuple([cell for cell, name in self._shown.items() if name not in self._room.lines])
         standing = self._said(now)
@@ -404,18 +414,25 @@ class SharedGate(Gate):
         """
         Return the lines for which the store is to be asked now, with the first of each, the best first.
         """
-        found: list[tuple[Line[Parked], Waiter[Parked]]] = []
         if self._standing.shut(now) is not None:
-            return found
+            return []
+        found = {}
         for name, line in self._room.lines.items():
             waiter = line.first()
             if waiter is None or (name == AWAY and now < self._standing.away_release):
                 continue
             asked = self._asked.get(name)
             if asked is None or asked[0] is not waiter or now >= asked[1]:
-                found.append((line, waiter))
-        found.sort(key=lambda each: (-each[1].level, each[1].deadline, each[1].seq))
-        return found[:_LINES]
+                found[name] = line, waiter
+        # Of each cell the store is to know the best that waits here, whatever line it stands in.
+        for _, waiter in list(found.values()):
+            for entry in waiter.what.ask.entries:
+                name = entry.name, entry.key
+                other = self._room.lines.get(name)
+                if other is not None and name not in found and (first := other.first()) is not None:
+                    found[name] = other, first
+        due = sorted(found.values(), key=lambda each: (-each[1].level, each[1].deadline, each[1].seq))
+        return due[:_LINES]
 
     def _want(self, line: Line[Parked], waiter: Waiter[Parked], ask: Ask) -> Want:
         shift = self._account.shift
@@ -460,6 +477,8 @@ class SharedGate(Gate):
             return True
         self._version = reply.version
         account.told(request.backs, request.places)
+        if self.away:
+            return False
         account.note(reply.cells, now)
         if self._deeds >= 0:
             self._standing.agreed(self._deeds)
@@ -506,7 +525,9 @@ class SharedGate(Gate):
             if part.cell == answer.cell:
                 self._shown[part.cell] = entry.name, entry.key
             else:
+                # Nobody is shown there any more: whoever stands first now has to be.
                 self._shown.pop(part.cell, None)
+                self._asked.pop((entry.name, entry.key), None)
 
     def _serve(self, wanted: Iterable[tuple[tuple[Waiter[Parked], Ask], Want, Answer]], now: int) -> None:
         names = {
@@ -609,6 +630,7 @@ class SharedGate(Gate):
         """
         Go on alone: the store is away.
         """
+        self._back_at = 0
         if self.away:
             return
         now = self._now()
@@ -624,18 +646,23 @@ class SharedGate(Gate):
     @step(instead=None)
     def regain(self) -> None:
         """
-        Go by the store again, and have it charged with what was used meanwhile.
+        Have the store, which answers again, charged with what was used meanwhile; and in a while go by it.
+
+        Not at once: others have yet to find out, and to have it charged with what they used.
         """
         if not self.away:
             return
-        now = self._now()
+        now, wall = self._now(), self._clock.wall()
+        self._account.charge_back(self.compiled, self._home, now, wall)
+        if now < self._back_at or not self._back_at:
+            # The first charge at once, and later ones now and then.
+            self._link.soon(self, min(now + _TELL, self._back_at) if self._back_at else 0)
+            self._back_at = self._back_at or now + _RETURN
+            return
         self.away = ""
-        self._account.come_home(self.compiled, self._home, now, self._clock.wall())
+        self._back_at = 0
+        self._account.come_home(self.compiled, self._home)
         self._forget_lines()
-        for part in self._home.parts:
-            if isinstance(part.limit, Stock):
-                for key, _ in list(part.cells.items()):
-                    part.cells[key] = 0
         if self._on_loss == "closed":
             self._barred = None
         self._install(self._home, now)

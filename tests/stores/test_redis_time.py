@@ -1,0 +1,136 @@
+"""
+A server whose clock steps: the fleet's time goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from egressor._core.limits import Fixed, Gcra
+from egressor.stores.redis import RedisStore
+from tests.stores.redis_scene import SECOND, granted, is_back, wanting
+from tests.stores.servers import KINDS, Server, eventually, running
+
+HOUR = 3_600 * SECOND
+
+
+@pytest.fixture(params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """
+    A server of each kind, for one test.
+    """
+    with running(kind=request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def store(server: Server) -> Iterator[RedisStore]:
+    """
+    A store in it.
+    """
+    store = RedisStore(server.address)
+    eventually(lambda: is_back(store, "other"), "it answers")
+    yield store
+    store.close()
+
+
+class Shim:
+    """
+    A server's clock that steps, as the script reads it.
+    """
+
+    def __init__(self, store: RedisStore) -> None:
+        self.store = store
+        self._text = store._exchange.text
+
+    def step(self, seconds: int) -> None:
+        """
+        From now on the script reads a time so much later.
+        """
+        script = self.store._exchange
+        script.text = self._text.replace(
+            b"local raw = stamp[1] *", f"local raw = {seconds * SECOND} + stamp[1] *".encode()
+        )
+        assert script.text != self._text or not seconds
+        script.sha = hashlib.sha1(script.text, usedforsecurity=False).hexdigest()
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_server_whose_clock_steps(hours: int, store: RedisStore, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    An hour forward frees no limit, an hour back locks nobody out; the fleet's time goes on, and it is logged once.
+    """
+    bucket = Gcra(amount=1, period=SECOND // 5, burst=1)
+    day = Fixed(amount=3, period=86_400 * SECOND)
+    granted(store, wanting(10))
+    granted(store, wanting(9, day, "3/day fixed"))
+    before = store.exchange("api", wanting(0)).now
+    with caplog.at_level(logging.WARNING, "egressor"):
+        Shim(store).step(hours * 3600)
+        after = store.exchange("api", wanting(0))
+        taken = [granted(store, wanting(12)), granted(store, wanting(9, day, "3/day fixed"))]
+        eventually(lambda: granted(store, wanting(1, bucket, "5/second")), "a bucket fills")
+        eventually(lambda: granted(store, wanting(1, bucket, "5/second")), "a bucket fills")
+        Shim(store).step(0)
+        granted(store)
+
+    assert taken == [0, 0]
+    assert 0 <= after.now - before < 60 * SECOND
+    assert after.members == 1
+    assert sum("clock of the Redis server" in record.message for record in caplog.records) == 1
+
+
+def test_a_newcomer_after_a_step_is_told_the_fleets_time(server: Server, store: RedisStore) -> None:
+    """
+    Whoever comes after the step learns the fleet's time from the server, not the server's own.
+    """
+    granted(store, wanting(10))
+    Shim(store).step(3600)
+    here = store.exchange("api", wanting(0)).now
+    other = RedisStore(server.address)
+    Shim(other).step(3600)
+    eventually(lambda: is_back(other, "else"), "it answers")
+
+    reply = other.exchange("api", wanting(12, member="b"))
+    assert (reply.answers[0].times, 0 <= reply.now - here < 60 * SECOND) == (0, True)
+    other.close()
+
+
+def test_a_member_that_was_asleep_teaches_nobody(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    One whose own clock stood still is behind what the fleet was told already, and follows.
+    """
+    before = store.exchange("api", wanting(0)).now
+    now, wall, at = store._times["api"]
+    store._times["api"] = (now - HOUR, wall - HOUR, at)
+
+    after = store.exchange("api", wanting(0))
+    assert (0 <= after.now - before < 60 * SECOND, store._times["api"][0] == after.now) == (True, True)
+
+
+def test_a_server_that_takes_over_goes_on_in_the_fleets_time(server: Server, store: RedisStore) -> None:
+    """
+    An empty server with another clock: members know what time it is.
+    """
+    before = store.exchange("api", wanting(0)).now
+    with server.client() as client:
+        client.flushall()
+    Shim(store).step(-7200)
+
+    assert 0 <= store.exchange("api", wanting(0)).now - before < 60 * SECOND
+
+
+def test_windows_of_a_server_whose_calendar_is_another(server: Server) -> None:
+    """
+    Where the server's day is not ours, the first request is made again for its day; where it never fits, it is away.
+    """
+    store = RedisStore(server.address, patience=10.0)
+    day = Fixed(amount=3, period=86_400 * SECOND)
+    Shim(store).step(40 * 86_400)
+
+    assert [granted(store, wanting(9, day, "3/day fixed")) for _ in range(2)] == [3, 0]
+    store.close()
