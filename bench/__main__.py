@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bench import admission, contended, decorated, keys, limited, reading, relayed
+from bench import admission, contended, decorated, fleets, keys, limited, reading, relayed
 from bench.measure import ROOT, Table, machine
 
 _ROUNDS = 15
@@ -24,7 +24,7 @@ _PAGE = """\
 `.venv/bin/python -m bench --write` does the same and writes this page.
 Rounds are interleaved, and each figure is the median of its rounds.
 Compare the ratios: absolute figures drift from machine to machine.
-Each peer is in its best honest configuration: in memory, with the algorithm that does the job for the least.
+Each peer is in its best honest configuration: in memory where it may be, with the algorithm that does it for the least.
 
 """
 
@@ -34,6 +34,8 @@ _GROUPS: dict[str, tuple[Callable[..., list[Table]], int]] = {
     "B": (decorated.measure, 1),
     "C": (contended.measure, 5),
     "D": (keys.measure, 5),
+    "E": (fleets.through_redis, 5),
+    "F": (fleets.through_files, 5),
     "H": (reading.measure, 1),
     "I": (limited.measure, 5),
     "W": (relayed.measure, 5),

@@ -162,7 +162,8 @@ def gateway(folder: Path, behind: str, *, service: str = "", settings: str = "")
     """
     folder.mkdir()
     file = folder / "egressor.toml"
-    lines = f"[gateway]\n{settings}\n\n[services.page]\nbase_url = {json.dumps(behind)}\n{service or _NEVER}\n"
+    where = '[egressor]\nstore = "memory:"\nledger = "memory:"\n\n'
+    lines = f"{where}[gateway]\n{settings}\n\n[services.page]\nbase_url = {json.dumps(behind)}\n{service or _NEVER}\n"
     file.write_text(lines, encoding="utf-8")
     # It announces itself in the user's state folder: not where a real gateway does.
     environment = {"XDG_STATE_HOME": str(folder)}

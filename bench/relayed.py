@@ -181,7 +181,9 @@ def _gateway(folder: Path, upstream: str) -> Iterator[tuple[str, int | None]]:
     folder.mkdir()
     file, port = folder / "egressor.toml", free_port()
     limits = json.dumps([f"{_MANY}/second burst {_MANY}"])
-    file.write_text(f"[services.page]\nbase_url = {json.dumps(upstream)}\nlimits = {limits}\n", encoding="utf-8")
+    where = '[egressor]\nstore = "memory:"\nledger = "memory:"\n\n'
+    service = f"[services.page]\nbase_url = {json.dumps(upstream)}\nlimits = {limits}\n"
+    file.write_text(where + service, encoding="utf-8")
     command = [sys.executable, "-m", "egressor.cli.main", "serve", "--config", str(file), "--port", str(port)]
     # It announces itself in the user's state folder: not where a real gateway does.
     environment = {**os.environ, "XDG_STATE_HOME": str(folder)}

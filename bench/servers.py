@@ -21,7 +21,7 @@ __all__ = ["free_port", "listening", "missing", "nginx", "nowhere", "on_cores", 
 
 # Servers live in /usr/sbin, which isn't on an ordinary user's PATH.
 _PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
-_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk"}
+_PACKAGES = {"nginx": "nginx-light", "redis-server": "redis-server", "wrk": "wrk"}
 _PATIENCE = 10.0
 _FRAME = """\
 daemon off;

@@ -549,7 +549,9 @@ class SharedGate(Gate):
         line = waiter.line
         self._shown[answer.cell] = line.name
         if line.first() is waiter:
-            ready_at = now + (_LISTEN if answer.wait is None else min(answer.wait, _REFRESH))
+            # Many that listen closely are too many for the store.
+            blind = _LISTEN * max(1, self.members // 10) if answer.wait is None else answer.wait
+            ready_at = now + min(blind, _REFRESH)
             self._asked[line.name] = waiter, ready_at
 
     def _tell_new(self, now: int) -> None:
