@@ -1,7 +1,7 @@
 # Each recipe is one script that also works on its own; what it does and why is written there.
 # On a fresh machine `make demo` and `make test` need Python 3.11 or newer, git and make, and set up the rest.
 
-.PHONY: help setup check test soak demo bench bench-gateway docs clean
+.PHONY: help setup check test soak demo accuracy bench bench-gateway docs clean
 .NOTPARALLEL:
 
 help: ## Show this list
@@ -36,6 +36,9 @@ bench-gateway: ## Measure the gateway against nginx, a bare aiohttp proxy and Li
 	@scripts/setup bench
 	@scripts/setup litellm
 	@.venv/bin/python -m bench.gateway
+
+accuracy: setup ## Measure the classifier on the labelled cases; the confusions of the half that its rules were not written on
+	@.venv/bin/python scripts/accuracy.py
 
 docs: setup ## Build the pages into docs/_build/html; a broken reference fails
 	@.venv/bin/python -m sphinx -W -n --keep-going -q -b html docs docs/_build/html

@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._core.classify import classify
     from ._core.model import ErrorCategory, ErrorSeverity, Priority, ServiceType, Verdict
     from ._core.unwrap import unwrap
+    from .dialects import classify
     from .errors import (
         Banned,
         BudgetExceeded,
@@ -70,9 +70,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "._core.classify": ("classify",),
     "._core.model": ("ErrorCategory", "ErrorSeverity", "Priority", "ServiceType", "Verdict"),
     "._core.unwrap": ("unwrap",),
+    ".dialects": ("classify",),
     ".errors": (
         "Banned",
         "BudgetExceeded",

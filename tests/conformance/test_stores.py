@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egressor._core.fleet import Back, Part, Rank, Reply, Request, State, Top, Want, exchange
+from egressor._core.fleet import FIRST, Back, Part, Rank, Reply, Request, State, Top, Want, exchange
 from egressor._core.limits import Algorithm, Concurrency, Fixed, Gcra, Sliding
 from egressor.stores.redis import RedisStore
 from egressor.stores.sqlite import SqliteStore
@@ -187,7 +187,7 @@ REQUESTS = st.builds(
     standing=st.sampled_from([None, None, None, '{"open": "é"}']),
     places=few(st.tuples(st.sampled_from(PLACES), st.integers(0, 3)), 2, by=lambda place: place[0]),
     backs=few(
-        st.builds(Back, part(COUNTED, st.sampled_from([1, 2, 9, 1 << 41])), st.one_of(st.none(), MOMENTS)),
+        st.builds(Back, part(COUNTED, st.sampled_from([1, 2, 9, 1 << 41])), st.one_of(st.none(), st.just(FIRST), MOMENTS)),
         2,
         by=lambda back: back,
     ),

@@ -146,6 +146,25 @@ def test_pool_timeout_is_our_own_crowding() -> None:
     assert not classify(foreign("PoolTimeout")()).counts
 
 
+class SpeechlessError(Exception):
+    """
+    An exception that can't be printed.
+    """
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def test_a_librarys_own_permission_error() -> None:
+    """
+    Python's PermissionError without a number was raised for want of a key, if it says so; the host's has a number.
+    """
+    assert classify(PermissionError("Authenticated endpoints require keys.")).category == "authentication"
+    assert classify(PermissionError("x")).category == "unknown"
+    assert classify(PermissionError(13, "Permission denied: key.pem")).category == "unknown"
+    assert classify(PermissionError(SpeechlessError())).category == "unknown"
+
+
 def test_builtin_names_are_not_fragments() -> None:
     """
     Python's own PermissionError is a file's; a client's is an API's.

@@ -34,6 +34,7 @@ from egressor.policies import (
     Rule,
     Secret,
 )
+from egressor.policies.patterns import ErrorPattern
 from egressor.policies.presets import PRESETS
 from egressor.policies.settings import UNSET, Settings, settings_of
 from egressor.telemetry import Event
@@ -57,6 +58,7 @@ _TABLES = [
     ("Retry: `[services.NAME.retry]`", RetryPolicy),
     ("Ban: `[services.NAME.ban]`", BanPolicy),
     ("Rules: `[[services.NAME.rules]]`", Rule),
+    ("Errors: `[[services.NAME.errors]]`", ErrorPattern),
 ]
 
 

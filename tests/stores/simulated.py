@@ -184,7 +184,7 @@ class SimLink:
         except StoreAway:
             gate.failed()
             gate.lose("the simulation says so")
-            self._world.later(250_000, partial(self._run, gate))
+            gate.ask_again(250_000)
             self._done(gate, more=False)
             return
         gate.regain()

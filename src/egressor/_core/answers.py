@@ -1,5 +1,5 @@
 """
-Read an HTTP answer: mitigation headers, then the status, then codes in the body, then words; each narrows the last.
+Read an HTTP answer: mitigation headers, pages that block, the status, codes in the body, words; each narrows the last.
 
 The order is measured: structure and codes are exact and cost nanoseconds, words are guesses and cost microseconds, and
 a list of substrings over whole bodies is right half of the time. So a body is looked at only where its status is
@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeGuard
 
-from egressor._core.evidence import document, media_type
+from egressor._core.evidence import Opened, document, media_type
 from egressor._core.grade import failure
 from egressor._core.model import ErrorCategory as Kind
 from egressor._core.model import Verdict
+from egressor._core.pages import READ, page
 from egressor._core.retry_after import retry_after
 from egressor._core.statuses import STATUSES, status_rule
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from egressor._core.evidence import Evidence, Headers
     from egressor._core.statuses import StatusRule
 
-__all__ = ["SUCCESS", "read_answer"]
+__all__ = ["SUCCESS", "codes_of", "mitigated", "paged", "read_answer", "told_to_retry"]
 
 SUCCESS: Final = Verdict(fingerprint="ok", why="no failure in it")
 _WORDS: Final = 4096
@@ -93,10 +94,11 @@ _BY_STATUS: Final = {
 
 # Headers that assert an action against this very request. That a CDN's header is merely there says nothing.
 _MITIGATIONS: Final = (
-    ("cf-mitigated", ("challenge",), Kind.CHALLENGE),
-    ("x-amzn-waf-action", ("challenge", "captcha"), Kind.CHALLENGE),
-    ("x-vercel-mitigated", ("challenge",), Kind.CHALLENGE),
-    ("x-sucuri-block", ("",), Kind.BAN),
+    ("cf-mitigated", ("challenge",), Kind.CHALLENGE, "https://developers.cloudflare.com/cloudflare-challenges/"),
+    ("x-amzn-waf-action", ("challenge", "captcha"), Kind.CHALLENGE, "https://docs.aws.amazon.com/waf/"),
+    ("x-vercel-mitigated", ("challenge",), Kind.CHALLENGE, "https://vercel.com/docs"),
+    ("x-vercel-mitigated", ("deny",), Kind.BAN, "https://vercel.com/docs"),
+    ("x-sucuri-block", ("",), Kind.BAN, "https://docs.sucuri.net"),
 )
 
 
@@ -108,7 +110,11 @@ def read_answer(evidence: Evidence) -> Verdict:
     if status is None or status < 0:
         return failure(Kind.UNKNOWN, fingerprint="http.invalid", why="the status is no HTTP status (RFC 9110 15)")
     if evidence.headers:
-        found = _mitigated(evidence, status)
+        found = mitigated(evidence)
+        if found is not None:
+            return found
+    if evidence.body is not None:
+        found = paged(evidence)
         if found is not None:
             return found
     if status < 400:
@@ -118,8 +124,12 @@ def read_answer(evidence: Evidence) -> Verdict:
     return _failed(evidence, status)
 
 
-def _mitigated(evidence: Evidence, status: int) -> Verdict | None:
-    for name, actions, kind in _MITIGATIONS:
+def mitigated(evidence: Evidence) -> Verdict | None:
+    """
+    Read the headers by which an edge says that it has answered instead of the service; None if none says so.
+    """
+    status = evidence.status or 0
+    for name, actions, kind, source in _MITIGATIONS:
         for value in evidence.headers.get(name, ()):
             if any(action in value.lower() for action in actions):
                 return failure(
@@ -127,8 +137,35 @@ def _mitigated(evidence: Evidence, status: int) -> Verdict | None:
                     fingerprint=f"http.{_shown(status)}.{name}",
                     why=f"header {name} asserts a {kind.value} (status {_shown(status)})",
                     retry_after=_wait(evidence),
+                    source=source,
                 )
+    if 300 <= status <= 399 and any("/sorry/index" in value for value in evidence.headers.get("location", ())):
+        why = f"a redirect to a page that asks for a human (status {status})"
+        source = "https://support.google.com/websearch/answer/86640"
+        return failure(Kind.CHALLENGE, fingerprint=f"http.{status}.google_sorry", why=why, source=source)
     return None
+
+
+def paged(evidence: Evidence) -> Verdict | None:
+    """
+    Read a body that is no JSON, or that is an edge's, as a page; None if it is none that blocks.
+    """
+    status, body = evidence.status or 0, evidence.body
+    if type(body) is Opened:
+        text = body.text
+    elif isinstance(body, (dict, list)):
+        text = ""
+    else:
+        head = body[:READ] if isinstance(body, (str, bytes, bytearray)) else ""
+        text = head if isinstance(head, str) else bytes(head).decode("utf-8", "replace")
+    found = None if status < 400 and _looks_like_json(text) else page(text, status)
+    if found is None:
+        return None
+    return found.rule.verdict(
+        fingerprint=f"http.{_shown(status)}.{found.name}",
+        why=f"status {_shown(status)}, and the body is the page {found.name}",
+        wait=_wait(evidence),
+    )
 
 
 def _broken(evidence: Evidence, status: int) -> Verdict | None:
@@ -139,8 +176,14 @@ def _broken(evidence: Evidence, status: int) -> Verdict | None:
         return None
     if _looks_like_json(evidence.body):
         return None
-    why = f"status {status} declares JSON and carries something else (RFC 9110 8.3)"
-    return failure(Kind.BAD_RESPONSE, fingerprint=f"http.{status}.not_json", why=why, retryable=True, may_have_run=True)
+    return failure(
+        Kind.BAD_RESPONSE,
+        fingerprint=f"http.{status}.not_json",
+        why=f"status {status} declares JSON and carries something else (RFC 9110 8.3)",
+        retryable=True,
+        may_have_run=True,
+        source="RFC 9110 8.3",
+    )
 
 
 def _is_json(kind: str) -> bool:
@@ -151,6 +194,8 @@ def _looks_like_json(body: object) -> bool:
     """
     Whether the first character begins a JSON text (RFC 8259 2); an empty body, as a HEAD has, is nothing to judge.
     """
+    if type(body) is Opened:
+        body = body.text if body.parsed is None else "{"
     head = body[:256] if isinstance(body, str | bytes | bytearray) else "{"
     text = (head if isinstance(head, str) else head.decode("utf-8", "replace")).lstrip("\ufeff \t\r\n")
     return not text or text[0] in '{["-0123456789' or text.startswith(("true", "false", "null"))
@@ -173,7 +218,7 @@ def _failed(evidence: Evidence, status: int) -> Verdict:
     elif status == 418 and wait:
         # Binance, and those that copy it: the IP is banned until then.
         kind, source = Kind.BAN, f"{source}; with Retry-After a ban of this IP"
-    told = _told(evidence.headers)
+    told = told_to_retry(evidence.headers)
     if told is not None:
         retry, source = told, f"{source}; x-should-retry"
     return failure(
@@ -183,6 +228,7 @@ def _failed(evidence: Evidence, status: int) -> Verdict:
         retryable=retry,
         may_have_run=_ran(rule, kind, status, wait),
         retry_after=wait,
+        source=rule.source,
     )
 
 
@@ -196,7 +242,7 @@ def _wait(evidence: Evidence) -> float | None:
     return retry_after(evidence.headers, status=evidence.status, now=evidence.now)
 
 
-def _told(headers: Headers) -> bool | None:
+def told_to_retry(headers: Headers) -> bool | None:
     """
     Read ``x-should-retry``, by which a server overrules what its status would mean (OpenAI, Anthropic).
     """
@@ -213,7 +259,7 @@ def _hint(body: object, status: int) -> _Hint | None:
         return None
     parsed, text = document(body)
     if parsed is not None:
-        codes, text = _codes(parsed)
+        codes, text = codes_of(parsed)
         found = _by_code(codes, status)
         if found is not None:
             return found
@@ -242,9 +288,9 @@ _NESTS: Final = ("error", "Error", "details", "errors", "metadata")
 _MESSAGES: Final = _PLACES[-6:]
 
 
-def _codes(parsed: object) -> tuple[list[str], str]:
+def codes_of(parsed: object) -> tuple[list[str], str]:
     """
-    Collect the codes of a parsed body, and its first message in words.
+    Collect the codes of a parsed body, in lower case and nearest to the top first, and its first message in words.
     """
     codes: list[str] = []
     prose = ""
@@ -278,6 +324,7 @@ _PLAIN: Final[dict[int, Verdict]] = {
         why=f"status {status} ({rule.source})",
         retryable=rule.retry,
         may_have_run=rule.ran,
+        source=rule.source,
     )
     for status, rule in STATUSES.items()
 }

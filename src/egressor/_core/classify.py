@@ -9,14 +9,16 @@ The order of evidence, nearest to the fact first:
 
 1. what the caller says (``status=``, ``headers=``, ``body=``);
 2. Egressor's own refusal anywhere inside the exception: it was never sent, and says why;
-3. the response that an exception carries;
-4. the name of the exception's type (``exceptions.py``), and where that is vague, the same questions for what it wraps;
+3. the response that an exception carries, or the provider's words in its message;
+4. the name of the exception's type (``exceptions.py``, ``libraries.py``), and where that is vague, the same questions
+for
+   what it wraps;
 5. its message.
 
 The parts: ``evidence.py`` finds status, headers and body on strangers' objects, ``answers.py`` reads HTTP answers with
-the table in ``statuses.py`` and the waits of ``retry_after.py``, ``unwrap.py`` walks through wrappers, ``grade.py``
-says what each category weighs. A provider's dialect replaces ``answers.read_answer`` for its service; ``_READERS`` is
-the place where it enters.
+the table in ``statuses.py``, the pages in ``pages.py`` and the waits of ``retry_after.py``, ``unwrap.py`` walks through
+wrappers, ``grade.py`` says what each category weighs. A provider's dialect comes in as a ``Reader``, which is asked
+instead of plain HTTP: this room knows no provider. ``egressor.dialects`` picks it, and is what programs call.
 """
 
 from __future__ import annotations
@@ -37,11 +39,32 @@ from egressor._core.unwrap import DEPTH, members, unwrap, walk
 from egressor.errors import ConfigError, EgressorError, PartialResponse, Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["classify", "unwrap"]
+__all__ = ["GENERIC", "Reader", "classify", "pieces", "unwrap"]
 
-_READERS: Final[dict[str, Callable[[Evidence], Verdict]]] = {"generic": read_answer}
+
+class Reader(NamedTuple):
+    """
+    How a provider's answers are read.
+
+    Attributes:
+        answer: Reads an answer that has a status.
+        raised: Reads an exception by what stands in it besides an answer; None where nothing is known of it.
+    """
+
+    answer: Callable[[Evidence], Verdict]
+    raised: Callable[[BaseException, Evidence], Verdict | None]
+
+
+def _silent(exc: BaseException, evidence: Evidence) -> None:  # noqa: ARG001
+    return None
+
+
+GENERIC: Final = Reader(read_answer, _silent)
+"""
+Plain HTTP.
+"""
 
 _REFUSALS: Final[dict[str, Kind]] = {
     "wait_too_long": Kind.RATE_LIMIT,
@@ -55,6 +78,8 @@ _REFUSALS: Final[dict[str, Kind]] = {
 }
 _UNREADABLE: Final = failure(Kind.UNKNOWN, fingerprint="unreadable", why="reading it failed", counts=False)
 _REDIRECT: Final = TypeRule(Kind.BAD_RESPONSE, "a redirect that was not followed")
+# Verdicts that only a status of "your fault" has decided.
+_COARSE: Final = frozenset({"http.400", "http.422"})
 # What says most comes first when several exceptions are vague: a time-out, then no connection, then a failing wire.
 _VAGUE: Final = ((Kind.TIMEOUT, True), (Kind.NETWORK, False), (Kind.NETWORK, True))
 
@@ -84,18 +109,21 @@ def classify(
     body: bytes | str | None = None,
     dialect: str = "generic",
     now: float | None = None,
+    reader: Reader | None = None,
 ) -> Verdict:
     """
-    Say what an outcome was.
+    Say what an outcome was, by HTTP alone or by a provider's *reader*.
 
     Args:
         exception_or_response: What was raised, or the client's response object. Any other value is a success.
         status: HTTP status; overrules the one found on *exception_or_response*.
         headers: Response headers, as a mapping or as pairs; overrule those found.
         body: Response body, or the beginning of it; overrules the one found. At most 8 KiB of it are read.
-        dialect: Name of the provider's dialect; an unknown one reads as ``generic``, and the verdict's ``why`` says so.
+        dialect: Name of the provider's dialect; one other than ``generic`` without its *reader* is unknown, and the
+            verdict's ``why`` says so.
         now: Seconds since 1970, for a ``Retry-After`` date in a response without a ``Date`` header. Default: without
             either such a date is ignored.
+        reader: How the provider's answers are read. Default: as plain HTTP.
 
     Returns:
         The verdict; ``category`` is None for a success, which is also what no argument at all means. Never raises.
@@ -112,13 +140,32 @@ def classify(
     try:
         silent = status is None and headers is None and body is None and now is None
         said = NOTHING if silent else Evidence(status_of(status), headers_of(headers), loaded(body), now)
-        reader = _READERS.get(dialect) if isinstance(dialect, str) else None
-        verdict = _classify(exception_or_response, said, reader or read_answer)
-        if reader is None:
+        verdict = _classify(exception_or_response, said, reader or GENERIC)
+        if reader is None and not (isinstance(dialect, str) and dialect == "generic"):
             return replace(verdict, why=f"{verdict.why}; no dialect {_word(dialect)}, read as generic")
         return verdict
     except Exception:  # noqa: BLE001 - a classifier that raises would hide the error that it was asked about
         return _last_resort(exception_or_response, status)
+
+
+def pieces(
+    thing: object, status: object, headers: object, body: object, now: float | None
+) -> Iterator[tuple[BaseException | None, Evidence]]:
+    """
+    Yield all that may be matched: *thing* with the answer it carries, then what it wraps, nearest first.
+
+    What the caller says stands above what is found. Nothing is yielded for Egressor's own refusals: no server has said
+    anything then.
+    """
+    said = Evidence(status_of(status), headers_of(headers), loaded(body), now)
+    if is_a(thing, BaseException):
+        inside = list(walk(thing))
+        if not any(is_a(each, EgressorError) for each in inside):
+            yield from ((each, _merged(said, gather(each, strict=False))) for each in inside)
+    elif thing is None:
+        yield None, said
+    else:
+        yield None, _merged(said, gather(thing, strict=True))
 
 
 def _last_resort(thing: object, status: object) -> Verdict:
@@ -143,14 +190,14 @@ def _last_resort(thing: object, status: object) -> Verdict:
     return _UNREADABLE
 
 
-def _classify(thing: object, said: Evidence, reader: Callable[[Evidence], Verdict]) -> Verdict:
+def _classify(thing: object, said: Evidence, reader: Reader) -> Verdict:
     if is_a(thing, BaseException):
         return _raised(thing, said, reader)
     if thing is None:
         # Headers or a body without a status: a success, unless they say otherwise.
-        return reader(said if said.status is not None else said._replace(status=200))
+        return reader.answer(said if said.status is not None else said._replace(status=200))
     evidence = _merged(said, gather(thing, strict=True))
-    return SUCCESS if evidence.status is None else reader(evidence)
+    return SUCCESS if evidence.status is None else reader.answer(evidence)
 
 
 def _merged(said: Evidence, found: Evidence) -> Evidence:
@@ -168,7 +215,7 @@ def _merged(said: Evidence, found: Evidence) -> Evidence:
     )
 
 
-def _raised(exc: BaseException, said: Evidence, reader: Callable[[Evidence], Verdict]) -> Verdict:
+def _raised(exc: BaseException, said: Evidence, reader: Reader) -> Verdict:
     leaves = _leaves(exc)
     if len(leaves) == 1:
         return _one(leaves[0], said, reader)
@@ -205,7 +252,7 @@ def _leaves(exc: BaseException) -> list[BaseException]:
     return leaves
 
 
-def _one(exc: BaseException, said: Evidence, reader: Callable[[Evidence], Verdict]) -> Verdict:
+def _one(exc: BaseException, said: Evidence, reader: Reader) -> Verdict:
     """
     Read one exception that is no group.
     """
@@ -223,24 +270,32 @@ def _one(exc: BaseException, said: Evidence, reader: Callable[[Evidence], Verdic
             clue = _Clue(exc, each, rule, _merged(said, gather(each, strict=False)))
             verdict = _answered(clue, reader)
             if verdict is not None:
-                return verdict
+                return _placed(clue) if _is_finer(rule, verdict) else verdict
             if not rule.vague:
                 return _placed(clue)
             vague.append(clue)
     return _vaguest(vague)
 
 
-def _answered(clue: _Clue, reader: Callable[[Evidence], Verdict]) -> Verdict | None:
+def _is_finer(rule: TypeRule, verdict: Verdict) -> bool:
     """
-    Read the answer that an exception carries; None if it carries none, or one that is no failure by itself.
+    Whether a library's own class says more than the bare 400 that came with it.
+    """
+    return rule.finer and verdict.category is Kind.BAD_REQUEST and verdict.fingerprint in _COARSE
+
+
+def _answered(clue: _Clue, reader: Reader) -> Verdict | None:
+    """
+    Read the answer that an exception carries, else its words; None if neither is a failure by itself.
     """
     evidence = clue.evidence
     if evidence.status is None:
         spoken = status_in_text(clue.inner)
-        if spoken is None:
-            return None
-        evidence = evidence._replace(status=spoken)
-    verdict = reader(evidence)
+        evidence = evidence if spoken is None else evidence._replace(status=spoken)
+    verdict = SUCCESS if evidence.status is None else reader.answer(evidence)
+    if verdict.ok or verdict.fingerprint == f"http.{evidence.status}":
+        # Nothing but the status has decided, or not even that: the message may hold the provider's code.
+        verdict = reader.raised(clue.inner, evidence) or verdict
     if verdict.ok:
         return None
     wait = _own_wait(clue.inner) if verdict.retry_after is None else None

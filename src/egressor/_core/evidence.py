@@ -20,6 +20,7 @@ __all__ = [
     "NOTHING",
     "Evidence",
     "Headers",
+    "Opened",
     "attribute",
     "document",
     "gather",
@@ -38,19 +39,35 @@ BODY: Final = 8192
 _FIELDS: Final = 512
 _VALUE: Final = 256
 _NAME: Final = 64
-# Headers that any rule reads; the others are passed by.
+# Headers that any rule reads, a dialect's too; the others are passed by.
 _WANTED: Final = frozenset(
     {
         "cf-mitigated",
         "content-type",
         "date",
+        "gw-ratelimit-reset",
+        "location",
         "ratelimit",
         "retry-after",
         "retry-after-ms",
+        "via",
         "x-amzn-waf-action",
+        "x-app-limit-24hour-remaining",
+        "x-app-limit-24hour-reset",
+        "x-bapi-limit-reset-timestamp",
+        "x-bapi-limit-status",
+        "x-gate-ratelimit-reset-timestamp",
         "x-ms-retry-after-ms",
+        "x-rate-limit-remaining",
+        "x-rate-limit-reset",
+        "x-ratelimit-remaining",
+        "x-ratelimit-reset",
+        "x-ratelimit-reset-after",
+        "x-ratelimit-scope",
         "x-should-retry",
         "x-sucuri-block",
+        "x-user-limit-24hour-remaining",
+        "x-user-limit-24hour-reset",
         "x-vercel-mitigated",
     }
 )
@@ -78,6 +95,19 @@ class Evidence(NamedTuple):
     headers: Headers = {}  # noqa: RUF012 - shared and never written: no header
     body: object = None
     now: float | None = None
+
+
+class Opened(NamedTuple):
+    """
+    A body that has been read: what `document` returned for it.
+
+    Attributes:
+        parsed: The JSON in it, or None.
+        text: Its first 8 KiB as text.
+    """
+
+    parsed: object
+    text: str
 
 
 NOTHING: Final = Evidence()
@@ -270,6 +300,8 @@ def document(body: object) -> tuple[object, str]:
         The parsed document, or None where the body is no JSON or longer than 8 KiB; and the first 8 KiB as text,
         empty where the client handed over JSON that it had parsed.
     """
+    if type(body) is Opened:
+        return body
     if isinstance(body, (dict, list)):
         return body, ""
     if isinstance(body, (bytes, bytearray)):

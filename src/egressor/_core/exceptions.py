@@ -23,70 +23,51 @@ from __future__ import annotations
 
 import errno
 from functools import lru_cache
-from typing import Final, NamedTuple
+from itertools import pairwise
+from typing import Final
 
 from egressor._core.evidence import attribute, is_a
+from egressor._core.libraries import LIBRARIES
 from egressor._core.model import ErrorCategory as Kind
+from egressor._core.type_rules import (
+    AUTH,
+    CANCELLED,
+    CONNECT,
+    CONNECT_TIMEOUT,
+    DNS,
+    GARBLED,
+    LIMITED,
+    LOCAL,
+    OURS,
+    POOL,
+    PROGRAM,
+    REDIRECTS,
+    REFUSED,
+    RESET,
+    SOME_TIMEOUT,
+    TIMEOUT,
+    TLS,
+    UNPLACED,
+    WIRE,
+    TypeRule,
+)
 
 __all__ = ["CANCELLED", "UNPLACED", "TypeRule", "by_text", "by_type", "status_in_text", "type_name"]
 
 
-class TypeRule(NamedTuple):
-    """
-    What a type's name says.
-
-    Attributes:
-        kind: The category.
-        what: What happened, in words.
-        retry: Whether the same attempt may succeed later.
-        ran: Whether the server may have executed it.
-        counts: Whether the breaker counts it; None leaves it to the category.
-        vague: Whether something inside the exception may know better.
-    """
-
-    kind: Kind
-    what: str
-    retry: bool = False
-    ran: bool = False
-    counts: bool | None = None
-    vague: bool = False
-
-
-_REFUSED = TypeRule(Kind.NETWORK, "no connection, nothing was sent", retry=True)
-_DNS = TypeRule(Kind.NETWORK, "the name was not resolved, nothing was sent", retry=True)
-_TLS = TypeRule(Kind.NETWORK, "no TLS connection, nothing was sent")
-_RESET = TypeRule(Kind.NETWORK, "the connection broke after sending", retry=True, ran=True)
-_CONNECT_TIMEOUT = TypeRule(Kind.TIMEOUT, "connecting took too long, nothing was sent", retry=True)
-_TIMEOUT = TypeRule(Kind.TIMEOUT, "no answer in time", retry=True, ran=True)
-_SOME_TIMEOUT = _TIMEOUT._replace(vague=True)
-# Our own crowding: the service neither saw the call nor is it to blame.
-_POOL = TypeRule(Kind.TIMEOUT, "no free connection in our pool, nothing was sent", retry=True, counts=False)
-_GARBLED = TypeRule(Kind.BAD_RESPONSE, "the answer can't be read", retry=True, ran=True)
-_REDIRECTS = TypeRule(Kind.BAD_RESPONSE, "too many redirects")
-_OURS = TypeRule(Kind.BAD_REQUEST, "the request is malformed, nothing was sent")
-_PROGRAM = TypeRule(Kind.UNKNOWN, "an error of the program", counts=False, vague=True)
-_LOCAL = TypeRule(Kind.UNKNOWN, "an error of this host, not of the service", counts=False, vague=True)
-_CONNECT = TypeRule(Kind.NETWORK, "no connection", retry=True, vague=True)
-_WIRE = TypeRule(Kind.NETWORK, "the network failed", retry=True, ran=True, vague=True)
-_LIMITED = TypeRule(Kind.RATE_LIMIT, "a rate limit", retry=True)
-_AUTH = TypeRule(Kind.AUTHENTICATION, "the credentials were refused")
-
-CANCELLED: Final = TypeRule(Kind.CANCELLED, "cancelled by the caller")
-UNPLACED: Final = TypeRule(Kind.UNKNOWN, "not known, taken for the service's", retry=True, counts=True, vague=True)
-
 _BUILTINS: Final[dict[str, TypeRule]] = {
-    "TimeoutError": _TIMEOUT,
-    "ConnectionRefusedError": _REFUSED,
-    "ConnectionResetError": _RESET,
-    "ConnectionAbortedError": _RESET,
-    "BrokenPipeError": _RESET,
-    "ConnectionError": _WIRE,
-    "FileNotFoundError": _LOCAL,
-    "FileExistsError": _LOCAL,
-    "IsADirectoryError": _LOCAL,
-    "NotADirectoryError": _LOCAL,
-    "PermissionError": _LOCAL,
-    "MemoryError": _LOCAL,
+    "TimeoutError": TIMEOUT,
+    "ConnectionRefusedError": REFUSED,
+    "ConnectionResetError": RESET,
+    "ConnectionAbortedError": RESET,
+    "BrokenPipeError": RESET,
+    "ConnectionError": WIRE,
+    "FileNotFoundError": LOCAL,
+    "FileExistsError": LOCAL,
+    "IsADirectoryError": LOCAL,
+    "NotADirectoryError": LOCAL,
+    "PermissionError": LOCAL,
+    "MemoryError": LOCAL,
     **dict.fromkeys(
         (
             "ArithmeticError",
@@ -106,101 +87,101 @@ _BUILTINS: Final[dict[str, TypeRule]] = {
             "ValueError",
             "Warning",
         ),
-        _PROGRAM,
+        PROGRAM,
     ),
 }
 
 # Clients often raise an OSError of their own with the number of the real one (aiohttp's ClientOSError, asyncio's).
 _ERRNOS: Final[dict[int, TypeRule]] = {
-    **dict.fromkeys((errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL), _REFUSED),
-    **dict.fromkeys((errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE), _RESET),
-    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENOMEM), _LOCAL),
-    errno.ETIMEDOUT: _TIMEOUT,
+    **dict.fromkeys((errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL), REFUSED),
+    **dict.fromkeys((errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE), RESET),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENOMEM), LOCAL),
+    errno.ETIMEDOUT: TIMEOUT,
 }
 
 _NAMES: Final[dict[str, TypeRule]] = {
     "Cancelled": CANCELLED,
     "CancelledError": CANCELLED,
-    "gaierror": _DNS,
-    "herror": _DNS,
-    "NewConnectionError": _REFUSED,
-    "EndpointConnectionError": _REFUSED,
-    "ClientConnectorError": _CONNECT,
-    "ConnectError": _CONNECT,
-    "ClientConnectorDNSError": _DNS,
-    "SSLEOFError": _RESET,
-    "SSLZeroReturnError": _RESET,
-    "SSLSyscallError": _RESET,
-    "ReadError": _RESET,
-    "WriteError": _RESET,
-    "CloseError": _RESET,
-    "RemoteProtocolError": _RESET,
-    "RemoteDisconnected": _RESET,
-    "ServerDisconnectedError": _RESET,
-    "ClientPayloadError": _RESET,
-    "ChunkedEncodingError": _RESET,
-    "IncompleteRead": _RESET,
-    "IncompleteReadError": _RESET,
-    "ConnectionClosedError": _RESET,
-    "LocalProtocolError": _OURS,
-    "UnsupportedProtocol": _OURS,
-    "InvalidURL": _OURS,
-    "InvalidUrlClientError": _OURS,
-    "InvalidSchema": _OURS,
-    "MissingSchema": _OURS,
-    "InvalidHeader": _OURS,
-    "LocationParseError": _OURS,
-    "EmptyPoolError": _POOL,
+    "gaierror": DNS,
+    "herror": DNS,
+    "NewConnectionError": REFUSED,
+    "EndpointConnectionError": REFUSED,
+    "ClientConnectorError": CONNECT,
+    "ConnectError": CONNECT,
+    "ClientConnectorDNSError": DNS,
+    "SSLEOFError": RESET,
+    "SSLZeroReturnError": RESET,
+    "SSLSyscallError": RESET,
+    "ReadError": RESET,
+    "WriteError": RESET,
+    "CloseError": RESET,
+    "RemoteProtocolError": RESET,
+    "RemoteDisconnected": RESET,
+    "ServerDisconnectedError": RESET,
+    "ClientPayloadError": RESET,
+    "ChunkedEncodingError": RESET,
+    "IncompleteRead": RESET,
+    "IncompleteReadError": RESET,
+    "ConnectionClosedError": RESET,
+    "LocalProtocolError": OURS,
+    "UnsupportedProtocol": OURS,
+    "InvalidURL": OURS,
+    "InvalidUrlClientError": OURS,
+    "InvalidSchema": OURS,
+    "MissingSchema": OURS,
+    "InvalidHeader": OURS,
+    "LocationParseError": OURS,
+    "EmptyPoolError": POOL,
     # SDKs put one class around the connecting, the reading and the pool's time-out.
-    "APITimeoutError": _SOME_TIMEOUT,
-    "RequestTimeout": _SOME_TIMEOUT,
-    "TimedOut": _SOME_TIMEOUT,
-    "APIConnectionError": _WIRE,
-    "ClientConnectionError": _WIRE,
-    "ClientOSError": _WIRE,
-    "ConnectionError": _WIRE,
-    "HTTPClientError": _WIRE,
-    "MaxRetryError": _WIRE,
-    "NetworkError": _WIRE,
-    "ProtocolError": _WIRE,
-    "ProxyError": _WIRE,
-    "RequestError": _WIRE,
-    "RequestException": _WIRE,
-    "TransportError": _WIRE,
-    "URLError": _WIRE,
+    "APITimeoutError": SOME_TIMEOUT,
+    "RequestTimeout": SOME_TIMEOUT,
+    "TimedOut": SOME_TIMEOUT,
+    "APIConnectionError": WIRE,
+    "ClientConnectionError": WIRE,
+    "ClientOSError": WIRE,
+    "ConnectionError": WIRE,
+    "HTTPClientError": WIRE,
+    "MaxRetryError": WIRE,
+    "NetworkError": WIRE,
+    "ProtocolError": WIRE,
+    "ProxyError": WIRE,
+    "RequestError": WIRE,
+    "RequestException": WIRE,
+    "TransportError": WIRE,
+    "URLError": WIRE,
 }
 
 # In this order: "ConnectTimeout" is a time-out, "SSLError" isn't one of the connection's kind, and so on.
 _FRAGMENTS: Final[tuple[tuple[str, TypeRule], ...]] = (
-    ("pooltimeout", _POOL),
-    ("connecttimeout", _CONNECT_TIMEOUT),
-    ("connectiontimeout", _CONNECT_TIMEOUT),
-    ("timeout", _TIMEOUT),
-    ("timedout", _TIMEOUT),
-    ("ratelimit", _LIMITED),
-    ("toomanyrequests", _LIMITED),
-    ("throttl", _LIMITED),
-    ("retryafter", _LIMITED),
-    ("floodwait", _LIMITED),
+    ("pooltimeout", POOL),
+    ("connecttimeout", CONNECT_TIMEOUT),
+    ("connectiontimeout", CONNECT_TIMEOUT),
+    ("timeout", TIMEOUT),
+    ("timedout", TIMEOUT),
+    ("ratelimit", LIMITED),
+    ("toomanyrequests", LIMITED),
+    ("throttl", LIMITED),
+    ("retryafter", LIMITED),
+    ("floodwait", LIMITED),
     ("quota", TypeRule(Kind.QUOTA_EXHAUSTED, "a quota is spent")),
     ("insufficientfund", TypeRule(Kind.INSUFFICIENT_FUNDS, "not enough funds")),
-    ("sslerror", _TLS),
-    ("tlserror", _TLS),
-    ("certificate", _TLS),
-    ("nameresolution", _DNS),
-    ("resolvehost", _DNS),
-    ("dnserror", _DNS),
-    ("dnslookup", _DNS),
-    ("servernotfound", _DNS),
-    ("connectionrefused", _REFUSED),
-    ("connectionreset", _RESET),
-    ("connectionlost", _RESET),
-    ("toomanyredirects", _REDIRECTS),
-    ("authenticat", _AUTH),
-    ("unauthorized", _AUTH),
-    ("credential", _AUTH),
-    ("invalidtoken", _AUTH),
-    ("expiredtoken", _AUTH),
+    ("sslerror", TLS),
+    ("tlserror", TLS),
+    ("certificate", TLS),
+    ("nameresolution", DNS),
+    ("resolvehost", DNS),
+    ("dnserror", DNS),
+    ("dnslookup", DNS),
+    ("servernotfound", DNS),
+    ("connectionrefused", REFUSED),
+    ("connectionreset", RESET),
+    ("connectionlost", RESET),
+    ("toomanyredirects", REDIRECTS),
+    ("authenticat", AUTH),
+    ("unauthorized", AUTH),
+    ("credential", AUTH),
+    ("invalidtoken", AUTH),
+    ("expiredtoken", AUTH),
     ("permission", TypeRule(Kind.PERMISSION, "not allowed")),
     ("forbidden", TypeRule(Kind.PERMISSION, "not allowed")),
     ("accessdenied", TypeRule(Kind.PERMISSION, "not allowed")),
@@ -210,40 +191,47 @@ _FRAGMENTS: Final[tuple[tuple[str, TypeRule], ...]] = (
     ("invalidrequest", TypeRule(Kind.BAD_REQUEST, "a bad request")),
     ("contentpolicy", TypeRule(Kind.CONTENT_POLICY, "refused by the content policy")),
     ("contentfilter", TypeRule(Kind.CONTENT_POLICY, "refused by the content policy")),
-    ("jsondecode", _GARBLED),
-    ("decodeerror", _GARBLED),
-    ("decodingerror", _GARBLED),
-    ("contenttype", _GARBLED),
+    ("jsondecode", GARBLED),
+    ("decodeerror", GARBLED),
+    ("decodingerror", GARBLED),
+    ("contenttype", GARBLED),
     ("maintenance", TypeRule(Kind.MAINTENANCE, "maintenance", retry=True)),
     ("overload", TypeRule(Kind.OVERLOADED, "overloaded", retry=True)),
     ("servererror", TypeRule(Kind.SERVER_ERROR, "a server's error", retry=True, ran=True)),
     ("serviceunavailable", TypeRule(Kind.SERVER_ERROR, "a server's error", retry=True, ran=True)),
     ("badgateway", TypeRule(Kind.SERVER_ERROR, "a server's error", retry=True, ran=True)),
-    ("networkerror", _WIRE),
-    ("connectionerror", _WIRE),
-    ("connecterror", _CONNECT),
+    ("networkerror", WIRE),
+    ("connectionerror", WIRE),
+    ("connecterror", CONNECT),
 )
 
 # Messages of libraries that keep no link to what happened. Only a library's or a user's own class is read this way: the
 # text of a bare RuntimeError is anybody's.
 _PHRASES: Final[tuple[tuple[str, TypeRule], ...]] = (
-    ("timed out", _TIMEOUT),
-    ("timeouterror", _TIMEOUT),
-    ("name or service not known", _DNS),
-    ("name resolution", _DNS),
-    ("getaddrinfo failed", _DNS),
-    ("certificate verify failed", _TLS),
-    ("connection refused", _REFUSED),
-    ("newconnectionerror", _REFUSED),
-    ("connect call failed", _REFUSED),
-    ("connection reset", _RESET),
-    ("connection aborted", _RESET),
-    ("connection to the other side was lost", _RESET),
-    ("connection was refused", _REFUSED),
-    ("dns lookup failed", _DNS),
-    ("server disconnected", _RESET),
-    ("without sending complete message", _RESET),
+    ("timed out", TIMEOUT),
+    ("timeouterror", TIMEOUT),
+    ("name or service not known", DNS),
+    ("name resolution", DNS),
+    ("getaddrinfo failed", DNS),
+    ("certificate verify failed", TLS),
+    ("connection refused", REFUSED),
+    ("newconnectionerror", REFUSED),
+    ("connect call failed", REFUSED),
+    ("connection reset", RESET),
+    ("connection aborted", RESET),
+    ("connection to the other side was lost", RESET),
+    ("connection was refused", REFUSED),
+    ("dns lookup failed", DNS),
+    ("server disconnected", RESET),
+    ("without sending complete message", RESET),
 )
+
+
+_MESSAGE: Final = 4096
+_WORDS: Final = 64
+# What stands before a status in a message.
+_BEFORE: Final = frozenset({"code", "error", "gateway", "got", "http", "received", "request", "response", "status"})
+_MARKS: Final = "'\"()[],.:;"
 
 
 def by_type(exc: BaseException) -> TypeRule:
@@ -258,8 +246,19 @@ def by_type(exc: BaseException) -> TypeRule:
     rule = _by_class(kind)
     if rule.vague and is_a(exc, OSError):
         number = attribute(exc, "errno")
+        if number is None and kind is PermissionError and _speaks_of_keys(exc):
+            # The host's own has a number: this one was raised by a library, for want of a key.
+            return AUTH
         return _ERRNOS.get(number, rule) if isinstance(number, int) else rule
     return rule
+
+
+def _speaks_of_keys(exc: BaseException) -> bool:
+    try:
+        text = str(exc)[:512].lower()
+    except Exception:  # noqa: BLE001 - somebody's __str__ may raise anything
+        return False
+    return any(word in text for word in ("key", "token", "credential", "authenticat", "log in", "login"))
 
 
 def by_text(exc: BaseException) -> TypeRule | None:
@@ -277,18 +276,28 @@ def by_text(exc: BaseException) -> TypeRule | None:
 
 def status_in_text(exc: BaseException) -> int | None:
     """
-    Read the status that urllib3 leaves only in its message, "too many 429 error responses", when its own retries end.
+    Read the status that a library leaves only in its message; None if there is none.
+
+    "too many 429 error responses" (urllib3), "Error code: 429 - …" (openai), "received 503 HTTP response" (prawcore),
+    "Client error '404 Not Found' for url …" (httpx), "binance GET https://… 502 Bad Gateway" (ccxt), "403 Forbidden"
+    (tweepy). A number counts only behind such a word, or as the first word of all.
     """
-    kind: type = type(exc)
-    if _names(kind)[1] not in {"RetryError", "MaxRetryError", "ResponseError"}:
+    if type(exc).__module__ == "builtins":
         return None
     try:
-        _, found, rest = str(exc)[:4096].partition("too many ")
+        words = str(exc)[:_MESSAGE].split(None, _WORDS)
     except Exception:  # noqa: BLE001 - somebody's __str__ may raise anything
         return None
-    number = rest[:3]
-    spoken = found and rest[3:].startswith(" error responses") and number.isascii() and number.isdigit()
-    return int(number) if spoken else None
+    before = ""
+    for word, after in pairwise([*words[: _WORDS + 1], ""]):
+        bare = word.strip(_MARKS)
+        is_status = len(bare) == 3 and bare.isascii() and bare.isdigit() and "400" <= bare <= "599"
+        if is_status and (not before or before in _BEFORE or before.startswith(("http://", "https://"))):
+            return int(bare)
+        if is_status and before == "many" and after == "error":
+            return int(bare)
+        before = word.strip(_MARKS).lower()
+    return None
 
 
 def type_name(exc: BaseException) -> str:
@@ -322,6 +331,9 @@ def _by_class(kind: type) -> TypeRule:
 def _by_name(root: str, name: str) -> TypeRule | None:
     if root == "builtins":
         return _BUILTINS.get(name)
+    known = LIBRARIES.get(root)
+    if known is not None and name in known:
+        return known[name]
     if name in _NAMES:
         return _NAMES[name]
     lowered = name.lower()

@@ -29,11 +29,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .fleet_model import Answer, Back, Member, Part, Rank, Reply, Request, State, Top, Wait, Want
+from .fleet_model import FIRST, Answer, Back, Member, Part, Rank, Reply, Request, State, Top, Wait, Want
 from .limits import Algorithm, Concurrency, Fixed, Gcra, Sliding
 from .model import Priority
 
 __all__ = [
+    "FIRST",
     "LIFE",
     "STAY",
     "Answer",
@@ -52,7 +53,7 @@ __all__ = [
     "lend",
 ]
 
-STAY = 1_000_000
+STAY = 600_000
 """
 How long a waiter that says nothing keeps its turn, in microseconds.
 """
@@ -83,7 +84,8 @@ def exchange(state: State, request: Request, now: int, skew: int = 0) -> Reply:
     given = _bury(state, now)
     state.members[request.member] = Member(now + LIFE, request.address, request.info)
     if request.standing is not None:
-        state.version += 1
+        # Numbers never come twice, also where a server forgets everything.
+        state.version = max(state.version + 1, now)
         state.standing = request.standing
     given |= _take_back(state, request, now, skew)
     mine: dict[str, Wait] = {}
@@ -178,9 +180,9 @@ def _take_back(state: State, request: Request, now: int, skew: int) -> set[str]:
         _hold(state, cell, request.member, units)
     for (cell, units, limit), at in request.backs:
         value = state.cells.get(cell, 0)
-        if at is None:
+        if at is None or (at == FIRST and not value):
             state.cells[cell] = limit.charge(value, now, units, skew)
-        elif value:
+        elif value and at != FIRST:
             state.cells[cell] = limit.refund(value, now, units, at)
             given.add(cell)
     return given

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from .limits import Algorithm
 
-__all__ = ["Answer", "Back", "Member", "Part", "Rank", "Reply", "Request", "State", "Top", "Wait", "Want"]
+__all__ = ["FIRST", "Answer", "Back", "Member", "Part", "Rank", "Reply", "Request", "State", "Top", "Wait", "Want"]
+
+
+FIRST = -2
+"""
+Says of units that only whoever is first charges them: a cell that others have touched has them already.
+"""
 
 
 class Part(NamedTuple):
@@ -78,7 +84,8 @@ class Back(NamedTuple):
 
     Attributes:
         part: The cell, and how many units.
-        at: When they were taken, in microseconds; None for those that are to be taken, whether they fit or not.
+        at: When they were taken, in microseconds; None for those that are to be taken, whether they fit or not; `FIRST`
+            for those that are to be taken if the cell has counted nothing yet.
     """
 
     part: Part

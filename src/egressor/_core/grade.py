@@ -70,7 +70,7 @@ SCOPE: Final[dict[ErrorCategory, str]] = {
 }
 
 
-def failure(
+def failure(  # noqa: PLR0913 - a verdict's own fields, by name
     category: ErrorCategory,
     *,
     fingerprint: str,
@@ -79,6 +79,10 @@ def failure(
     may_have_run: bool = False,
     retry_after: float | None = None,
     counts: bool | None = None,
+    scope: str = "",
+    source: str = "",
+    severity: ErrorSeverity | None = None,
+    backoff: float = 1.0,
 ) -> Verdict:
     """
     Build the verdict of a failure, with the severity, the scope and the breaker's view that its *category* has.
@@ -91,15 +95,21 @@ def failure(
         may_have_run: Whether the server may have executed the request. Default: no.
         retry_after: Seconds that the server asked for; None if it did not say.
         counts: Whether the breaker counts it; None leaves it to the category.
+        scope: What it is about; empty leaves it to the category.
+        source: Where the rule is written. Default: nowhere, a name decided.
+        severity: How much it matters; None leaves it to the category.
+        backoff: What the pause before the next attempt is multiplied by. Default: 1.
     """
     return Verdict(
         category=category,
-        severity=SEVERITY[category],
+        severity=SEVERITY[category] if severity is None else severity,
         retryable=retryable,
         retry_after=retry_after,
-        scope=SCOPE.get(category, "service"),
+        scope=scope or SCOPE.get(category, "service"),
         fingerprint=fingerprint,
         why=why,
         may_have_run=may_have_run,
         counts=category in COUNTED if counts is None else counts,
+        source=source,
+        backoff=backoff,
     )

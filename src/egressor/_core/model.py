@@ -86,12 +86,16 @@ class Verdict:
         severity: How much it matters.
         retryable: Whether the same attempt, sent again, may succeed, and may be sent again.
         retry_after: Seconds that the server asked us to stay away; None if it did not say.
-        scope: What the failure is about: ``service``, ``credential``, ``ip``, ``account``, ``endpoint`` or ``call``.
+        scope: What the failure is about: ``service``, ``credential``, ``ip``, ``account``, ``endpoint``, ``recipient``
+            or ``call``.
         fingerprint: A short, stable name for errors of the same cause, for grouping.
         why: The rule that decided, in words.
         may_have_run: Whether the server may have executed the request although we hold no answer.
         counts: Whether the breaker counts it as a failure of the service. A bad request or a cancelled call
             says nothing about the service's health.
+        source: Where the rule that decided is written: a section of an RFC, or the vendor's page. Empty where the name
+            of an exception decided.
+        backoff: What the pause before the next attempt is multiplied by; a user's pattern sets it.
     """
 
     category: ErrorCategory | None = None
@@ -103,6 +107,8 @@ class Verdict:
     why: str = ""
     may_have_run: bool = False
     counts: bool = False
+    source: str = ""
+    backoff: float = 1.0
 
     @property
     def ok(self) -> bool:

@@ -198,6 +198,8 @@ def _delay(call: Call, verdict: Verdict, attempt: int, now: int) -> int | None:
         return None
     told = None if verdict.retry_after is None else -int(-verdict.retry_after * _MICRO // 1)
     delay = backoff(call.retry, attempt, dice=call.dice(), retry_after=told)
+    if verdict.backoff != 1:
+        delay = max(told or 0, int(delay * verdict.backoff))
     return None if call.until is not None and now + delay >= call.until else delay
 
 

@@ -25,7 +25,7 @@ raised to it, each in the order of *since*.
 from __future__ import annotations
 
 from collections import deque
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, nsmallest
 from typing import Any, Generic, TypeVar
 
 from .model import Priority
@@ -124,6 +124,18 @@ class Line(Generic[T]):
             if head is not None:
                 return head
         return None
+
+    def top(self, number: int) -> list[Waiter[T]]:
+        """
+        Return the first *number* of those that wait here, in their order.
+        """
+        found: list[Waiter[T]] = []
+        for level in range(_TOP, -1, -1):
+            stand = [item for item in self._heaps[level] if self._stands(item[2], level)]
+            found += [item[2] for item in nsmallest(number - len(found), stand)]
+            if len(found) >= number:
+                break
+        return found
 
     def next_expiry(self) -> int | None:
         """

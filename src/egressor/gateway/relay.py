@@ -21,10 +21,11 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from egressor._core.classify import classify
 from egressor._core.model import ErrorCategory, Outcome, Verdict
+from egressor.dialects import classify
 from egressor.errors import Rejected
 from egressor.governor.streams import aopen_call
+from egressor.policies.patterns import compile_patterns
 
 from .answers import Arrived, deliver
 from .dialling import ForbiddenAddressError
@@ -172,8 +173,14 @@ class Attempts:
             answer.close()
             raise
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+        origin = self._order.origin
         verdict = classify(
-            status=answer.status, headers=pairs, body=_plain(head, pairs), now=self._clock.wall() / 1_000_000
+            status=answer.status,
+            headers=pairs,
+            body=_plain(head, pairs),
+            dialect=origin.dialect,
+            now=self._clock.wall() / 1_000_000,
+            patterns=compile_patterns(origin.patterns),
         )
         return Outcome(Arrived(answer, verdict, head, is_whole=is_whole), verdict=verdict, open=verdict.ok)
 
@@ -184,7 +191,7 @@ class Attempts:
         if isinstance(error, NoRoomError):
             problem = Problem(503, "crowded", "No room for one more connection", str(error), retry_after=1.0)
             return Outcome(problem, verdict=replace(_CANCELLED, why=str(error)))
-        verdict = classify(error)
+        verdict = classify(error, patterns=compile_patterns(self._order.origin.patterns))
         if isinstance(error, ForbiddenAddressError):
             detail = f"{self._order.origin.service}: {error}"
             return Outcome(Problem(502, "forbidden_address", "Not dialled", detail, is_final=True), verdict=verdict)

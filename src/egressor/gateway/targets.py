@@ -17,6 +17,7 @@ from .headers import CREDENTIALS
 
 if TYPE_CHECKING:
     from egressor.policies import Config, Policy, Secret
+    from egressor.policies.patterns import ErrorPattern
 
 __all__ = ["Origin", "origins"]
 
@@ -33,6 +34,7 @@ class Origin(NamedTuple):
         service: The service's name.
         base_url: Scheme, host, port and path prefix, without a slash at the end.
         dialect: Whose bodies it speaks.
+        patterns: What its policy says of errors.
         timeout: Seconds that it may be silent.
         endpoints: Names of its endpoints, longest first.
         credential: The header that carries its key, and the value; None where the client's own goes through.
@@ -42,6 +44,7 @@ class Origin(NamedTuple):
     service: str
     base_url: str
     dialect: str
+    patterns: tuple[ErrorPattern, ...]
     timeout: float
     endpoints: tuple[str, ...]
     credential: tuple[str, str] | None
@@ -89,7 +92,7 @@ def _origin(name: str, policy: Policy, base_url: str) -> Origin:
     place = _place(base_url, is_private=policy.private)
     if (fault := place.fault()) is not None:
         raise ConfigError(fault, key=f"services.{name}.base_url")
-    return Origin(name, base_url, policy.dialect, policy.timeout, endpoints, credential, place)
+    return Origin(name, base_url, policy.dialect, policy.errors, policy.timeout, endpoints, credential, place)
 
 
 def _place(base_url: str, *, is_private: bool) -> Place:

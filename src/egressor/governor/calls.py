@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import current_task, get_running_loop
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from egressor._core.admission import Denied, Why
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from egressor._drivers.clock import Clock
     from egressor._drivers.job import Wish
     from egressor._drivers.watch import Watch
+    from egressor.stores.gate import Gate
     from egressor.telemetry import Taps
 
     from .route import Route
@@ -96,11 +98,11 @@ class Context:
         self.taps = taps
         self.watches = Watches()
 
-    def judge(self, outcome: Outcome) -> Verdict:
+    def judge(self, outcome: Outcome, gate: Gate) -> Verdict:
         """
-        Read *outcome*.
+        Read *outcome*, as the policy of *gate*'s service says.
         """
-        return judge(outcome, self.clock.wall())
+        return judge(outcome, self.clock.wall(), gate.compiled.policy)
 
 
 class _Function:
@@ -190,7 +192,7 @@ class Flight:
                 until=None if options.deadline is None else started + options.deadline,
                 retry=compiled.retry,
                 frame=self.nest.enter(),
-                judge=context.judge,
+                judge=partial(context.judge, gate=route.gate),
                 dice=context.dice,
                 is_idempotent=options.idempotent if idempotent is None else idempotent,
                 has_fallback=options.fallback is not UNSET,
@@ -366,7 +368,7 @@ def cut_short(route: Route, nest: Nest, lease: Lease, outcome: Outcome) -> None:
     End a call whose task nobody runs any more: the garbage collector does that, anywhere, so this waits for nobody.
     """
     nest.drop([])
-    route.gate.drop(lease, route.context.judge(outcome))
+    route.gate.drop(lease, route.context.judge(outcome, route.gate))
 
 
 def conclude(route: Route, done: Done | Stream) -> Any:

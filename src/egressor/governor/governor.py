@@ -314,6 +314,8 @@ class Governor:
         names = [each.name.lower() for each in Priority]
         result: dict[str, dict[str, Any]] = {}
         for name, gate in sorted(self._gates.items()):
+            if isinstance(gate, SharedGate):
+                gate.refresh()
             state: dict[str, Any] = gate.snapshot()
             state["waiting"] = dict(zip(names, state["waiting"], strict=True))
             state["waits"] = {
@@ -395,8 +397,8 @@ class Governor:
         Take another policy, all or nothing: what is in flight or waits goes on, and cells keep what they counted.
 
         Args:
-            source: A file, a `Config`, or tables by service, with which store and ledger stay; None reads the governor's own
-                file again.
+            source: A file, a `Config`, or tables by service, with which the other settings stay; None reads the
+                governor's own file again.
             by: Who wants it, for the ledger. Default: this user, at this host, in this process.
 
         Raises:
@@ -411,7 +413,8 @@ class Governor:
         elif isinstance(source, Config):
             config = source
         else:
-            config = from_services(source, ledger=self.config.ledger, store=self.config.store)
+            kept = {name: getattr(self.config, name) for name in ("store", "ledger", "on_store_loss", "unknown_hosts")}
+            config = from_services(source, **kept)
         if config.store != self.config.store:
             msg = "the store can't be changed by a reload: calls that are under way hold what the old one gave"
             raise ConfigError(msg, key="egressor.store")
@@ -430,6 +433,7 @@ class Governor:
                     self._gates[name] = self._gate(each)
             for name in set(self._gates) - set(compiled):
                 self._retire(name)
+            self._set_loss(config.on_store_loss)
             self.config = config
             self._routes.clear()
             self._plain.clear()
@@ -509,6 +513,11 @@ class Governor:
             return decorate(binding, target, fallback=options.fallback)
 
         return decorator
+
+    def _set_loss(self, on_loss: str) -> None:
+        for gate in self._gates.values():
+            if isinstance(gate, SharedGate):
+                gate.on_loss = on_loss
 
     def _let_go(self) -> None:
         if self._courier is not None:

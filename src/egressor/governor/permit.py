@@ -353,7 +353,7 @@ class Permit:
         if run is None:
             if self._nest is not None:
                 self._nest.leave(ok=error is None, waits=not isinstance(error, GeneratorExit))
-            self._route.gate.settle(lease, self._route.context.judge(outcome))
+            self._route.gate.settle(lease, self._route.context.judge(outcome, self._route.gate))
         return run, flight, outcome
 
 

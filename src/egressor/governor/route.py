@@ -9,14 +9,16 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.admission import ONE_REQUEST, Ask, check_cost, shown
-from egressor._core.classify import classify
 from egressor._core.model import ErrorCategory, Outcome, Priority, Verdict
+from egressor.dialects import classify
 from egressor.errors import ConfigError
+from egressor.policies.patterns import compile_patterns
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
     from egressor._drivers.watch import Watch
+    from egressor.policies import Policy
     from egressor.stores.gate import Gate
 
     from .calls import Context
@@ -226,14 +228,19 @@ def carries_status(value: object) -> bool:
     return known
 
 
-def judge(outcome: Outcome, wall: int) -> Verdict:
+def judge(outcome: Outcome, wall: int, policy: Policy) -> Verdict:
     """
-    Read *outcome*; *wall* is microseconds since 1970, for a Retry-After that names a date.
+    Read *outcome* as *policy* says; *wall* is microseconds since 1970, for a Retry-After that names a date.
     """
     if outcome.verdict is not None and (outcome.error is None or not outcome.verdict.ok):
         return outcome.verdict
     if outcome.error is None and not carries_status(outcome.value):
         return _SUCCESS
-    verdict = classify(outcome.error if outcome.error is not None else outcome.value, now=wall / _MICRO)
+    verdict = classify(
+        outcome.error if outcome.error is not None else outcome.value,
+        dialect=policy.dialect,
+        now=wall / _MICRO,
+        patterns=compile_patterns(policy.errors),
+    )
     # A call inside this one was refused by us: no server has said anything, of this service least of all.
     return _REFUSED if verdict.fingerprint.startswith("rejected.") else verdict

@@ -112,7 +112,7 @@ class _Straight(Opened):
         if error is None and (verdict is None or verdict.ok):
             self._gate.leave(lease.ask, lease.at, lease.generation)
             return
-        self._gate.settle(lease, self._context.judge(Outcome(self.value, error, verdict=verdict)))
+        self._gate.settle(lease, self._context.judge(Outcome(self.value, error, verdict=verdict), self._gate))
 
     async def afinish(self, error: BaseException | None = None, verdict: Verdict | None = None) -> None:
         self.finish(error, verdict)

@@ -37,6 +37,7 @@ from egressor.policies.parts import (
     Secret,
     to_priority,
 )
+from egressor.policies.patterns import ErrorPattern
 from egressor.policies.presets import PRESETS
 from egressor.policies.settings import UNSET, Settings, setting, with_preset
 from egressor.policies.values import limit, url, zone
@@ -119,6 +120,7 @@ class Policy(Settings):
         cache: Which answers are kept. Default: none.
         budget: What the service may cost. Default: no bound.
         rules: Further settings by user, feature, endpoint, model, or any other key of a scope.
+        errors: What errors mean here, asked before the dialect; the first that matches decides. Default: none.
     """
 
     type: ServiceType | None = setting(None, optional(one_of(*ServiceType, kind=ServiceType)))
@@ -142,6 +144,7 @@ class Policy(Settings):
     cache: CachePolicy | None = setting(None, optional(_a(CachePolicy)))
     budget: BudgetPolicy | None = setting(None, optional(_a(BudgetPolicy)))
     rules: tuple[Rule, ...] = setting((), many(_a(Rule)))
+    errors: tuple[ErrorPattern, ...] = setting((), many(_a(ErrorPattern)))
 
     def _complete(self) -> None:
         kind = _kind_of(self.type)

@@ -15,6 +15,7 @@ from egressor.policies.checks import SettingError, nearest, show, unlike
 from egressor.policies.keys import ClientKey
 from egressor.policies.model import Config, Gateway, Policy, check_service_name, strangers, to_secret, unsupported
 from egressor.policies.parts import BanPolicy, BreakerPolicy, BudgetPolicy, CachePolicy, RetryPolicy, Rule, Secret
+from egressor.policies.patterns import ErrorPattern
 from egressor.policies.settings import PYTHON, Settings, cause_of, settings_of, with_sources
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ class Reading:
         readers = {key: self.reader(kind) for key, kind in _TABLES.items()}
         readers["api_key"] = self.secret
         readers["rules"] = lambda value, here: self.rules(value, here, places)
+        readers["errors"] = self.patterns
         values = self.leaves(Policy, table, path, readers=readers, extra=("endpoints",))
         rules = self.endpoints(endpoints, (*path, "endpoints"), places)
         if rules:
@@ -156,6 +158,18 @@ class Reading:
         places += [(*path, position) for position in range(len(value))]
         return tuple(
             each if isinstance(each, Rule) else self.rule(each, (*path, position))
+            for position, each in enumerate(value)
+        )
+
+    def patterns(self, value: object, path: Path) -> tuple[ErrorPattern | None, ...]:
+        """
+        Read a service's list of patterns of errors.
+        """
+        if not isinstance(value, list | tuple):
+            self.add(unlike(value, "a list of tables, [[…errors]]"), path)
+            return ()
+        return tuple(
+            each if isinstance(each, ErrorPattern) else self.build(ErrorPattern, each, (*path, position))
             for position, each in enumerate(value)
         )
 

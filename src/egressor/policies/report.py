@@ -73,6 +73,9 @@ def _rows(owner: Settings, prefix: str) -> Iterator[tuple[str, Plain, str]]:
         elif each.name == "rules":
             for rule in value:
                 yield from _of_rule(rule)
+        elif each.name == "errors":
+            for position, pattern in enumerate(value):
+                yield from (row for row in _rows(pattern, f"errors[{position}]") if row[2] != "default")
         else:
             yield key, _plain(value), owner.sources[each.name]
 

@@ -152,6 +152,12 @@ base_url = "https://api.openai.com/v1"
 #limits = ["5/minute"]
 #max_concurrency = 2
 #priority = "low"
+
+# What errors mean here; asked before the dialect.
+#[[services.openai.errors]]
+#messages = ["tokens for today"]
+#statuses = [429]
+#category = "quota_exhausted"
 """
 """
 The text of the file.

@@ -131,10 +131,16 @@ class Store(Protocol):
     is_near: bool
 
     @property
-    def address(self) -> str: ...
+    def address(self) -> str:
+        """
+        Where this process is called by others; see `call`.
+        """
 
     @property
-    def shift(self) -> int: ...
+    def shift(self) -> int:
+        """
+        Microseconds that make the store's time of this process's monotonic time, where they go by one clock.
+        """
 
     def exchange(self, service: str, request: Request) -> Reply:
         """

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from egressor._core.admission import Entry
-from egressor._core.fleet import Back, Part, Top
+from egressor._core.fleet import FIRST, Back, Part, Top
 from egressor._core.limits import FOREVER, Concurrency, Gcra
 
 from .cells import Allotted
@@ -39,6 +39,7 @@ _KNOWN = 4_096
 # A cell that is asked for again so soon is under load: the next time more is taken, twice as much each time.
 _HOT = 20_000
 _FIRST = 4
+_SLOWEST = 10_000
 
 
 class _Lot:
@@ -171,7 +172,7 @@ class Account:
         found = []
         for entry in entries:
             lot = self._lots.get(cell_name(entry.limit, entry.name, entry.key))
-            if lot is None or now - lot.since >= _HOT:
+            if lot is None or now - lot.since >= _HOT or not _is_fast(entry.limit):
                 continue
             lot.more = min(max(_FIRST, 2 * lot.more), entry.limit.most)
             found.append((entry, Top(part_of(entry, lot.more), 2 * members)))
@@ -232,6 +233,12 @@ class Account:
         """
         return tuple([(cell, place.lent) for cell, place in self._places.items()])
 
+    def held(self) -> tuple[tuple[str, int], ...]:
+        """
+        Return how many places calls of this process hold while it goes on alone, by cell.
+        """
+        return tuple([(cell, place.cells.used(place.entry.key)) for cell, place in self._places.items()])
+
     def told(self, backs: Iterable[Back], places: Iterable[tuple[str, int]]) -> None:
         """
         Take note that the store knows of *backs* and *places*.
@@ -240,14 +247,14 @@ class Account:
         self.backs = [back for back in self.backs if id(back) not in known]
         for cell, units in places:
             place = self._places.get(cell)
-            if place is not None and not units and not place.lent:
+            if place is not None and not units and not place.lent and not place.cells.is_alone:
                 del self._places[cell]
 
     def unheard(self) -> None:
         """
         Take note that nobody knows whether the store has heard: what was to be given back may have been, and is gone.
         """
-        self.backs = [back for back in self.backs if back.at is None]
+        self.backs = [back for back in self.backs if back.at is None or back.at == FIRST]
 
     # --- what it knows -----------------------------------------------------------------------------------------------
 
@@ -286,6 +293,25 @@ class Account:
         Know nothing of the store's cells any more.
         """
         self._seen.clear()
+
+    def carry_on(self, compiled: Compiled, old: Compiled, now: int, wall: int) -> None:
+        """
+        Have limits that a reload has changed begin with as much used as was of those before, whoever says so first.
+        """
+        then = now + self.shift
+        names = {part.name for part in compiled.service_cells}
+        before = [part for part in old.service_cells if part.name not in names and isinstance(part.limit, Stock)]
+        kept = {part.name for part in old.service_cells}
+        for part in compiled.service_cells:
+            found = next((each for each in before if each.unit == part.unit), None)
+            if part.name in kept or found is None or not isinstance(part.limit, Stock):
+                continue
+            before.remove(found)
+            real = _real(found.limit)
+            value, _ = self._seen.get(found.name, (0, 0))
+            taken = real.most - real.left(value, then, wall - then)
+            if taken > 0:
+                self.backs.append(Back(Part(part.name, taken, part.limit.real), FIRST))
 
     # --- without the store -------------------------------------------------------------------------------------------
 
@@ -363,6 +389,11 @@ def cell_name(limit: Algorithm, name: str, key: str) -> str:
     """
     name = name.rpartition(" ")[0] if type(limit) is Concurrency else name
     return f"{name}|{key}" if key else name
+
+
+def _is_fast(limit: Algorithm) -> bool:
+    # Of a slow limit nothing is taken that nobody wants yet: others would see less of it than there is, and for long.
+    return isinstance(limit, Stock) and limit.real.period <= limit.amount * _SLOWEST
 
 
 def _real(limit: Algorithm) -> Algorithm:

@@ -56,9 +56,10 @@ class Agreed(Standing):
     Attributes:
         log: What this process has done since all last agreed.
         is_urgent: Whether others should know of it soon: more than successes has come.
+        is_alone: Whether there is nobody to agree with: the store is away.
     """
 
-    __slots__ = ("_failed_at", "_is_agreed", "_probe", "is_urgent", "log")
+    __slots__ = ("_failed_at", "_is_agreed", "_probe", "is_alone", "is_urgent", "log")
 
     def __init__(self, compiled: Compiled, *, counts: Counts, dice: Callable[[], float]) -> None:
         super().__init__(compiled, counts=counts, dice=dice)
@@ -66,6 +67,7 @@ class Agreed(Standing):
         self._probe: _Probe | None = None
         self._is_agreed = False
         self.is_urgent = False
+        self.is_alone = False
         self._failed_at = 0
 
     # --- probes ------------------------------------------------------------------------------------------------------
@@ -123,6 +125,10 @@ class Agreed(Standing):
         """
         Return the lease of an attempt that nothing here refuses: that of the probe at hand, if it needs one.
         """
+        if self.is_alone:
+            # There is nobody to agree with.
+            self._note(partial(self._take_again, now))
+            return super().grant(ask, now)
         probe, self._probe, self._is_agreed = self._probe, None, False
         if probe is None:
             return Lease(ask, at=now, generation=self.breaker.generation, probe=0)
@@ -131,6 +137,10 @@ class Agreed(Standing):
             self._ban_probe = lease
             lease.is_plain = False
         return lease
+
+    def _take_again(self, now: int) -> None:
+        breakers.take(self.breaker, self._compiled.breaker, now)
+        bans.take(self._ban, self._compiled.ban, now)
 
     def _reserve_again(self, now: int) -> None:
         # Somebody was faster; perhaps there is another one, and perhaps nobody may go any more.
@@ -209,24 +219,27 @@ class Agreed(Standing):
         Refuse everybody with *reason*; an empty one ends that.
         """
         super().pause(reason)
-        self._note(partial(super().pause, reason))
+        self.log.append(partial(super().pause, reason))
+        self.is_urgent = True
 
     def lift_ban(self) -> None:
         """
         End a suspension, and a Retry-After.
         """
         super().lift_ban()
-        self._note(super().lift_ban)
+        self.log.append(super().lift_ban)
+        self.is_urgent = True
 
     def set_breaker(self, state: BreakerState, now: int) -> None:
         """
         Set the breaker by hand.
         """
         super().set_breaker(state, now)
-        self._note(partial(super().set_breaker, state, now))
+        self.log.append(partial(super().set_breaker, state, now))
+        self.is_urgent = True
 
     def _note(self, deed: Callable[[], object], *, is_urgent: bool = True) -> None:
-        # While the store is away there is no end to it; successes are missed least.
+        # While the store is away there is no end to it; successes are missed least, an operator's word is kept.
         if len(self.log) >= (_MOST if is_urgent else _MOST // 4):
             return
         self.log.append(deed)

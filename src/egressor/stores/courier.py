@@ -9,6 +9,7 @@ When the store does not answer, every gate is told to go on alone, and the threa
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import threading
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from .shared import SharedGate
 
 __all__ = ["Courier"]
+
+_COURIERS: WeakSet[Courier] = WeakSet()
 
 _has_loop = asyncio.events._get_running_loop  # noqa: SLF001 - it is in that module's __all__
 
@@ -56,6 +59,7 @@ class Courier:
         self._gates: WeakSet[SharedGate] = WeakSet()
         self._begin()
         finalize(self, store.close).atexit = False
+        _COURIERS.add(self)
 
     def _begin(self) -> None:
         self._member = uuid4().hex[:12]
@@ -91,6 +95,8 @@ class Courier:
         Carry *gate*'s requests from now on.
         """
         self._gates.add(gate)
+        if self.away:
+            gate.lose(self.away)
 
     def soon(self, gate: SharedGate, when: int = 0) -> None:
         """
@@ -144,6 +150,8 @@ class Courier:
         """
         Give back what the gates have, and let go of the store.
         """
+        if self._is_closed or self._pid != os.getpid():
+            return
         for gate in list(self._gates):
             gate.retire()
             if not self.away:
@@ -161,10 +169,15 @@ class Courier:
             reply = self.store.exchange(gate.name, request)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a store, calls go on without it
             gate.failed()
-            self._lost(str(error) if isinstance(error, StoreAway) else f"{type(error).__name__}: {error}")
+            self._lost(gate, str(error) if isinstance(error, StoreAway) else f"{type(error).__name__}: {error}")
             # Whoever has found out asks again, for all.
-            self.soon(gate, monotonic_ns() // 1000 + _RETRY)
+            gate.ask_again(_RETRY)
             return False
+        except BaseException:
+            # Ctrl-C, or a test's own: nobody knows what the store has done.
+            gate.failed()
+            self.soon(gate)
+            raise
         if self.away:
             self._found()
         gate.regain()
@@ -184,14 +197,19 @@ class Courier:
             self._shift = most
         return self._shift
 
-    def _lost(self, why: str) -> None:
+    def _lost(self, gate: SharedGate, why: str) -> None:
         with self._guard:
             is_first = not self.away
             self.away = why
+        gate.lose(why)
         if is_first:
             _LOG.warning("the store is away: %s", why)
-            for gate in list(self._gates):
-                gate.lose(why)
+            for each in list(self._gates):
+                each.lose(why)
+        if not self.away:
+            # Another request has found it meanwhile.
+            for each in list(self._gates):
+                self.soon(each)
 
     def _found(self) -> None:
         with self._guard:
@@ -220,6 +238,15 @@ class Courier:
             if gate.name == service:
                 gate.called()
                 self.soon(gate)
+
+
+def _at_exit() -> None:
+    # What a program holds when it ends, others need not wait for.
+    for courier in list(_COURIERS):
+        courier.close()
+
+
+atexit.register(_at_exit)
 
 
 def _called(courier: ref[Courier], service: str) -> None:

@@ -25,6 +25,7 @@ from weakref import ref
 from egressor._core.admission import Denied, Lease, Settled, Why
 from egressor._core.fleet import STAY, Back, Rank, Request, Want
 from egressor._core.limits import FOREVER, Concurrency
+from egressor._core.model import ErrorCategory
 from egressor._core.plan import answered
 
 from . import PATIENCE
@@ -133,6 +134,7 @@ class SharedGate(Gate):
         is_wanted: Whether another request was asked for meanwhile.
         reference: A weak reference to itself, always the same.
         away: Why the store is away; empty while it is not.
+        on_loss: What holds then.
         members: How many processes the store knew of when it last answered.
     """
 
@@ -150,6 +152,10 @@ class SharedGate(Gate):
         on_loss: str,
     ) -> None:
         self.away = ""
+        # Whether the store has told how the service stands; before, no call goes.
+        self._has_heard = False
+        # What refuses every call while the store is away, if that is wanted.
+        self._closed: Denied | None = None
         self._home = compiled
         super().__init__(compiled, clock=clock, dice=dice, keeper=keeper)
         self.name = compiled.name
@@ -158,11 +164,13 @@ class SharedGate(Gate):
         self.reference = ref(self)
         self.members = 1
         self._link = link
-        self._on_loss = on_loss
+        self.on_loss = on_loss
         self._forget_store()
 
     def _forget_store(self) -> None:
         self._version = 0
+        self._is_used = False
+        self._is_timed = False
         self._account = Account()
         # Of each line: who stood first when the store was last asked, and when to ask again.
         self._asked: dict[tuple[str, str], tuple[object, int]] = {}
@@ -184,10 +192,30 @@ class SharedGate(Gate):
 
     # --- what callers do ---------------------------------------------------------------------------------------------
 
+    def enter(self, ask: Ask) -> int | None:
+        """
+        Admit *ask* if nothing stands in its way: the time; None for any surprise.
+        """
+        self._doubt(ask)
+        return super().enter(ask)
+
+    def admit(self, ask: Ask, until: int) -> Lease | Denied:
+        """
+        Admit *ask* now, or say why not; *until* is when its wait would have to be over.
+        """
+        self._doubt(ask)
+        return super().admit(ask, until)
+
+    def _doubt(self, ask: Ask) -> None:
+        # Who takes units or places asks the store for them, and hears how the service stands.
+        if not ask.others and not ask.holds and not self.away and self._now() - self._spoke_at > _NEWS:
+            self._has_heard = self.calm = False
+
     def park(self, ask: Ask, until: int, parked: Parked) -> Lease | Denied | None:
         """
         Let *ask* wait until *until*, or for the store's answer at least.
         """
+        self._doubt(ask)
         if self.away:
             return super().park(ask, until, parked)
         self._new[parked] = until
@@ -214,6 +242,10 @@ class SharedGate(Gate):
         super().leave(ask, at, generation)
         if ask.holds or self._standing.is_urgent:
             self._pass_on()
+        elif at - self._spoke_at > _NEWS:
+            # Who takes nothing of the store has to ask all the same how the service stands.
+            self._is_used = True
+            self._speak()
 
     def settle(self, lease: Lease, verdict: Verdict, *, attempt: int = 1, wants_retry: bool = False) -> Settled:
         """
@@ -221,7 +253,11 @@ class SharedGate(Gate):
         """
         settled = super().settle(lease, verdict, attempt=attempt, wants_retry=wants_retry)
         if lease.ask.holds or self._standing.is_urgent:
-            self._pass_on()
+            # What is cancelled may be ended by the garbage collector, anywhere: that waits for nobody.
+            if verdict.category is ErrorCategory.CANCELLED:
+                self._speak()
+            else:
+                self._pass_on()
         return settled
 
     def undo(self, lease: Lease) -> None:
@@ -245,6 +281,19 @@ class SharedGate(Gate):
         """
         super().drop(lease, verdict)
         self._speak()
+
+    def reclaim(self, ask: Ask) -> None:
+        """
+        Take the places of `lend` back, even if that is one too many for a moment.
+        """
+        super().reclaim(ask)
+        if ask.holds and not self.away:
+            self._expect(ask)
+            self._speak()
+
+    @step(instead=None)
+    def _expect(self, ask: Ask) -> None:
+        self._account.expect(ask.entries)
 
     def lend(self, ask: Ask) -> None:
         """
@@ -332,8 +381,17 @@ class SharedGate(Gate):
         """
         Decide by another policy from now on.
         """
+        if self.away:
+            compiled.adopt(self._home, self._now(), 0)
+        else:
+            self._carry_on(compiled)
         self._home = compiled
         super().replace(compiled if not self.away else self._compiled_alone(compiled.policy))
+        self._speak()
+
+    @step(instead=None)
+    def _carry_on(self, compiled: Compiled) -> None:
+        self._account.carry_on(compiled, self._home, self._now(), self._clock.wall())
 
     # --- a request ---------------------------------------------------------------------------------------------------
 
@@ -348,9 +406,13 @@ class SharedGate(Gate):
         if self.away:
             # Nothing but: are you there, and what was used without you?
             self._wanted, self._topped, self._deeds = [], [], -1
-            backs = tuple(account.backs)
             return Request(
-                self._link.member, self._link.address, self._version, backs=backs, info=self._told_of_us(now)
+                self._link.member,
+                self._link.address,
+                self._version,
+                places=account.held(),
+                backs=tuple(account.backs),
+                info=self._told_of_us(now),
             )
         self._room.promote(now)
         freed = account.give_back_places(self._handed)
@@ -359,7 +421,7 @@ class SharedGate(Gate):
             self._asked.clear()
         for name in freed:
             self._asked.pop(name, None)  # Whoever waits here for such a place asks along with that.
-        lines = self._due_lines(now)
+        lines = self._with_others(self._due_lines(now))
         if lines:
             self._standing.reserve(now)
         self._wanted = [(waiter, self._as_now(waiter.what.ask)) for _, waiter in lines]
@@ -373,6 +435,7 @@ class SharedGate(Gate):
             self._plan_next(now)
             return None
         self._spoke_at = now
+        self._is_used = False
         return Request(
             self._link.member,
             self._link.address,
@@ -406,7 +469,7 @@ class SharedGate(Gate):
         Whether it is time to say that we are alive, or to ask how the service stands.
         """
         quiet = now - self._spoke_at
-        if quiet >= _NEWS and not self._standing.is_calm(now):
+        if quiet >= _NEWS and (self._is_used or not self._standing.is_calm(now)):
             return True
         return quiet >= _BEAT and bool(self._account.has_places or self._room.size)
 
@@ -431,20 +494,33 @@ class SharedGate(Gate):
                 other = self._room.lines.get(name)
                 if other is not None and name not in found and (first := other.first()) is not None:
                     found[name] = other, first
-        due = sorted(found.values(), key=lambda each: (-each[1].level, each[1].deadline, each[1].seq))
-        return due[:_LINES]
+        return sorted(found.values(), key=_by_rank)[:_LINES]
+
+    def _with_others(
+        self, lines: list[tuple[Line[Parked], Waiter[Parked]]]
+    ) -> list[tuple[Line[Parked], Waiter[Parked]]]:
+        """
+        Add those behind the first of each line who want other cells besides, of a user's own, say.
+        """
+        found = list(lines)
+        for line, waiter in lines:
+            if line.size > 1 and any(entry.key for entry in waiter.what.ask.entries):
+                found += [(line, each) for each in line.top(_LINES) if each is not waiter]
+        return sorted(found, key=_by_rank)[:_LINES] if len(found) > len(lines) else found
 
     def _want(self, line: Line[Parked], waiter: Waiter[Parked], ask: Ask) -> Want:
         shift = self._account.shift
         rank = Rank(ask.level, waiter.what.since + shift, waiter.deadline + shift)
         # A probe goes alone.
-        is_one = line.name == AWAY or not self._standing.breaker.calm
+        is_one = line.name == AWAY or not self._standing.breaker.calm or any(entry.key for entry in ask.entries)
         most = 1 if is_one else min(_MOST, line.sizes()[waiter.level])
         return Want(rank, tuple([part_of(entry, entry.units) for entry in ask.entries]), most)
 
     def _said(self, now: int) -> str | None:
         standing = self._standing
         self._deeds = -1
+        if not self._is_timed:
+            return None  # The store's time is not known yet, and the standing is full of times.
         if standing.fresh and now - self._agreed_at >= _QUIET:
             standing.fold()
         if not standing.log or not (standing.is_urgent or now - self._agreed_at >= _QUIET):
@@ -471,11 +547,13 @@ class SharedGate(Gate):
     def _apply(self, request: Request, reply: Reply, shift: int) -> bool:
         now, account = self._now(), self._account
         account.shift = shift
+        self._is_timed = True
         self.members = max(1, reply.members)
         if reply.standing is not None:
             self._catch_up(reply, now)
             return True
         self._version = reply.version
+        self._has_heard = True
         account.told(request.backs, request.places)
         if self.away:
             return False
@@ -511,12 +589,12 @@ class SharedGate(Gate):
             self._standing.begin_anew()
             self._account.forget()
             return
-        was = self.breaker.state, self.paused
         self._standing.load(reply.standing, self._account.shift)
         self._recalm()
-        if (self.breaker.state, self.paused) != was:
+        if not self.away:
             self._flush()
             self._room.serve_all(now)
+            self._tell_new(now)
 
     def _get(self, ask: Ask, want: Want, answer: Answer, now: int) -> None:
         for entry, part in zip(ask.entries, want.parts, strict=True):
@@ -566,7 +644,7 @@ class SharedGate(Gate):
                 self._new.pop(parked, None)
                 continue
             line = waiter.line
-            if line.name not in self._asked:
+            if line.name not in self._asked and not (line.name == AWAY and now < self._standing.away_release):
                 continue
             self._new.pop(parked, None)
             short = Short(None if line.name == AWAY else _entry_of(parked.ask, line.name), FOREVER)
@@ -574,6 +652,8 @@ class SharedGate(Gate):
             answer = answered(denied, now, until) or self._no_room(parked.ask, denied, now)
             if isinstance(answer, Denied):
                 self._room.refuse(waiter, answer)
+            elif until < waiter.deadline:
+                self._room.hasten(waiter, until)
 
     def _no_room(self, ask: Ask, denied: Denied, now: int) -> Denied | None:
         size, full = self._room.size - len(self._new) - 1, self.compiled.queue_size
@@ -586,10 +666,11 @@ class SharedGate(Gate):
         """
         See to it that the store is asked in time; return whether that is at once.
         """
-        if self._due_lines(now):
+        lines = self._room.lines
+        # Whoever was refused is to stand in nobody's way.
+        if self._due_lines(now) or any(name not in lines for name in self._shown.values()):
             return True
         times = []
-        lines = self._room.lines
         for name, (_, ready_at) in list(self._asked.items()):
             if name in lines:
                 times.append(ready_at)
@@ -602,12 +683,31 @@ class SharedGate(Gate):
             times.append(max(now, self._agreed_at + _QUIET))
         if not self._standing.is_calm(now):
             times.append(now + _NEWS)
-        when = min(times)
+        if min(times) < FOREVER:
+            self._look_at(min(times), now)
+        return bool(self._standing.log) and self._standing.is_urgent
+
+    def _look_at(self, when: int, now: int) -> None:
         # An earlier look is due anyway, and plans the next one.
-        if when < FOREVER and not now < self._next_at <= when:
+        if not now < self._next_at <= when:
             self._next_at = when
             self._link.soon(self, when)
-        return bool(self._standing.log) and self._standing.is_urgent
+
+    @step(instead=None)
+    def ask_again(self, delay: int) -> None:
+        """
+        Ask in *delay* microseconds whether the store is back.
+        """
+        now = self._now()
+        self._look_at(now + delay, now)
+
+    def refresh(self) -> None:
+        """
+        Ask how the service stands, if that is not known; this may block for as long as the store takes.
+        """
+        if not self.away and self._now() - self._spoke_at > _NEWS:
+            self._is_used = True
+            self._link.sync(self)
 
     def called(self) -> None:
         """
@@ -625,6 +725,7 @@ class SharedGate(Gate):
         """
         self._wanted = []
         self._deeds = -1
+        self._standing.cancel(self._now())
         self._account.unheard()
 
     @step(instead=None)
@@ -636,14 +737,17 @@ class SharedGate(Gate):
         if self.away:
             return
         now = self._now()
+        self._next_at = 0
         self.away = why
         compiled = self._compiled_alone(self._home.policy)
         compiled.share_places(self._home)
         self._account.carry_over(compiled, self._home, self._sharers, now, self._clock.wall())
         self._forget_lines()
+        self._standing.is_alone = True
+        if self.on_loss == "closed":
+            self._closed = Denied(Why.STORE, "store", None, f"the store is away: {why}")
         self._install(compiled, now)
-        if self._on_loss == "closed":
-            self._bar(Denied(Why.STORE, "store", None, f"the store is away: {why}"))
+        self._flush()
 
     @step(instead=None)
     def regain(self) -> None:
@@ -658,15 +762,15 @@ class SharedGate(Gate):
         self._account.charge_back(self.compiled, self._home, now, wall)
         if now < self._back_at or not self._back_at:
             # The first charge at once, and later ones now and then.
-            self._link.soon(self, min(now + _TELL, self._back_at) if self._back_at else 0)
+            self._look_at(min(now + _TELL, self._back_at) if self._back_at else now + 1, now)
             self._back_at = self._back_at or now + _RETURN
             return
         self.away = ""
         self._back_at = 0
         self._account.come_home(self.compiled, self._home)
         self._forget_lines()
-        if self._on_loss == "closed":
-            self._barred = None
+        self._closed = None
+        self._standing.is_alone = False
         self._install(self._home, now)
 
     def _forget_lines(self) -> None:
@@ -677,15 +781,26 @@ class SharedGate(Gate):
     @property
     def _sharers(self) -> int:
         # Never the whole of a limit: who has not heard of others has perhaps not heard of anybody.
-        return max(2, self.members) if self._on_loss == "share" else 1
+        return max(2, self.members) if self.on_loss == "share" else 1
 
     def _compiled_alone(self, policy: Policy) -> Compiled:
         return Compiled(self.name, policy, alter=partial(share_of, members=self._sharers))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
+    def _recalm(self) -> None:
+        super()._recalm()
+        self.calm = self.calm and (self._has_heard or bool(self.away)) and self._closed is None
+
+    def _shut(self, now: int) -> Denied | None:
+        return self._closed or super()._shut(now)
+
     def _refusal(self, ask: Ask, now: int, skew: int) -> Denied | Short | None:
         refused = super()._refusal(ask, now, skew)
+        if not (self._has_heard or self.away or isinstance(refused, Denied)):
+            return Short(None, FOREVER)
+        if self.away and isinstance(refused, Denied) and refused.why is Why.NEVER_FITS:
+            return refused._replace(why=Why.STORE, text=f"{refused.text} while the store is away")
         if self.away or isinstance(refused, Denied) or self._standing.may_go():
             return refused
         # Only as a probe, on which all have yet to agree.
@@ -737,11 +852,19 @@ class SharedGate(Gate):
     def _begin_in_child(self) -> None:
         super()._begin_in_child()
         self.away = ""
+        self._has_heard = False
+        self._closed = None
+        self._standing.is_alone = False
         self.turn = Lock()
         self._home = self.compiled = shared(self.name, self._home.policy)
         self._standing.forget_log()
         self._forget_store()
         self._recalm()
+
+
+def _by_rank(each: tuple[Line[Parked], Waiter[Parked]]) -> tuple[int, int, int]:
+    waiter = each[1]
+    return -waiter.level, waiter.deadline, waiter.seq
 
 
 def _entry_of(ask: Ask, name: tuple[str, str]) -> Entry | None:

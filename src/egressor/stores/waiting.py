@@ -263,6 +263,18 @@ class WaitingRoom:
         for home in self._homes:
             self._arm(home)
 
+    def hasten(self, waiter: Waiter[Parked], deadline: int) -> None:
+        """
+        Let *waiter* wait until *deadline* only.
+        """
+        line = waiter.line
+        if line is not None:
+            line.drop(waiter)
+            waiter.deadline = deadline
+            line.push(waiter)
+            self._schedule(line)
+            self._arm(waiter.what.home)
+
     def refuse(self, waiter: Waiter[Parked], denied: Denied) -> None:
         """
         Let *waiter* go with *denied*.

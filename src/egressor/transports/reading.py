@@ -17,8 +17,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from egressor._core.classify import classify
 from egressor._core.model import ErrorCategory, Outcome, Verdict
+from egressor.dialects import classify
+from egressor.policies.patterns import compile_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,7 +87,9 @@ class Reading:
     def __init__(self, gov: Governor, route: Route, request: Any) -> None:
         self._clock = gov.clock
         self._route = route
-        self._dialect = route.gate.compiled.policy.dialect
+        policy = route.gate.compiled.policy
+        self._dialect = policy.dialect
+        self._patterns = compile_patterns(policy.errors)
         self._request = request
 
     def _is_spent(self) -> bool:
@@ -100,7 +103,10 @@ class Reading:
 
     def _verdict(self, status: int, headers: Mapping[str, str], body: bytes | None = None) -> Verdict:
         wall = self._clock.wall() / _MICRO
-        return self._final(classify(status=status, headers=headers, body=body, dialect=self._dialect, now=wall))
+        verdict = classify(
+            status=status, headers=headers, body=body, dialect=self._dialect, now=wall, patterns=self._patterns
+        )
+        return self._final(verdict)
 
     def _final(self, verdict: Verdict) -> Verdict:
         return replace(verdict, retryable=False) if verdict.retryable and self._is_spent() else verdict
@@ -108,7 +114,7 @@ class Reading:
     def _raised(self, error: Exception) -> Outcome:
         if not self._is_spent():
             raise error
-        verdict = self._final(classify(error))
+        verdict = self._final(classify(error, dialect=self._dialect, patterns=self._patterns))
         return Outcome(Answer(verdict, error=error), verdict=verdict)
 
     def _is_hurried(self, timeout: float | None) -> bool:

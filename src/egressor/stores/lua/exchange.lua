@@ -396,7 +396,9 @@ local function take_back()
   end
   for i = 1, #q.backs, 4 do
     local cell, units, limit, at = q.backs[i], q.backs[i + 1], q.limits[q.backs[i + 2]], q.backs[i + 3]
-    if at < 0 then
+    if at == -2 then
+      if not is_some(values[cell]) then save(cell, limit, charge(limit, values[cell], units)) end
+    elseif at < 0 then
       save(cell, limit, charge(limit, values[cell], units))
     elseif is_some(values[cell]) then
       save(cell, limit, refund(limit, values[cell], units, at))
@@ -587,7 +589,7 @@ if call("ZADD", KEYS[2], text(now + LIFE), member) == 1 or q.told == 0 then
 end
 write_main()
 if q.standing == 1 then
-  version = version + 1
+  version = math.max(version + 1, now)
   call("HSET", KEYS[1], "version", text(version), "standing", standing)
 end
 take_back()

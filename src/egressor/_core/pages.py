@@ -1,0 +1,251 @@
+"""
+Pages that stand where an answer is due: blocks, challenges, refusals by country.
+
+Words like "blocked", "captcha" or "rate limit" anywhere in a body are right half of the time: articles, listings and
+documentation hold them too, and every page behind a CDN carries its scripts. So each rule asks for what only the block
+page itself has: its whole title, an element without which it can't work, or a sentence addressed to the reader; and for
+a status that such pages have. A page with a good status needs the strictest marks, as it would be data otherwise.
+
+Two tables. ``_SILENT`` holds the few pages that come with a good status. ``_REFUSED`` is for statuses with which
+doors are closed. The first row whose words are all there decides. The text is at most 4 KiB, and cut into words once.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from egressor._core.model import ErrorCategory as Kind
+from egressor._core.phrasebook import Phrasebook, plain, words_of
+from egressor._core.rule import Rule
+
+__all__ = ["READ", "Page", "page", "title_of"]
+
+READ: Final = 4096
+"""
+Characters of a body in which pages are looked for.
+"""
+_DOORS: Final = frozenset({400, 401, 403, 405, 406, 418, 429, 444, 451, 503, 520, 999})
+_HOUR: Final = 3600.0
+
+_CLOUDFLARE = "https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-1xxx-errors/"
+_CHALLENGES = "https://developers.cloudflare.com/cloudflare-challenges/challenge-types/challenge-pages/detect-response/"
+_DATADOME = "https://docs.datadome.co"
+_HUMAN = "https://docs.humansecurity.com"
+_AKAMAI = "https://errors.edgesuite.net"
+_IMPERVA = "https://docs.imperva.com"
+_AMAZON = "https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/http-403-permission-denied.html"
+_GOOGLE = "https://support.google.com/websearch/answer/86640"
+_WIKIMEDIA = "https://foundation.wikimedia.org/wiki/Policy:Wikimedia_Foundation_User-Agent_Policy"
+_REDDIT = "https://support.reddithelp.com/hc/en-us/articles/16160319875092"
+_DISCORD = "https://discord.com/developers/docs/topics/rate-limits#invalid-request-limit-aka-cloudflare-bans"
+_BYBIT = "https://bybit-exchange.github.io/docs/v5/rate-limit"
+_RFC_451 = "RFC 7725 3"
+
+
+class Page(NamedTuple):
+    """
+    One page.
+
+    Attributes:
+        name: What the fingerprint calls it.
+        words: Words that are all there; a word that begins with ``title:`` is the whole title.
+        rule: What it means.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    rule: Rule
+
+
+def _challenge(source: str) -> Rule:
+    return Rule(Kind.CHALLENGE, source=source)
+
+
+def _ban(source: str, scope: str = "ip", wait: float | None = None) -> Rule:
+    return Rule(Kind.BAN, scope=scope, wait=wait, source=source)
+
+
+def _country(source: str) -> Rule:
+    return Rule(Kind.GEO_BLOCK, source=source)
+
+
+# Pages that come with 200, 202 or a redirect: only what no other page has.
+_SILENT: Final = (
+    Page("cloudflare_challenge", ("title:just a moment...",), _challenge(_CHALLENGES)),
+    Page("cloudflare_challenge", ("window._cf_chl_opt", "challenge-platform"), _challenge(_CHALLENGES)),
+    Page("cloudflare_block", ("title:attention required! | cloudflare",), _ban(_CLOUDFLARE)),
+    Page("anubis", ("title:making sure you're not a bot!",), _challenge("https://anubis.techaro.lol/docs/")),
+    Page("incapsula", ("<iframe", "_incapsula_resource", "incident"), _challenge(_IMPERVA)),
+    Page("incapsula", ("<iframe", "_incapsula_resource", "main-iframe"), _challenge(_IMPERVA)),
+    Page("incapsula", ("request unsuccessful. incapsula incident id",), _challenge(_IMPERVA)),
+    Page("amazon_captcha", ('action="/errors/validatecaptcha"',), _challenge(_AMAZON)),
+    Page("amazon_captcha", ("to discuss automated access to amazon data please contact",), _challenge(_AMAZON)),
+    Page("human", ("title:access to this page has been denied",), _challenge(_HUMAN)),
+    Page("human", ('id="px-captcha"', "_pxappid"), _challenge(_HUMAN)),
+    Page("datadome", ("var dd={", "captcha-delivery.com", "'t':'bv'"), _ban(_DATADOME)),
+    Page("datadome", ("var dd={", "captcha-delivery.com"), _challenge(_DATADOME)),
+    Page("vercel", ("title:vercel security checkpoint",), _challenge("https://vercel.com/docs")),
+    Page("ddos_guard", ("title:ddos-guard",), _challenge("https://ddos-guard.net")),
+    Page(
+        "f5",
+        ("title:request rejected", "the requested url was rejected", "support id"),
+        _ban("https://my.f5.com"),
+    ),
+    Page("google_sorry", ("our systems have detected unusual traffic", "/sorry/"), _challenge(_GOOGLE)),
+)
+
+# Pages and messages that come with a status of refusal: what is said to the reader is enough.
+_REFUSED: Final = (
+    # Cloudflare's numbers. Those from 1100 on, and 1000 to 1004, 1016, 1033, tell of the origin and aren't here.
+    Page("cloudflare_1015", ("error 1015",), _ban(_CLOUDFLARE)),
+    Page("cloudflare_1015", ("error code: 1015",), _ban(_CLOUDFLARE)),
+    *(
+        Page(f"cloudflare_{number}", (f"{words} {number}",), rule)
+        for words in ("error", "error code:")
+        for number, rule in (
+            ("1005", _ban(_CLOUDFLARE)),
+            ("1006", _ban(_CLOUDFLARE)),
+            ("1007", _ban(_CLOUDFLARE)),
+            ("1008", _ban(_CLOUDFLARE)),
+            ("1009", _country(_CLOUDFLARE)),
+            ("1010", _ban(_CLOUDFLARE)),
+            ("1012", _ban(_CLOUDFLARE)),
+            ("1020", _ban(_CLOUDFLARE)),
+            ("1106", _ban(_CLOUDFLARE)),
+        )
+    ),
+    Page("cloudflare_block", ("sorry, you have been blocked",), _ban(_CLOUDFLARE)),
+    Page("cloudflare_block", ("attention required! | cloudflare",), _ban(_CLOUDFLARE)),
+    Page("cloudflare_challenge", ("challenges.cloudflare.com", "cf-turnstile"), _challenge(_CHALLENGES)),
+    Page("cloudflare_challenge", ("checking your browser before accessing",), _challenge(_CHALLENGES)),
+    Page("cloudflare_challenge", ("enable javascript and cookies to continue",), _challenge(_CHALLENGES)),
+    Page("cloudflare_challenge", ("please complete the security check to access",), _challenge(_CHALLENGES)),
+    Page("datadome", ("captcha-delivery.com", "'t':'bv'"), _ban(_DATADOME)),
+    Page("datadome", ("captcha-delivery.com", "&t=bv"), _ban(_DATADOME)),
+    Page("datadome", ("captcha-delivery.com",), _challenge(_DATADOME)),
+    Page("human", ("px-captcha",), _challenge(_HUMAN)),
+    Page("human", ('"blockscript"', '"appid"'), _challenge(_HUMAN)),
+    Page("akamai", ("errors.edgesuite.net",), _ban(_AKAMAI)),
+    Page("akamai", ("access denied", "you don't have permission to access", "reference"), _ban(_AKAMAI)),
+    Page("incapsula", ("incapsula incident id",), _ban(_IMPERVA)),
+    Page("incapsula", ("_incapsula_resource",), _ban(_IMPERVA)),
+    Page("cloudfront_country", ("cloudfront", "block access from your country"), _country(_AMAZON)),
+    Page("cloudfront", ("request blocked", "could not be satisfied"), _ban(_AMAZON)),
+    Page("cloudfront", ("request blocked", "cloudfront"), _ban(_AMAZON)),
+    Page("amazon_captcha", ("/errors/validatecaptcha",), _challenge(_AMAZON)),
+    Page("amazon", ("to discuss automated access",), _challenge(_AMAZON)),
+    Page("google_sorry", ("unusual traffic from your computer network",), _challenge(_GOOGLE)),
+    Page("google_sorry", ("/sorry/index",), _challenge(_GOOGLE)),
+    Page("kasada", ("/ips.js", "kpsdk"), _challenge("https://www.kasada.io")),
+    Page("sucuri", ("sucuri website firewall", "access denied"), _ban("https://docs.sucuri.net")),
+    Page("wordfence", ("generated by wordfence",), _ban("https://www.wordfence.com/help/")),
+    Page("reddit", ("whoa there, pardner", "network policy"), _ban(_REDDIT)),
+    Page("reddit", ("blocked by network security",), _ban(_REDDIT)),
+    Page("wikimedia", ("robot policy",), _ban(_WIKIMEDIA)),
+    Page("bybit_ip", ("access too frequent",), _ban(_BYBIT, wait=600.0)),
+    Page("discord", ("you are being blocked from accessing our api temporarily",), _ban(_DISCORD, wait=_HOUR)),
+    Page("linkedin", ("/authwall?",), _challenge("https://www.linkedin.com")),
+    *(
+        Page("country", (words,), _country(_RFC_451))
+        for words in (
+            "restricted location",
+            "restricted country",
+            "unsupported_country",
+            "country, region, or territory not supported",
+            "location is not supported",
+            "not available in your country",
+            "not available in your region",
+            "not available in your location",
+            "unavailable in your country",
+            "unavailable in your region",
+            "access from your country",
+            "is not supported in your country",
+            "from your current location",
+        )
+    ),
+    *(
+        Page("captcha", (words,), _challenge(""))
+        for words in (
+            'class="g-recaptcha"',
+            'class="h-captcha"',
+            "verify you are human",
+            "verify you are a human",
+            "verify that you are human",
+            "verify that you're not a robot",
+            "verify that you are not a robot",
+            "are you a robot?",
+        )
+    ),
+    *(
+        Page("address", (words,), _ban(""))
+        for words in (
+            "your ip has been banned",
+            "your ip has been blocked",
+            "your ip is banned",
+            "your ip is blocked",
+            "your ip address has been banned",
+            "your ip address has been blocked",
+            "your ip address is banned",
+            "your ip address is blocked",
+            "ip address has been temporarily blocked",
+            "has banned your ip",
+            "has banned your access",
+            "has banned you",
+            "ip banned",
+            "banned your ip",
+            "you have been temporarily blocked",
+            "blocked due to a network policy",
+            "access has been blocked",
+            "detected unusual activity from your",
+            "request has been blocked by",
+        )
+    ),
+    *(
+        Page("account", (words,), _ban("", "account"))
+        for words in (
+            "your account has been banned",
+            "your account has been suspended",
+            "your account has been disabled",
+            "your account has been deactivated",
+            "your account is banned",
+            "your account is suspended",
+            "your account was suspended",
+            "this account is temporarily locked",
+            "account has been locked",
+        )
+    ),
+)
+
+
+_BOOK_SILENT: Final = Phrasebook((each.words, each) for each in _SILENT)
+_BOOK_REFUSED: Final = Phrasebook((each.words, each) for each in _REFUSED)
+
+
+def page(text: str, status: int) -> Page | None:
+    """
+    Find the block, challenge or country page that *text* is; None if it is none.
+
+    Args:
+        text: The body, or a message out of it; its first 4 KiB are read.
+        status: The status beside it.
+    """
+    low = plain(text[:READ])
+    has_markup = "<" in low
+    if not has_markup and status not in _DOORS:
+        return None
+    words = words_of(low)
+    found = _BOOK_SILENT.find(low, words, title_of(low)) if has_markup else None
+    if found is None and status in _DOORS:
+        found = _BOOK_REFUSED.find(low, words)
+    return found
+
+
+def title_of(low: str) -> str:
+    """
+    Return the title of a page in lower case, with its apostrophes as one character; empty if it has none.
+    """
+    _, begun, rest = low.partition("<title")
+    if not begun:
+        return ""
+    title = rest[:512].partition(">")[2].partition("</title")[0].strip()
+    return title.replace("&#39;", "'").replace("&#x27;", "'").replace("&apos;", "'")

@@ -1,0 +1,67 @@
+"""
+Errors that are no provider's own: JSON-RPC 2.0, GraphQL, OAuth 2.0, and a lone ``error`` where data is due.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from egressor.dialects.engine import Dialect
+from egressor.dialects.markets import COMMON
+from egressor.dialects.terms import BAD, BUSY, DOWN, KEY, LIMITED, MISSING, RIGHTS, table
+
+__all__ = ["DIALECT"]
+
+_RPC: Final = "https://www.jsonrpc.org/specification#error_object"
+_GRAPHQL: Final = "https://spec.graphql.org/October2021/#sec-Errors"
+# What may stand beside an error that is data: a job that has failed, a partial result.
+_DATA: Final = ("choices", "data", "id", "items", "object", "output", "result", "results")
+
+_OAUTH: Final = table(
+    "RFC 6749 5.2",
+    {
+        KEY: "invalid_grant invalid_client unauthorized_client invalid_token",
+        RIGHTS: "invalid_scope insufficient_scope access_denied",
+        BAD: "unsupported_grant_type invalid_request",
+        BUSY: "temporarily_unavailable",
+    },
+)
+_CODES: Final = {
+    **_OAUTH,
+    **table(_RPC, {BAD: "-32700 -32600 -32602", MISSING: "-32601", DOWN: "-32603", LIMITED: "-32005 -32029"}),
+    **table(
+        _GRAPHQL,
+        {
+            KEY: "UNAUTHENTICATED",
+            RIGHTS: "FORBIDDEN",
+            BAD: "BAD_USER_INPUT GRAPHQL_PARSE_FAILED GRAPHQL_VALIDATION_FAILED",
+            DOWN: "INTERNAL_SERVER_ERROR",
+            LIMITED: "THROTTLED RATE_LIMITED",
+        },
+    ),
+}
+
+
+def _is_error(parsed: object) -> bool:
+    if not isinstance(parsed, dict):
+        return False
+    error, errors = parsed.get("error"), parsed.get("errors")
+    if isinstance(error, str) and error in _OAUTH:
+        return True
+    if isinstance(error, dict) and error:
+        return "jsonrpc" in parsed or ("message" in error and all(parsed.get(name) is None for name in _DATA))
+    if isinstance(errors, list) and errors and isinstance(errors[0], dict) and "message" in errors[0]:
+        return not parsed.get("data") and set(parsed) <= {"errors", "data", "extensions"}
+    return False
+
+
+DIALECT: Final = Dialect(
+    name="envelope",
+    source=_RPC,
+    codes=_CODES,
+    places=(("error",), ("error", "code"), ("errors", 0, "extensions", "code")),
+    phrases=COMMON,
+    inside=True,
+    is_error=_is_error,
+    is_json=False,
+)

@@ -1,0 +1,144 @@
+"""
+Kraken: a list of errors in HTTP 200, each with its category, ``EOrder:Insufficient funds``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from egressor.dialects.bodies import Answer, dig
+from egressor.dialects.engine import Dialect
+from egressor.dialects.forms import epoch
+from egressor.dialects.terms import (
+    BAD,
+    BAN_ACCOUNT,
+    BAN_IP,
+    DOWN,
+    FUNDS,
+    KEY,
+    LATE,
+    LIMITED,
+    LIMITED_ACCOUNT,
+    MAINTENANCE,
+    MISSING,
+    NOT_NOW,
+    RIGHTS,
+    SKEW,
+    phrases,
+    sentences,
+    table,
+)
+
+__all__ = ["DIALECT"]
+
+_ERRORS: Final = "https://support.kraken.com/hc/en-us/articles/360001491786-API-error-messages"
+_FUTURES: Final = "https://docs.kraken.com/api/docs/guides/futures-introduction"
+
+_CODES: Final = {
+    **table(
+        _ERRORS,
+        {
+            LIMITED: ("EAPI:Rate limit exceeded", "EGeneral:Too many requests", "EService:Throttled"),
+            # By account and pair of currencies.
+            LIMITED_ACCOUNT: ("EOrder:Rate limit exceeded",),
+            # "Temporary lockouts typically last approximately 15 minutes."
+            BAN_IP._replace(wait=900.0): ("EGeneral:Temporary lockout",),
+            BAN_ACCOUNT: ("ETrade:User Locked",),
+            NOT_NOW: ("EService:Busy", "EService:Unavailable"),
+            DOWN: ("EGeneral:Internal error", "EDatabase:Internal error", "EQuery:Internal error", "EService"),
+            LATE: ("EService:Deadline elapsed",),
+            MAINTENANCE: (
+                "EService:Market in cancel_only mode",
+                "EService:Market in post_only mode",
+                "EService:Market in limit_only mode",
+            ),
+            KEY: (
+                "EAPI:Invalid key",
+                "EAPI:Invalid signature",
+                "EAPI:Bad request",
+                "ESession:Invalid session",
+                "EAuth",
+                "EAPI:Feature disabled",
+            ),
+            RIGHTS: (
+                "EGeneral:Permission denied",
+                "EAccount:Invalid permissions",
+                "EAuth:Account temporary disabled",
+                "EAuth:Account unconfirmed",
+                "EOrder:Trading agreement required",
+                "EOrder:Cannot open position",
+                "EAccount",
+            ),
+            SKEW: ("EAPI:Invalid nonce",),
+            FUNDS: (
+                "EOrder:Insufficient funds",
+                "EOrder:Insufficient margin",
+                "EOrder:Insufficient initial margin",
+                "EOrder:Margin allowance exceeded",
+                "EFunding:Insufficient funds",
+                "EFunding:Invalid amount",
+            ),
+            MISSING: (
+                "EOrder:Unknown order",
+                "EOrder:Unknown position",
+                "EQuery:Unknown asset pair",
+                "EQuery:Unknown asset",
+                "EFunding:Unknown asset",
+                "EFunding:Unknown withdraw key",
+                "EFunding:Unknown reference id",
+                "EGeneral:Unknown method",
+                "EGeneral:Unknown Method",
+            ),
+            BAD: ("EGeneral:Invalid arguments", "EQuery", "EOrder", "EFunding", "ETrade", "EGeneral", "EAPI"),
+        },
+    ),
+    **table(
+        _FUTURES,
+        {
+            LIMITED: "apiLimitExceeded",
+            KEY: "authenticationError",
+            SKEW: "nonceBelowThreshold nonceDuplicate",
+            FUNDS: "insufficientFunds insufficientAvailableFunds",
+            NOT_NOW: "unavailable Unavailable marketUnavailable",
+            DOWN: "unknownError",
+            RIGHTS: "accountInactive",
+            MISSING: "notFound",
+            BAD: "requiredArgumentMissing invalidAccount invalidAmount invalidUnit invalidArgument",
+        },
+    ),
+}
+
+
+def _find(parsed: object) -> tuple[str, ...]:
+    """
+    Name each error whole, then without its details, then by its category alone.
+    """
+    errors = dig(parsed, ("error",))
+    listed = errors if isinstance(errors, list) else [errors]
+    found: list[str] = []
+    for each in listed[:4]:
+        if isinstance(each, str) and each[:1] != "W":
+            category, colon, rest = each[:160].partition(":")
+            words = rest.strip()
+            found += [each[:160], f"{category}:{words}", f"{category}:{words.split(':')[0]}"] if colon else [each[:160]]
+    whole = [each.partition(":")[0] for each in found if ":" in each]
+    return (*dict.fromkeys(found), *dict.fromkeys(whole))
+
+
+def _wait(answer: Answer) -> float | None:
+    # "EService: Throttled: 1795313511": seconds since 1970 from which on it may be asked again.
+    _, begun, rest = answer.said.partition("throttled:")
+    return epoch(rest[:16].split("|")[0].split(",")[0].strip(), answer) if begun else None
+
+
+DIALECT: Final = Dialect(
+    name="kraken",
+    source=_ERRORS,
+    codes=_CODES,
+    find=_find,
+    phrases=sentences(
+        phrases(_ERRORS, ("temporary lockout", BAN_IP._replace(wait=900.0)), ("rate limit exceeded", LIMITED))
+    ),
+    inside=True,
+    wait=_wait,
+)

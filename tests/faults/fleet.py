@@ -1,0 +1,287 @@
+"""
+A fleet of real processes on one store, and judges that know nothing of the limiter: they read the log.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from egressor.stores.opening import open_store
+from tests.stores.servers import running
+
+if TYPE_CHECKING:
+    from egressor._core.fleet import State
+
+CHILD = Path(__file__).with_name("child.py")
+SECOND = 1_000_000
+SLIP = 30_000
+"""
+How much later than at its admission a call may write its line, in microseconds: many processes share few cores.
+"""
+_PATIENCE = 20.0
+
+
+def eventually(is_so: Callable[[], object], what: str, patience: float = _PATIENCE) -> None:
+    """
+    Wait until *is_so*: other processes take their time.
+    """
+    until = time.monotonic() + patience
+    while not is_so():
+        assert time.monotonic() < until, f"not within {patience:g} s: {what}"
+        time.sleep(0.01)  # real time: another process goes on
+
+
+class Line(NamedTuple):
+    """
+    A line of the log.
+    """
+
+    at: int
+    word: str
+    units: int
+
+
+class Member:
+    """
+    A process with a governor of its own.
+    """
+
+    def __init__(self, log: Path, store: str, services: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        surroundings = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+        self.process = subprocess.Popen(
+            [sys.executable, str(CHILD), str(log), store, json.dumps(services), json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=surroundings,
+        )
+
+    def tell(self, line: str) -> None:
+        """
+        Have *line* done; `hear` has the answer.
+        """
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> Any:
+        """
+        Return the answer to the oldest line that has had none.
+        """
+        assert self.process.stdout is not None
+        answer = self.process.stdout.readline()
+        if not answer:
+            assert self.process.stderr is not None
+            message = f"a member is gone: {self.process.stderr.read()}"
+            raise AssertionError(message)
+        return json.loads(answer)
+
+    def ask(self, line: str) -> Any:
+        """
+        Return what *line* comes to.
+        """
+        self.tell(line)
+        return self.hear()
+
+    def signal(self, number: int) -> None:
+        """
+        Send a signal.
+        """
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """
+        End it at once, in the middle of whatever it does.
+        """
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> None:
+        """
+        End it, stopped or not, and close what leads to it.
+        """
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGCONT)
+        self.process.kill()
+        self.process.communicate()
+
+
+def now() -> int:
+    """
+    Return the time of the log, in microseconds.
+    """
+    return time.monotonic_ns() // 1000
+
+
+def run_for(seconds: float) -> None:
+    """
+    Let the processes go on for so long.
+    """
+    time.sleep(seconds)  # real time: what is judged is what happens in it
+
+
+class Fleet:
+    """
+    Processes that share a store.
+
+    Args:
+        folder: Where the log is.
+        store: The store's address.
+        services: What all of them are governed by.
+        **settings: Further settings of theirs.
+    """
+
+    def __init__(self, folder: Path, store: str, services: Mapping[str, Any], **settings: Any) -> None:
+        self.log = folder / "log"
+        self.store = store
+        self.members: list[Member] = []
+        self._all: list[Member] = []
+        self._services = services
+        self._settings = settings
+
+    def start(self, number: int) -> list[Member]:
+        """
+        Start so many more; they are ready.
+        """
+        new = [Member(self.log, self.store, self._services, self._settings) for _ in range(number)]
+        self._all += new
+        self.members += new
+        for each in new:
+            each.tell("0")
+        for each in new:
+            each.hear()
+        return new
+
+    def lose(self, member: Member) -> None:
+        """
+        Kill *member*.
+        """
+        self.members.remove(member)
+        member.kill()
+
+    def all(self, line: str) -> list[Any]:
+        """
+        Have *line* done by all of them at once.
+        """
+        for each in self.members:
+            each.tell(line)
+        return [each.hear() for each in self.members]
+
+    def end(self) -> None:
+        """
+        End all of them.
+        """
+        for each in self._all:
+            each.end()
+
+    def lines(self, *words: str) -> list[Line]:
+        """
+        Return what was logged, by its time: of these words, or of all.
+        """
+        return [line for line in read_log(self.log) if not words or line.word in words]
+
+
+def read_log(path: Path) -> list[Line]:
+    """
+    Return the lines of the log at *path*, by their time; each is whole, as it is one write.
+    """
+    text = path.read_text() if path.exists() else ""
+    return sorted(Line(int(at), word, int(units)) for at, word, units in map(str.split, text.splitlines()))
+
+
+class Place(NamedTuple):
+    """
+    A store, and a way to take it from everybody.
+
+    Attributes:
+        address: Its address.
+        away: A block in which nobody can use it.
+    """
+
+    address: str
+    away: Callable[[], AbstractContextManager[object]]
+
+
+@contextmanager
+def sqlite_place(folder: Path) -> Iterator[Place]:
+    """
+    A store in a file of *folder*.
+    """
+    path = folder / "store.db"
+    yield Place(f"sqlite:///{path}", partial(_locked, path.with_name("store.db.cells.lock")))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def redis_place(folder: Path) -> Iterator[Place]:
+    """
+    A server with nothing in it.
+    """
+    with running() as server:
+        yield Place(server.address, server.frozen)
+
+
+def look(store: str, service: str = "s") -> State:
+    """
+    Return what is shared of *service*, as the store has it.
+    """
+    opened = open_store(store)
+    assert opened is not None
+    try:
+        return opened.look(service)[0]
+    finally:
+        opened.close()
+
+
+def held(store: str, service: str = "s") -> int:
+    """
+    Return how many places the store says are held, by whomever.
+    """
+    return sum(sum(row.values()) for row in look(store, service).held.values())
+
+
+def most(lines: Sequence[Line], window: int) -> int:
+    """
+    Return the most units in any half-open window of that length, by looking at every one that begins with a line.
+    """
+    times = [line.at for line in lines]
+    sums = [0]
+    for line in lines:
+        sums.append(sums[-1] + line.units)
+    return max((sums[bisect_left(times, at + window)] - sums[first] for first, at in enumerate(times)), default=0)
+
+
+def most_aligned(lines: Sequence[Line], window: int, *, slip: int = SLIP) -> int:
+    """
+    Return the most units in any window that begins with a multiple of *window* of the wall clock.
+
+    A line in the first *slip* of a window may have been admitted in the one before.
+    """
+    shift = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+    sums: dict[int, int] = {}
+    for line in lines:
+        number, rest = divmod(line.at + shift, window)
+        sums[number] = sums.get(number, 0) + (line.units if rest >= slip else 0)
+    return max(sums.values(), default=0)

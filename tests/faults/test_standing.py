@@ -1,0 +1,199 @@
+"""
+How a service stands, in all processes: breaker, ban, Retry-After, pause.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.faults.fleet import Fleet, eventually, now, run_for
+
+Start = Callable[..., Fleet]
+
+ONCE = {"attempts": 1}
+PLAIN: dict[str, Any] = {"max_wait": 0.0, "retry": ONCE, "breaker": {"consecutive": 2, "open_for": 60.0}}
+LIMITED: dict[str, Any] = {**PLAIN, "limits": ["1000/second"]}
+PLACED: dict[str, Any] = {**PLAIN, "max_concurrency": 100}
+KINDS = {"limited": LIMITED, "places": PLACED, "neither": PLAIN}
+# What somebody does in one process, and what every other then answers.
+EVENTS = {
+    "breaker": ("[attempt(fail) for _ in range(2)]", "CircuitOpen"),
+    "pause": ("gov.pause('s', 'why')", "Paused"),
+    "ban": ("attempt(answer(418, Retry_After='600'))", "Banned"),
+    "retry-after": ("attempt(answer(429, Retry_After='600'))", "WaitTooLong"),
+}
+SOON = 1.0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("event", EVENTS)
+def test_what_happens_in_one_process_holds_in_all(start: Start, event: str, kind: str) -> None:
+    """
+    Within a second all processes refuse, whether they have used the service before or not, and so do later ones.
+    """
+    fleet = start(3, {"s": KINDS[kind]})
+    deed, expected = EVENTS[event]
+    acting, using, fresh = fleet.members
+    assert using.ask("attempt(str)") == "ok"
+
+    acting.ask(deed)
+    run_for(SOON)
+
+    assert [expected] * 3 == [member.ask("attempt(str)") for member in (acting, using, fresh)]
+    [later] = fleet.start(1)
+    later.ask("attempt(str)")
+    run_for(SOON)
+    assert expected == later.ask("attempt(str)")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("event", EVENTS)
+def test_what_happened_outlives_every_process(start: Start, event: str, kind: str) -> None:
+    """
+    When all processes have ended, new ones on the same store go on with what was known.
+    """
+    fleet = start(1, {"s": KINDS[kind]})
+    deed, expected = EVENTS[event]
+    fleet.members[0].ask(deed)
+    run_for(0.5)
+    fleet.lose(fleet.members[0])
+
+    [later] = fleet.start(1)
+    later.ask("attempt(str)")
+    run_for(SOON)
+
+    assert expected == later.ask("attempt(str)")
+
+
+@pytest.mark.parametrize(
+    ("event", "end"),
+    [("breaker", "reset_breaker"), ("pause", "resume"), ("ban", "lift_ban"), ("retry-after", "lift_ban")],
+)
+def test_an_operator_ends_it_for_all(start: Start, event: str, end: str) -> None:
+    """
+    What an operator ends in one process is over in all within a second.
+    """
+    fleet = start(2, {"s": LIMITED})
+    deed, expected = EVENTS[event]
+    acting, other = fleet.members
+    acting.ask(deed)
+    eventually(lambda: other.ask("attempt(str)") == expected, "the other one refuses")
+
+    other.ask(f"gov.{end}('s')")
+    run_for(SOON)
+
+    assert fleet.all("attempt(str)") == ["ok", "ok"]
+
+
+def test_a_pause_stops_calls_that_wait_and_those_that_come(start: Start) -> None:
+    """
+    A second after a pause in another process nothing goes any more, under load.
+    """
+    fleet = start(3, {"s": {"limits": ["200/second burst 5"], "max_wait": 30.0}})
+    *busy, operator = fleet.members
+    busy[0].ask("threads(4)")
+    busy[1].ask("tasks(8)")
+    eventually(lambda: len(fleet.lines()) >= 20, "calls go")
+
+    operator.ask("gov.pause('s', 'why')")
+    paused = now()
+    run_for(1.5)
+
+    assert [line for line in fleet.lines() if line.at > paused + 1_000_000] == []
+    assert all(each.ask("REFUSED['Paused']") > 0 for each in busy)
+
+
+def test_failures_of_different_processes_count_together(start: Start) -> None:
+    """
+    Four processes that fail once each open a breaker that four failures in a row open.
+    """
+    fleet = start(4, {"s": {**LIMITED, "breaker": {"consecutive": 4, "open_for": 60.0}}})
+    fleet.all("attempt(str)")
+
+    assert fleet.all("attempt(fail)") == ["ConnectionError"] * 4
+    run_for(SOON)  # A success that came in between would end the row.
+
+    assert fleet.all("attempt(str)") == ["CircuitOpen"] * 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("probes", [1, 3])
+def test_half_open_lets_so_many_probes_through_over_all(start: Start, probes: int, kind: str) -> None:
+    """
+    Of 200 calls of four processes at once, no more than *probes* reach an upstream that may be down.
+    """
+    breaker = {"consecutive": 2, "open_for": 0.5, "growth": 1, "probes": probes}
+    fleet = start(4, {"s": {**KINDS[kind], "breaker": breaker}})
+    fleet.all("attempt(str)")
+    fleet.members[0].ask("[attempt(fail) for _ in range(2)]")
+    eventually(lambda: "ok" not in fleet.all("attempt(str)"), "it is open in all")
+    run_for(0.6)
+
+    for member in fleet.members:
+        member.tell("[later('c%d' % i, noted('probe', forever)) for i in range(50)] and 0")
+    for member in fleet.members:
+        member.hear()
+    eventually(lambda: sum(fleet.all("len(ANSWERS)")) >= 200 - probes, "all others are refused")
+
+    found = Counter(kind for answers in fleet.all("list(ANSWERS.values())") for kind in answers)
+    assert len(fleet.lines("probe")) == probes
+    assert found == {"CircuitOpen": 200 - probes}
+
+
+@pytest.mark.parametrize("fate", ["killed", "stopped", "cancelled"])
+def test_a_probe_whose_holder_is_gone_wedges_nothing(start: Start, fate: str) -> None:
+    """
+    When a probe's lease is over others may try, and close the breaker; the late one changes nothing.
+    """
+    breaker = {"consecutive": 2, "open_for": 0.4, "growth": 1}
+    policy = {**LIMITED, "breaker": breaker, "timeout": 1.0, "lease_for": 1.5}
+    fleet = start(3, {"s": policy})
+    holder, *others = fleet.members
+    holder.ask("[attempt(fail) for _ in range(2)]")
+    eventually(lambda: others[0].ask("attempt(str)") == "CircuitOpen", "it is open")
+    holder.ask("LOOPS.append(Loop())")
+    eventually(lambda: holder.ask("LOOPS[0].start()") is None and fleet.lines("probe"), "a probe is out")
+    began = now()
+    assert others[0].ask("attempt(noted('early'))") == "CircuitOpen"
+
+    if fate == "killed":
+        fleet.lose(holder)
+    elif fate == "stopped":
+        holder.signal(signal.SIGSTOP)
+    else:
+        holder.ask("LOOPS[0].cancel()")
+
+    eventually(lambda: others[0].ask("attempt(noted('next'))") == "ok", "the next one goes")
+    eventually(lambda: others[1].ask("attempt(str)") == "ok", "it is closed in all")
+    if fate != "cancelled":
+        assert fleet.lines("next")[0].at - began >= 1_000_000
+    if fate == "stopped":
+        holder.signal(signal.SIGCONT)
+        holder.ask("LOOPS[0].cancel()")
+        run_for(0.5)
+        assert fleet.all("attempt(str)") == ["ok"] * 3
+
+
+def test_one_probe_after_a_ban_over_all(start: Start) -> None:
+    """
+    When a suspension is over one call of all processes looks whether it is; a second refusal suspends all again.
+    """
+    policy = {**LIMITED, "ban": {"suspend_for": 1.0, "growth": 1}}
+    fleet = start(3, {"s": policy})
+    fleet.all("attempt(str)")
+    fleet.members[0].ask("attempt(answer(418, Retry_After='1'))")
+    eventually(lambda: "ok" not in fleet.all("attempt(str)"), "all are banned")
+    run_for(1.3)
+
+    for member in fleet.members:
+        member.tell("[later('c%d' % i, noted('probe', forever)) for i in range(20)] and 0")
+    for member in fleet.members:
+        member.hear()
+    eventually(lambda: sum(fleet.all("len(ANSWERS)")) >= 59, "all others are refused")
+
+    assert len(fleet.lines("probe")) == 1
