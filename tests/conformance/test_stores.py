@@ -187,7 +187,9 @@ REQUESTS = st.builds(
     standing=st.sampled_from([None, None, None, '{"open": "é"}']),
     places=few(st.tuples(st.sampled_from(PLACES), st.integers(0, 3)), 2, by=lambda place: place[0]),
     backs=few(
-        st.builds(Back, part(COUNTED, st.sampled_from([1, 2, 9, 1 << 41])), st.one_of(st.none(), st.just(FIRST), MOMENTS)),
+        st.builds(
+            Back, part(COUNTED, st.sampled_from([1, 2, 9, 1 << 41])), st.one_of(st.none(), st.just(FIRST), MOMENTS)
+        ),
         2,
         by=lambda back: back,
     ),

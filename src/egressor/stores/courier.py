@@ -26,7 +26,7 @@ from . import StoreAway
 
 if TYPE_CHECKING:
     from . import Store
-    from .shared import SharedGate
+    from .asking import Asking
 
 __all__ = ["Courier"]
 
@@ -40,7 +40,7 @@ _MICRO = 1_000_000
 _RETRY = 250_000
 # How many requests one after the other before others have their turn.
 _ROUNDS = 16
-_Inbox = SimpleQueue[tuple[int, "ref[SharedGate] | None"]]
+_Inbox = SimpleQueue[tuple[int, "ref[Asking] | None"]]
 
 
 class Courier:
@@ -56,7 +56,7 @@ class Courier:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._gates: WeakSet[SharedGate] = WeakSet()
+        self._gates: WeakSet[Asking] = WeakSet()
         self._begin()
         finalize(self, store.close).atexit = False
         _COURIERS.add(self)
@@ -90,7 +90,7 @@ class Courier:
             self._address = self.store.address
         return self._address
 
-    def serve(self, gate: SharedGate) -> None:
+    def serve(self, gate: Asking) -> None:
         """
         Carry *gate*'s requests from now on.
         """
@@ -98,7 +98,7 @@ class Courier:
         if self.away:
             gate.lose(self.away)
 
-    def soon(self, gate: SharedGate, when: int = 0) -> None:
+    def soon(self, gate: Asking, when: int = 0) -> None:
         """
         Make *gate*'s next request at *when* (monotonic microseconds), or now, on the courier's thread.
         """
@@ -108,7 +108,7 @@ class Courier:
             self._start()
         self._inbox.put((when, gate.reference))
 
-    def now(self, gate: SharedGate) -> None:
+    def now(self, gate: Asking) -> None:
         """
         Make *gate*'s next request here and now where the store is near, else leave it to the thread.
 
@@ -117,14 +117,14 @@ class Courier:
         if not self.store.is_near or self.away or _has_loop() is not None or not self.run(gate):
             self.soon(gate)
 
-    def sync(self, gate: SharedGate) -> None:
+    def sync(self, gate: Asking) -> None:
         """
         Make *gate*'s next request here and now; this may block for as long as the store takes.
         """
         if not self.run(gate):
             self.soon(gate)
 
-    def run(self, gate: SharedGate) -> bool:
+    def run(self, gate: Asking) -> bool:
         """
         Make what requests *gate* has; False if somebody else is at it, who will see to it.
         """
@@ -160,7 +160,7 @@ class Courier:
         self._inbox.put((0, None))
         self.store.close()
 
-    def _exchange(self, gate: SharedGate) -> bool:
+    def _exchange(self, gate: Asking) -> bool:
         request = gate.prepare()
         if request is None:
             return False
@@ -197,7 +197,7 @@ class Courier:
             self._shift = most
         return self._shift
 
-    def _lost(self, gate: SharedGate, why: str) -> None:
+    def _lost(self, gate: Asking, why: str) -> None:
         with self._guard:
             is_first = not self.away
             self.away = why
@@ -259,7 +259,7 @@ def _carry(inbox: _Inbox, courier: ref[Courier]) -> None:
     """
     Make requests at their times until nobody needs that any more.
     """
-    due: list[tuple[int, int, ref[SharedGate]]] = []
+    due: list[tuple[int, int, ref[Asking]]] = []
     numbers = count()
     while True:
         left = max(0, due[0][0] + 1 - monotonic_ns() // 1000) / _MICRO if due else None
@@ -279,7 +279,7 @@ def _carry(inbox: _Inbox, courier: ref[Courier]) -> None:
             heappush(due, (when, next(numbers), key))
 
 
-def _run(courier: ref[Courier], key: ref[SharedGate]) -> None:
+def _run(courier: ref[Courier], key: ref[Asking]) -> None:
     owner, gate = courier(), key()
     if owner is None or gate is None:
         return
