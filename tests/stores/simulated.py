@@ -23,6 +23,7 @@ from egressor.stores import Parked, StoreAway
 from egressor.stores.shared import SharedGate, shared
 
 if TYPE_CHECKING:
+    from egressor.stores.asking import Asking
     from egressor.stores.gate import Gate
 
 SECOND = 1_000_000
@@ -145,25 +146,25 @@ class SimLink:
         self.gate: SharedGate | None = None
         self.is_dead = False
 
-    def soon(self, gate: SharedGate, when: int = 0) -> None:
+    def soon(self, gate: Asking, when: int = 0) -> None:
         """
         Run at *when*, or now.
         """
         self._world.later(when - self._world.at if when else self._world.dice.randrange(200), partial(self._run, gate))
 
-    def now(self, gate: SharedGate) -> None:
+    def now(self, gate: Asking) -> None:
         """
         Run soon.
         """
         self._run(gate)
 
-    def sync(self, gate: SharedGate) -> None:
+    def sync(self, gate: Asking) -> None:
         """
         Run soon.
         """
         self._run(gate)
 
-    def _run(self, gate: SharedGate) -> None:
+    def _run(self, gate: Asking) -> None:
         if self.is_dead:
             return
         if not gate.turn.acquire(blocking=False):
@@ -176,7 +177,7 @@ class SimLink:
             return
         self._world.later(self._world.dice.randrange(1, self._trip), partial(self._ask, gate, request))
 
-    def _ask(self, gate: SharedGate, request: Any) -> None:
+    def _ask(self, gate: Asking, request: Any) -> None:
         if self.is_dead:
             return
         try:
@@ -194,11 +195,11 @@ class SimLink:
                 self._world.later(self._world.dice.randrange(1, self._trip), other.called)
         self._world.later(self._world.dice.randrange(1, self._trip), partial(self._apply, gate, request, reply))
 
-    def _apply(self, gate: SharedGate, request: Any, reply: Any) -> None:
+    def _apply(self, gate: Asking, request: Any, reply: Any) -> None:
         if not self.is_dead:
             self._done(gate, more=gate.apply(request, reply, 0))
 
-    def _done(self, gate: SharedGate, *, more: bool) -> None:
+    def _done(self, gate: Asking, *, more: bool) -> None:
         gate.turn.release()
         if more or gate.is_wanted:
             self._run(gate)
