@@ -9,6 +9,7 @@ dozen interim answers there will be none.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import ClientPayloadError
@@ -28,12 +29,14 @@ class PatientConnection(TrailedConnection):
 
     # Interim answers since the request; None once there is another one.
     _interim: int | None = 0
+    _has_final = False
 
     def set_response_params(self, **params: Any) -> None:
         """
         Get ready for the next answer.
         """
         self._interim = 0
+        self._has_final = False
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
@@ -58,14 +61,24 @@ class PatientConnection(TrailedConnection):
         if self.exception() is not None:
             return
         code = data[0].code
+        if self._is_second(code):
+            # Nobody has asked for another answer; aiohttp would keep all that one read brings.
+            self._should_close = True
+            if self.transport is not None:
+                self.transport.abort()
+            return
         if not 100 <= code < 200 or code == 101:
             self._interim = None
+            self._has_final = True
         elif self._interim is not None:
             self._interim += 1
             if self._interim > _MOST_INTERIM:
                 self._give_up()
                 return
         super().feed_data(data, size)
+
+    def _is_second(self, code: int) -> bool:
+        return self._has_final and code != HTTPStatus.SWITCHING_PROTOCOLS
 
     def _give_up(self) -> None:
         self.set_exception(ClientPayloadError(f"more than {_MOST_INTERIM} interim answers"))

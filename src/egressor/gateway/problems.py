@@ -12,7 +12,7 @@ import json
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
-from .shapes import NAMELESS, shaped
+from .shapes import NAMELESS, shaped, spoken
 
 if TYPE_CHECKING:
     from egressor.errors import Rejected
@@ -114,7 +114,7 @@ class Problem(NamedTuple):
         Return the problem as a server-sent event, for a stream that has begun already.
         """
         data = json.dumps(self.document(dialect))
-        name = "" if dialect in NAMELESS else "event: error\n"
+        name = "" if spoken(dialect) in NAMELESS else "event: error\n"
         return f"{name}data: {data}\n\n".encode()
 
     def line(self, dialect: str = "generic") -> bytes:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum, auto
 
-__all__ = ["NAMELESS", "shaped"]
+__all__ = ["NAMELESS", "shaped", "spoken"]
 
 
 class _Slot(Enum):
@@ -98,10 +98,18 @@ _WORDS: Mapping[str, tuple[Mapping[int, str | int], str | int]] = {
     "telegram": ({}, ""),
     "binance": (_BINANCE, 0),
 }
+_LIKE = {"azure": "openai", "deepseek": "openai", "groq": "openai", "mistral": "openai", "openrouter": "openai"}
 NAMELESS = frozenset({"openai", "gemini"})
 """
 Whose streams have no event names: their SDKs look for the error in the data.
 """
+
+
+def spoken(dialect: str) -> str:
+    """
+    Return the dialect in whose shape refusals to the SDKs of *dialect* are.
+    """
+    return _LIKE.get(dialect, dialect)
 
 
 def shaped(dialect: str, status: int, *, reason: str, detail: str, seconds: int | None) -> dict[str, object]:
@@ -115,6 +123,7 @@ def shaped(dialect: str, status: int, *, reason: str, detail: str, seconds: int 
         detail: Why, as a text.
         seconds: Seconds after which to try again; None where nobody knows.
     """
+    dialect = spoken(dialect)
     if dialect not in _SHAPES:
         return {}
     words, other = _WORDS[dialect]

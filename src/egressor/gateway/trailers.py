@@ -9,6 +9,7 @@ of those that only make sense in front of a body: RFC 9110 sections 6.5 and 10.1
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientResponse
@@ -49,14 +50,20 @@ _TOO_LATE = frozenset(
 )
 
 
+_MOST_NAMES = 64
+
+
 def announced(raw: Iterable[_Raw]) -> list[str]:
     """
     Return the names that the ``Trailer`` headers among *raw* announce, without those that don't go on.
     """
+    raw = list(raw)
     values = [value.decode("latin-1") for name, value in raw if name.lower() == b"trailer"]
-    names = [each.strip() for value in values for each in value.split(",")]
-    good = onward((name.encode(), b"") for name in names if name.isascii() and name.lower() not in _TOO_LATE)
-    return [name for name, _ in good if name]
+    names = dict.fromkeys(each.strip() for value in values for each in value.split(",")[:_MOST_NAMES])
+    wanted = [(name.encode(), b"") for name in names if name.isascii() and name.lower() not in _TOO_LATE]
+    # What a Connection header names goes on neither in front of the body nor behind it (RFC 9110 section 7.6.1).
+    good = onward([*(pair for pair in raw if pair[0].lower() == b"connection"), *wanted])
+    return [name for name, _ in good if name][:_MOST_NAMES]
 
 
 class Watch(Framing):
@@ -137,10 +144,13 @@ class TrailedConnection(ResponseHandler):
         """
         message, _ = data
         if self._seen is not None:
-            _, _, behind = self._seen.partition(b"\r\n\r\n")
-            self._seen = behind if 100 <= message.code < 200 else None
+            head, mark, behind = self._seen.partition(b"\r\n\r\n")
+            self._seen = (
+                behind if 100 <= message.code < 200 and message.code != HTTPStatus.SWITCHING_PROTOCOLS else None
+            )
             names = announced(message.raw_headers) if message.chunked and "Trailer" in message.headers else []
-            if names:
+            # A head of bare line feeds ends somewhere else: what stands behind it can't be told from the body.
+            if names and mark and head.count(b"\n") == head.count(b"\r\n"):
                 self.watch = Watch(names)
                 self.watch.see(behind)
         super().feed_data(data, size)
