@@ -142,17 +142,19 @@ def test_every_key_has_an_end(server: Server, store: RedisStore) -> None:
         Part("1/second burst 2|u1", 1, Gcra(amount=1, period=SECOND, burst=2)),
         Part("max_concurrency", 1, Concurrency(amount=1)),
     )
+    version = 0
     for member in "ab":
-        store.exchange(
+        reply = store.exchange(
             "api",
             Request(
                 member,
                 member,
                 standing="{}" if member == "a" else None,
                 wants=(Want(RANK, parts),),
-                version=int(member == "b"),
+                version=version,
             ),
         )
+        version = reply.version
     with server.client() as client:
         keys = [key for key in client.keys("{egressor:*") if b"every_key_has_an_end" in key]
         ends = {key.rpartition(b"}:")[2]: client.pttl(key) for key in keys}

@@ -206,7 +206,7 @@ class Asking(Gate):
         account.give_back([part for want in wants for part in want.parts], self._handed, now)
         left = tuple([cell for cell, name in self._shown.items() if name not in self._room.lines])
         standing = self._said(now)
-        if not (wants or account.backs or left or freed or standing or self._is_due(now)):
+        if not (wants or account.backs or left or freed or standing or self._is_due(now) or self._is_mute()):
             self._plan_next(now)
             return None
         self._spoke_at = now
@@ -238,6 +238,12 @@ class Asking(Gate):
             }
             self._info = json.dumps(about, separators=(",", ":"))
         return self._info
+
+    def _is_mute(self) -> bool:
+        """
+        Whether there is something to tell for which the store's time has to be known first.
+        """
+        return not self._is_timed and bool(self._standing.log)
 
     def _is_due(self, now: int) -> bool:
         """
