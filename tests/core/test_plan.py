@@ -4,6 +4,7 @@ Every story that a plan can tell, played by hand: no loop, no clock, no mock.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -369,6 +370,24 @@ def test_jitter_comes_on_top_of_what_the_server_asked_for(jitter: float, delay: 
     made.retry = RetrySpec(attempts=2, base=10, factor=2.0, cap=1000, jitter=True, idempotent_only=True)
 
     steps, _ = play(plan(made), [LEASE, Outcome(verdict=LATER), MAY], now=NOW)
+
+    assert steps[-1] == Sleep(NOW + delay)
+
+
+@pytest.mark.parametrize(
+    ("factor", "asked", "delay"),
+    [(3.0, None, 30), (0.5, None, 5), (3.0, 300, 900), (0.5, 300, 300)],
+    ids=["longer", "shorter", "longer than asked", "never earlier than asked"],
+)
+def test_a_pattern_s_backoff_changes_the_pause(factor: float, asked: int | None, delay: int) -> None:
+    """
+    A user's pattern lengthens or shortens our own pause, and never shortens a server's.
+    """
+    made = call(dice=lambda: 0.0)
+    made.retry = RetrySpec(attempts=2, base=10, factor=2.0, cap=1000, jitter=False, idempotent_only=True)
+    verdict = replace(LATER, backoff=factor, retry_after=None if asked is None else asked / 1_000_000)
+
+    steps, _ = play(plan(made), [LEASE, Outcome(verdict=verdict), MAY], now=NOW)
 
     assert steps[-1] == Sleep(NOW + delay)
 

@@ -198,8 +198,9 @@ def _delay(call: Call, verdict: Verdict, attempt: int, now: int) -> int | None:
         return None
     told = None if verdict.retry_after is None else -int(-verdict.retry_after * _MICRO // 1)
     delay = backoff(call.retry, attempt, dice=call.dice(), retry_after=told)
-    if verdict.backoff != 1:
-        delay = max(told or 0, int(delay * verdict.backoff))
+    # A user's pattern may lengthen what a server has asked for, with the jitter on top of it, and not shorten it.
+    if verdict.backoff > 1 or told is None:
+        delay = int(delay * verdict.backoff)
     return None if call.until is not None and now + delay >= call.until else delay
 
 

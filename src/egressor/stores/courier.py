@@ -126,7 +126,8 @@ class Courier:
 
     def run(self, gate: Asking) -> bool:
         """
-        Make what requests *gate* has; False if somebody else is at it, who will see to it.
+        Make what requests *gate* has, or leave them to whoever is at it; False if there is more to say than one turn
+        takes.
         """
         for _ in range(_ROUNDS):
             if self._is_closed:
