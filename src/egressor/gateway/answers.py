@@ -111,7 +111,7 @@ class _Delivery:
     One answer, from an upstream to a client.
     """
 
-    __slots__ = ("_arrived", "_origin", "_patience", "_request", "_response", "_tail")
+    __slots__ = ("_arrived", "_gone", "_origin", "_patience", "_request", "_response", "_tail")
 
     def __init__(
         self, request: web.BaseRequest, response: _Relayed, arrived: Arrived, origin: Origin, patience: float
@@ -122,6 +122,8 @@ class _Delivery:
         self._origin = origin
         self._patience = patience
         self._tail = arrived.head[-4:]
+        # What happened to the client while a piece was passed on.
+        self._gone: ConnectionError | None = None
 
     async def pour(self) -> Verdict:
         """
@@ -133,23 +135,39 @@ class _Delivery:
         arrived, response = self._arrived, self._response
         await response.prepare(self._request)
         if arrived.head:
-            await response.send(arrived.head, self._patience)
+            response.pass_on(arrived.head)
+            await response.keep_pace(self._patience)
         while not arrived.is_whole:
             if not arrived.answer.is_ready:
                 response.begin()
             try:
                 chunk = await arrived.answer.read()
+                if not chunk:
+                    break
+                if self._take(chunk):
+                    await arrived.answer.relay(self._take)
             except Exception as error:  # noqa: BLE001 - whatever the upstream half raises is a body that broke
                 return self._broken(classify(error))
-            if not chunk:
-                break
-            await response.send(chunk, self._patience)
-            if response.form:
-                self._tail = (self._tail + chunk[-4:])[-4:]
+            if self._gone is not None:
+                raise self._gone
+            await response.keep_pace(self._patience)
         if response.is_short:
             return self._broken(classify(PartialResponse("the body is shorter than its stated length")))
         response.end(arrived.answer.trailers)
         return arrived.verdict
+
+    def _take(self, chunk: bytes) -> bool:
+        """
+        Pass *chunk* on; return whether the client keeps up.
+        """
+        try:
+            keeps_up = self._response.pass_on(chunk)
+        except ConnectionError as error:
+            self._gone = error
+            return False
+        if self._response.form:
+            self._tail = chunk[-4:] if len(chunk) >= 4 else (self._tail + chunk)[-4:]
+        return keeps_up
 
     async def tunnel(self) -> Verdict:
         """
@@ -236,27 +254,43 @@ class _Relayed(web.StreamResponse):
         self.headers["Upgrade"] = "websocket"
         self.force_close()
 
-    async def send(self, data: bytes, patience: float) -> None:
+    def pass_on(self, data: bytes) -> bool:
         """
-        Write *data*; returns when the client keeps up.
+        Write *data*; return whether the client keeps up.
 
         Raises:
-            ConnectionError: It is gone, or has taken nothing for *patience* seconds.
+            ConnectionError: It is gone.
         """
         writer, request = self._payload_writer, self._req
         if not isinstance(writer, StreamWriter) or request is None:
             message = "nothing was begun"
             raise ConnectionResetError(message)
-        await writer.write(data, drain=False)
-        if request.protocol.writing_paused:
-            try:
-                async with asyncio.timeout(patience):
-                    await writer.drain()
-            except TimeoutError:
-                if request.transport is not None:
-                    request.transport.abort()
-                message = f"the client has taken nothing for {patience:g} s"
-                raise ConnectionResetError(message) from None
+        try:
+            # A coroutine by its name only: without compression and without draining it waits for nothing.
+            writer.write(data, drain=False).send(None)
+        except StopIteration:
+            return not request.protocol.writing_paused
+        message = "aiohttp's writer waits where it never did"
+        raise RuntimeError(message)
+
+    async def keep_pace(self, patience: float) -> None:
+        """
+        Wait until the client keeps up.
+
+        Raises:
+            ConnectionError: It is gone, or has taken nothing for *patience* seconds.
+        """
+        writer, request = self._payload_writer, self._req
+        if not isinstance(writer, StreamWriter) or request is None or not request.protocol.writing_paused:
+            return
+        try:
+            async with asyncio.timeout(patience):
+                await writer.drain()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            message = f"the client has taken nothing for {patience:g} s"
+            raise ConnectionResetError(message) from None
 
     def begin(self) -> None:
         """

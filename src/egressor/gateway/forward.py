@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
@@ -31,6 +31,7 @@ from yarl import URL
 
 from .dialling import Dialler, proxy_urls
 from .interim import PatientConnection
+from .splice import splice
 from .trailers import TrailedResponse
 from .wires import Wire, WireEnd
 
@@ -96,6 +97,14 @@ class Answer(Protocol):
 
         Raises:
             Exception: The body broke.
+        """
+
+    async def relay(self, take: Callable[[bytes], bool]) -> None:
+        """
+        Hand *take* each piece of the body as it comes, until it returns false, or until the body's end.
+
+        Raises:
+            Exception: The body broke, or *take* raised.
         """
 
     def close(self) -> None:
@@ -259,13 +268,20 @@ class _Response:
         content = self._response.content
         if (chunk := content.read_nowait()) or content.at_eof():
             return chunk
-        # One timer for the whole body, which looks now and then how long the present wait has lasted. Not aiohttp's
-        # own sock_read: nonsense between two chunks ends that one, and nobody wakes the reader then.
-        self._since = self._loop.time()
-        if self._alarm is None:
-            self._alarm = self._loop.call_later(self._silence, self._look)
+        self._watch()
         try:
             return await content.readany()
+        finally:
+            self._since = 0.0
+
+    async def relay(self, take: Callable[[bytes], bool]) -> None:
+        def taken(chunk: bytes) -> bool:
+            self._since = self._loop.time()
+            return take(chunk)
+
+        self._watch()
+        try:
+            await splice(self._response.content, taken)
         finally:
             self._since = 0.0
 
@@ -283,6 +299,13 @@ class _Response:
         end = WireEnd(connection.protocol, connection.transport)
         connection.protocol.set_parser(end, end.stream)
         return end
+
+    def _watch(self) -> None:
+        # One timer for the whole body, which looks now and then how long the present wait has lasted. Not aiohttp's
+        # own sock_read: nonsense between two chunks ends that one, and nobody wakes the reader then.
+        self._since = self._loop.time()
+        if self._alarm is None:
+            self._alarm = self._loop.call_later(self._silence, self._look)
 
     def _look(self) -> None:
         left = self._since + self._silence - self._loop.time() if self._since else self._silence
