@@ -98,9 +98,19 @@ def row_of(entry: Entry) -> tuple[object, ...]:
 def entry_of(row: Iterable[Any]) -> Entry:
     """
     Return the entry of a row.
+
+    Raises:
+        LedgerAway: Somebody else has written it, or the disk is ill.
     """
     key, at, kind, service, what, who, data = row
-    return Entry(key, at, kind, service, what, who, json.loads(data))
+    try:
+        found = json.loads(data)
+    except (ValueError, TypeError):
+        found = None
+    if not isinstance(found, dict):
+        msg = f"a row is no entry: {str(key)[:36]!r}"
+        raise LedgerAway(msg)
+    return Entry(key, at, kind, service, what, who, found)
 
 
 def selection(pick: Pick) -> tuple[str, list[object]]:

@@ -137,9 +137,11 @@ class SqliteLedger:
                     while self._is_behind(db):
                         pass
                     yield db
-            except sqlite3.Error as error:
-                # SQLite's own words name tables and causes ("database or disk is full"), never a value.
-                msg = f"{self.path.name}: {error}"
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                # SQLite's own words name tables and causes ("database or disk is full"), never a value. Python's own,
+                # which have no code, quote the text that it can't read.
+                said = error if hasattr(error, "sqlite_errorcode") else "its text is none"
+                msg = f"{self.path.name}: {said}"
                 raise LedgerAway(msg) from None
             except OSError as error:
                 msg = f"{self.path.name} can't be opened: {error.strerror or type(error).__name__}"
