@@ -57,6 +57,7 @@ class Load:
         rest: Seconds between two permits.
         cancel: Share of permits that are given up while they wait; by tasks only.
         times: So many permits in all; 0 for as many as there are.
+        after: What is written before a permit is given back; empty for nothing.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Load:
         rest: float = 0.0,
         cancel: float = 0.0,
         times: int = 0,
+        after: str = "",
     ) -> None:
         self.service = service
         self.word = word
@@ -81,6 +83,7 @@ class Load:
         self.rest = rest
         self.cancel = cancel
         self.times = times
+        self.after = after
 
     def thread(self) -> None:
         """
@@ -96,6 +99,8 @@ class Load:
                         permit.settle(cost=self.truth)
                     if self.hold:
                         time.sleep(self.hold)  # real time: a call takes its time
+                    if self.after:
+                        note(self.after)
             except Rejected as error:
                 self._refused(error)
             if self.rest:

