@@ -8,25 +8,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egressor._core.ban import BanCell, BanSpec, check, lift, settle, suspend, take
+from egressor._core.ban import BanCell, BanNews, BanSpec, check, lift, restore, settle, suspend, take
+from egressor._core.model import ErrorCategory, Verdict
 
-SPEC = BanSpec(suspend_for=100, max_suspend_for=1000, growth=2.0, probe_lease=30)
+S = 1_000_000
+SPEC = BanSpec(suspend_for=100 * S, challenge_for=10 * S, max_suspend_for=1000 * S, growth=2.0, probe_lease=30 * S)
 
 
-def banned(*, at: int = 1000, told: int | None = None) -> BanCell:
+def ban(told: float | None = None, category: ErrorCategory | None = ErrorCategory.BAN) -> Verdict:
     """
-    Return a cell that was suspended once.
+    Return the verdict of a ban for *told* seconds.
+    """
+    return Verdict(category=category, retry_after=told, scope="ip", why="a rule")
+
+
+def banned(*, at: int = 1000, told: float | None = None) -> BanCell:
+    """
+    Return a cell that was suspended once, *at* seconds.
     """
     cell = BanCell()
-    suspend(cell, SPEC, at, told)
+    suspend(cell, SPEC, at * S, ban(told))
     return cell
 
 
-def state(cell: BanCell) -> tuple[int, int, int]:
+def suspended(cell: BanCell, at: int, told: float | None = None) -> float:
     """
-    Return all that the cell holds.
+    Suspend *cell* at so many seconds, and return when that ends.
     """
-    return cell.until, cell.count, cell.probe_until
+    suspend(cell, SPEC, at * S, ban(told))
+    return cell.until / S
+
+
+def state(cell: BanCell) -> tuple[float, int, float]:
+    """
+    Return the cell's numbers, in seconds.
+    """
+    return cell.until / S, cell.count, cell.probe_until / S
 
 
 def test_without_a_ban_everybody_passes_and_nobody_is_a_probe() -> None:
@@ -35,7 +52,7 @@ def test_without_a_ban_everybody_passes_and_nobody_is_a_probe() -> None:
     """
     cell = BanCell()
 
-    assert (check(cell, 0), take(cell, SPEC, 0), settle(cell, 0, ok=True)) == (0, False, False)
+    assert (check(cell, 0), take(cell, SPEC, 0), settle(cell, 0, ok=True)) == (0, False, None)
     assert state(cell) == (0, 0, 0)
 
 
@@ -44,15 +61,20 @@ def test_a_suspension_is_half_open(now: int, wait: int) -> None:
     """
     Waiting exactly the returned time is enough, one microsecond less is not.
     """
-    assert check(banned(), now) == wait
+    cell = banned()
+    cell.until //= S
+
+    assert check(cell, now) == wait
 
 
-@pytest.mark.parametrize(("told", "lasts"), [(None, 100), (7, 7), (99, 99), (50_000, 50_000), (0, 0)], ids=str)
-def test_the_server_s_word_comes_before_ours(told: int | None, lasts: int) -> None:
+@pytest.mark.parametrize(
+    ("told", "lasts"), [(None, 100), (7, 7), (0.5, 0.5), (99, 99), (50_000, 50_000), (0, 100)], ids=str
+)
+def test_the_server_s_word_comes_before_ours(told: float | None, lasts: float) -> None:
     """
-    What the server names is neither lengthened to our first suspension nor capped by our longest.
+    What the server names is neither lengthened to our first suspension nor capped by our longest; 0 names nothing.
     """
-    assert banned(told=told).until == 1000 + lasts
+    assert banned(told=told).until / S == 1000 + lasts
 
 
 def test_suspensions_in_a_row_grow_up_to_the_longest() -> None:
@@ -62,8 +84,8 @@ def test_suspensions_in_a_row_grow_up_to_the_longest() -> None:
     cell, lasts = BanCell(), []
 
     for _ in range(6):
-        start = cell.until
-        lasts.append(suspend(cell, SPEC, start, None) - start)
+        start = cell.until // S
+        lasts.append(suspended(cell, start) - start)
 
     assert lasts == [100, 200, 400, 800, 1000, 1000]
 
@@ -73,11 +95,13 @@ def test_no_number_of_bans_overflows(first: int, growth: float, count: int) -> N
     """
     However many bans in a row and however steep the growth, the time is the longest at most, and the first at least.
     """
-    spec = BanSpec(suspend_for=first, max_suspend_for=first + 10**12, growth=growth, probe_lease=1)
+    spec = BanSpec(suspend_for=first, challenge_for=1, max_suspend_for=first + 10**12, growth=growth, probe_lease=1)
     cell = BanCell()
     cell.count = count
 
-    assert first <= suspend(cell, spec, 0, None) <= first + 10**12
+    suspend(cell, spec, 0, ban())
+
+    assert first <= cell.until <= first + 10**12
 
 
 def test_calls_under_way_report_the_same_ban() -> None:
@@ -85,9 +109,9 @@ def test_calls_under_way_report_the_same_ban() -> None:
     Three calls that learn of one ban make one suspension, which ends at the latest of what they were told.
     """
     cell = banned()
-    suspend(cell, SPEC, 1010, None)
-    suspend(cell, SPEC, 1020, 500)
-    suspend(cell, SPEC, 1030, 5)
+    suspended(cell, 1010)
+    suspended(cell, 1020, 500)
+    suspended(cell, 1030, 5)
 
     assert state(cell) == (1520, 1, 0)
 
@@ -98,10 +122,10 @@ def test_after_the_end_one_probe_goes_and_the_others_wait_for_it() -> None:
     """
     cell = banned()
 
-    assert take(cell, SPEC, 1100)
-    assert [check(cell, now) for now in (1100, 1129, 1130)] == [30, 1, 0]
-    assert take(cell, SPEC, 1130)
-    assert check(cell, 1130) == 30
+    assert take(cell, SPEC, 1100 * S)
+    assert [check(cell, now * S) // S for now in (1100, 1129, 1130)] == [30, 1, 0]
+    assert take(cell, SPEC, 1130 * S)
+    assert check(cell, 1130 * S) == 30 * S
 
 
 @pytest.mark.parametrize(
@@ -116,11 +140,13 @@ def test_a_probe_s_result_ends_the_episode_or_lets_the_next_probe_go(
     A success forgets the bans in a row; a failure that is no ban leaves the episode open, and frees the probe's turn.
     """
     cell = banned()
-    take(cell, SPEC, 1100)
+    take(cell, SPEC, 1100 * S)
 
-    assert settle(cell, 1110, ok=ok) is ended
+    news = settle(cell, 1110 * S, ok=ok)
+
+    assert news == (BanNews("ended", 1100 * S, 1, "ip", "a rule") if ended else None)
     assert state(cell) == after
-    assert check(cell, 1110) == 0
+    assert check(cell, 1110 * S) == 0
 
 
 def test_a_success_from_before_the_ban_ends_nothing() -> None:
@@ -129,7 +155,7 @@ def test_a_success_from_before_the_ban_ends_nothing() -> None:
     """
     cell = banned()
 
-    assert settle(cell, 1050, ok=True) is False
+    assert settle(cell, 1050 * S, ok=True) is None
     assert state(cell) == (1100, 1, 0)
 
 
@@ -138,9 +164,9 @@ def test_a_probe_that_meets_the_ban_begins_the_next_suspension() -> None:
     It lasts twice as long, and no probe is out any more.
     """
     cell = banned()
-    take(cell, SPEC, 1100)
+    take(cell, SPEC, 1100 * S)
 
-    assert suspend(cell, SPEC, 1110, None) == 1310
+    assert suspended(cell, 1110) == 1310
     assert state(cell) == (1310, 2, 0)
 
 
@@ -149,8 +175,89 @@ def test_lifting_forgets_everything() -> None:
     After an operator's word the next ban is a first one again.
     """
     cell = banned()
-    take(cell, SPEC, 1100)
-    lift(cell)
+    take(cell, SPEC, 1100 * S)
 
+    assert lift(cell) == BanNews("lifted", 1100 * S, 1, "ip", "a rule")
+    assert lift(cell) is None
+    assert (*state(cell), cell.scope, cell.why) == (0, 0, 0, "", "")
+    assert suspended(cell, 2000) == 2100
+
+
+def test_a_challenge_suspends_for_its_own_time() -> None:
+    """
+    It is shorter than a ban's, grows likewise, shortens no ban, and 0 turns it off.
+    """
+    challenge, cell = ban(category=ErrorCategory.CHALLENGE), BanCell()
+    suspend(cell, SPEC, 0, challenge)
+    assert state(cell) == (10, 1, 0)
+    suspend(cell, SPEC, 10 * S, challenge)
+    assert state(cell) == (30, 2, 0)
+    off = BanSpec(suspend_for=1, challenge_for=0, max_suspend_for=1, growth=1, probe_lease=1)
+    assert suspend(fresh := BanCell(), off, 0, challenge) is None
+    assert state(fresh) == (0, 0, 0)
+    long = banned()
+    assert suspend(long, SPEC, 1010 * S, challenge) is None
+    assert state(long) == (1100, 1, 0)
+
+
+@pytest.mark.parametrize("category", [each for each in ErrorCategory if each not in ("ban", "challenge")] + [None])
+def test_no_other_verdict_suspends(category: ErrorCategory | None) -> None:
+    """
+    Whatever time the server names, only a ban and a challenge begin a suspension; a geo-block does not.
+    """
+    cell = BanCell()
+
+    assert suspend(cell, SPEC, 0, ban(60, category)) is None
     assert state(cell) == (0, 0, 0)
-    assert suspend(cell, SPEC, 2000, None) == 2100
+
+
+def test_news_tells_how_it_went_and_not_each_call() -> None:
+    """
+    It begins, calls under way name ends that are a little later, one names a much later one, and the next ban follows.
+    """
+    cell = BanCell()
+    found = [
+        suspend(cell, SPEC, at, ban(told))
+        for at, told in ((0, 100), (S // 2, 100), (S, 105), (2 * S, 500), (600 * S, None))
+    ]
+
+    assert [each and (each.what, each.until / S, each.times, each.told) for each in found] == [
+        ("began", 100, 1, True),
+        None,
+        None,
+        ("lengthened", 502, 1, True),
+        ("lengthened", 800, 2, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("what", "until", "after"),
+    [
+        ("began", 1500, (1500, 3, 0)),
+        ("lengthened", 1500, (1500, 3, 0)),
+        ("began", 900, (1000, 3, 0)),
+        ("began", 10**9, (1000 + 31 * 86_400, 3, 0)),
+        ("ended", 1500, (0, 0, 0)),
+        ("lifted", 1500, (0, 0, 0)),
+    ],
+)
+def test_an_open_episode_is_taken_up_again(what: str, until: int, after: tuple[int, int, int]) -> None:
+    """
+    One whose time is over waits for its probe, one that is closed stays so, and nobody is banned for years.
+    """
+    cell = BanCell()
+
+    restore(cell, 1000 * S, BanNews(what, until * S, 3, "ip", "a rule"))
+
+    assert state(cell) == after
+
+
+def test_what_is_known_is_not_restored_over() -> None:
+    """
+    A service that is banned already stays as it is.
+    """
+    cell = banned()
+
+    restore(cell, 1000 * S, BanNews("began", 5000 * S, 3, "account", "another"))
+
+    assert (*state(cell), cell.scope) == (1100, 1, 0, "ip")

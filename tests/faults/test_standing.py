@@ -51,6 +51,27 @@ def test_what_happens_in_one_process_holds_in_all(start: Start, event: str, kind
     assert expected == later.ask("attempt(str)")
 
 
+@pytest.mark.parametrize("sign", ["418, Retry_After='600'", "403, cf_mitigated='challenge'"])
+def test_a_ban_stops_three_busy_processes_within_a_second(start: Start, sign: str) -> None:
+    """
+    One of four processes under load is banned, or challenged; a second later nothing goes in any, by their log.
+    """
+    fleet = start(4, {"s": {"limits": ["400/second burst 5"], "max_wait": 30.0, "retry": ONCE}})
+    banned, *busy = fleet.members
+    for each in busy[:2]:
+        each.ask("threads(4)")
+    busy[2].ask("tasks(8)")
+    eventually(lambda: len(fleet.lines()) >= 40, "calls go")
+
+    banned.ask(f"attempt(answer({sign}))")
+    at = now()
+    run_for(1.5)
+
+    assert [line for line in fleet.lines() if line.at > at + 1_000_000] == []
+    assert [each.ask("REFUSED['Banned']") > 0 for each in busy] == [True] * 3
+    assert all(left > 200 for left in fleet.all("gov.status()['s']['ban']['until_s']"))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("event", EVENTS)
 def test_what_happened_outlives_every_process(start: Start, event: str, kind: str) -> None:

@@ -217,7 +217,9 @@ def test_policies_are_values() -> None:
     assert len({policy, Policy(type=ServiceType.LLM_API, rules=(RULE,), base_url="https://x.com/v1")}) == 1
     assert policy != dataclasses.replace(policy, max_wait=1)
     assert policy != 1
-    assert repr(BanPolicy()) == "BanPolicy(suspend_for=14400.0, max_suspend_for=604800.0, growth=2.0)"
+    assert (
+        repr(BanPolicy()) == "BanPolicy(suspend_for=14400.0, challenge_for=300.0, max_suspend_for=604800.0, growth=2.0)"
+    )
     with pytest.raises(dataclasses.FrozenInstanceError):
         policy.max_wait = 3  # type: ignore[misc]
 

@@ -24,6 +24,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from .admission import Ask, Denied, Lease, Why
+from .ban import SUSPENDS
 from .model import ErrorCategory, Outcome, Verdict
 from .retry import Frame, RetrySpec, backoff
 from .steps import MISS, Admit, Charge, Discard, Done, Fall, Hold, Park, Recall, Send, Settle, Sleep, Step, Stream
@@ -193,6 +194,9 @@ def _discard(outcome: Outcome, lease: Lease, attempt: int) -> Generator[Step, tu
 
 def _delay(call: Call, verdict: Verdict, attempt: int, now: int) -> int | None:
     if not verdict.retryable or attempt >= call.retry.attempts or not call.frame.may_retry():
+        return None
+    if verdict.category in SUSPENDS:
+        # It may go again once the suspension is over, which is hours away: nobody's call waits for that.
         return None
     if verdict.may_have_run and call.retry.idempotent_only and not call.is_idempotent:
         return None

@@ -38,7 +38,7 @@ _PAGE = 1_000
 @click.command
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--service", default="", help="Of this service only.")
-@click.option("--kind", default="", help="Of this kind only: operator, breaker.")
+@click.option("--kind", default="", help="Of this kind only: operator, breaker, ban.")
 @click.option("--since", default="", help="From then on: 90s, 15m, 2h, 7d, or 2026-01-31 or 2026-01-31T12:00, in UTC.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=50, help="So many at most; default: 50.")
 @click.option("--config", "file", type=click.Path(), help="Configuration file, whose ledger is read.")
@@ -58,7 +58,7 @@ def history(
     source: str | None,
 ) -> int:
     """
-    Show what operators did, and how breakers changed, the newest first.
+    Show what operators did, how breakers changed, and how bans went, the newest first.
 
     It is read from the configuration's ledger; where that is the memory of the gateway, or nothing is configured here,
     the running gateway is asked.

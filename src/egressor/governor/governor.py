@@ -29,6 +29,7 @@ from egressor.stores.opening import open_store
 from egressor.stores.shared import SharedGate, shared
 from egressor.telemetry import Event, Taps
 
+from . import bans
 from .calls import Context, Here, athrough, through
 from .decorate import Binding, decorate, is_async, refuse_async_fallback
 from .explain import explain
@@ -37,6 +38,8 @@ from .route import UNSET, Costs, Options, Route, Scope
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from egressor._core.ban import BanNews
 
 __all__ = ["Governor"]
 
@@ -97,6 +100,8 @@ class Governor:
             raise ConfigError(msg, key="egressor.store")
         self._courier = None if store is None else Courier(store)
         self.ledger = open_history(config.ledger, wall=self.clock.wall)
+        # How bans stood when this began; the gates know since.
+        self._bans = bans.newest(self.ledger)
         for name, policy in config.services.items():
             self._gates[name] = self._gate_of(name, policy)
 
@@ -368,8 +373,10 @@ class Governor:
         """
         End a suspension, or a Retry-After, of *service* now.
         """
-        self.gate(service).lift_ban()
+        news = self.gate(service).lift_ban()
         self._note("lift-ban", service, by)
+        if news is not None:
+            bans.note(self.ledger, str(service), news, 0.0, who=by or here())
 
     def history(
         self, service: str | ServiceType = "", *, kind: str = "", since: float = 0.0, limit: int = 100
@@ -379,7 +386,7 @@ class Governor:
 
         Args:
             service: Of this service only. Default: of all, and what concerns none.
-            kind: ``operator`` or ``breaker`` only. Default: both.
+            kind: ``operator``, ``breaker`` or ``ban`` only. Default: all.
             since: From this time on, in seconds since 1970.
             limit: So many at most.
         """
@@ -536,6 +543,9 @@ class Governor:
         # Under the gate's lock: a note waits for nothing.
         self.ledger.note("breaker", state.value, service=service)
 
+    def _ban_changed(self, service: str, news: BanNews, seconds: float) -> None:
+        bans.note(self.ledger, service, news, seconds)
+
     def _retire(self, name: str) -> None:
         # Decorated functions hold their gate: a preset's goes back to the preset, any other waits for its return.
         if name in _PRESETS:
@@ -560,6 +570,9 @@ class Governor:
             gate = SharedGate(compiled, clock=clock, dice=dice, keeper=clock.threads, link=courier, on_loss=on_loss)
             courier.serve(gate)
         gate.on_change = partial(self._breaker_changed, compiled.name)
+        gate.on_ban = partial(self._ban_changed, compiled.name)
+        if compiled.name in self._bans:
+            gate.restore_ban(self._bans[compiled.name])
         return gate
 
     def _new_gate(self, service: object) -> Gate:

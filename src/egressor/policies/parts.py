@@ -215,11 +215,14 @@ class BanPolicy(Settings):
     Attributes:
         suspend_for: Seconds of the first suspension. Default: 14,400 (4 hours): whoever knocks during a ban is banned
             for longer.
+        challenge_for: Seconds of the first suspension after a challenge (a page that wants to see a human), 0 turns it
+            off. Default: 300: whoever goes on after a challenge is banned next.
         max_suspend_for: Seconds of the longest suspension. Default: 604,800 (7 days).
         growth: What the suspension is multiplied by for each ban that follows another, 1 to 100. Default: 2.
     """
 
     suspend_for: float = setting(14_400.0, seconds())
+    challenge_for: float = setting(300.0, seconds(at_least=0))
     max_suspend_for: float = setting(604_800.0, seconds())
     growth: float = setting(2.0, number(at_least=1, at_most=100))
 

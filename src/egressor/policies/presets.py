@@ -47,7 +47,7 @@ PRESETS: Mapping[ServiceType | None, Mapping[str, Any]] = {
         "limits": ("1/second burst 1", "30/minute"),
         "breaker": {"consecutive": 3, "open_for": 300.0, "max_open_for": 3600.0},
         "retry": {"attempts": 3, "base": 2.0, "cap": 300.0},
-        "ban": {"suspend_for": 3600.0, "max_suspend_for": 86_400.0},
+        "ban": {"suspend_for": 3600.0, "challenge_for": 3600.0, "max_suspend_for": 86_400.0},
         "max_concurrency": 2,
         "priority": "low",
     },

@@ -139,6 +139,7 @@ base_url = "https://api.openai.com/v1"
 # How long the service is left alone after it banned us: first, at most, and how much longer each time.
 [services.openai.ban]
 #suspend_for = 14_400.0
+#challenge_for = 300.0            # after a page that wants to see a human; 0: off
 #max_suspend_for = 604_800.0
 #growth = 2.0
 

@@ -222,13 +222,21 @@ class Agreed(Standing):
         self.log.append(partial(super().pause, reason))
         self.is_urgent = True
 
-    def lift_ban(self) -> None:
+    def lift_ban(self) -> bans.BanNews | None:
         """
-        End a suspension, and a Retry-After.
+        End a suspension, and a Retry-After; return the suspension, if there was one.
         """
-        super().lift_ban()
+        news = super().lift_ban()
         self.log.append(super().lift_ban)
         self.is_urgent = True
+        return news
+
+    def restore_ban(self, news: bans.BanNews, now: int) -> None:
+        """
+        Take up the suspension of an earlier life, which the store has forgotten if it knows nothing.
+        """
+        super().restore_ban(news, now)
+        self.begin_anew()
 
     def set_breaker(self, state: BreakerState, now: int) -> None:
         """
@@ -271,7 +279,7 @@ class Agreed(Standing):
                     "results": [breaker.results, breaker.bad, breaker.late],
                     "window": [breaker.fresh, *breaker.window.dump()],
                 },
-                "ban": [self._ban.until, self._ban.count, self._ban.probe_until],
+                "ban": [self._ban.until, self._ban.count, self._ban.probe_until, self._ban.scope, self._ban.why],
                 "retries": [self._retries.fresh, *self._retries.window.dump()],
                 "paused": self.paused,
                 "away": [self._away_until, self.away_release],
@@ -321,6 +329,7 @@ class Agreed(Standing):
         for deed in log:
             deed()
         self._counts, self.log, self.is_urgent = counts, log, urgent
+        self.news.clear()  # Likewise: it has been told.
 
     def _read(self, state: dict[str, Any], shift: int) -> None:
         # Every time in it is the writer's own, and "shift" makes the store's of it.
@@ -346,6 +355,7 @@ class Agreed(Standing):
             state["ban"][1],
             _later(state["ban"][2], by),
         )
+        ban.scope, ban.why = (*state["ban"][3:], "", "")[:2]
         retries = self._retries
         retries.fresh = state["retries"][0]
         retries.window.load(state["retries"][1:], by)

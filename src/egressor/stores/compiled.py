@@ -79,6 +79,7 @@ class Compiled:
         self.breaker = policy.breaker.spec(lease_for=policy.lease_for) or _NO_BREAKER
         self.ban = BanSpec(
             suspend_for=microseconds(policy.ban.suspend_for),
+            challenge_for=microseconds(policy.ban.challenge_for),
             max_suspend_for=microseconds(policy.ban.max_suspend_for),
             growth=policy.ban.growth,
             probe_lease=microseconds(policy.lease_for),

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from egressor._core.admission import Ask, Denied, Lease, Settled, Why, put_back, take
+from egressor._core.ban import SUSPENDS
 from egressor._core.breaker import BreakerState
 from egressor._core.limits import FOREVER, Concurrency
 from egressor._core.model import ErrorCategory
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from egressor._core.admission import Entry
+    from egressor._core.ban import BanNews
     from egressor._core.model import Verdict
 
     from . import Clock, Home, Parked
@@ -76,6 +78,7 @@ class Gate:
         breaker: The breaker's cell; its ``generation`` is read before `enter` and handed to `leave`.
         on_change: Told each new state of the breaker that results have brought about. It is called with the lock held:
             it appends to a queue, and returns.
+        on_ban: Told likewise what has become of a ban, with its end in microseconds since 1970, and the seconds left.
     """
 
     _standing_of = Standing
@@ -98,6 +101,7 @@ class Gate:
         self._room = WaitingRoom(self, age=compiled.age, decide=self._hand)
         self._banks_at = 0 if compiled.banks else FOREVER
         self.on_change: Callable[[BreakerState], object] | None = None
+        self.on_ban: Callable[[BanNews, float], object] | None = None
         _GATES.add(self)
         self._recalm()
 
@@ -372,13 +376,24 @@ class Gate:
         self._recalm()
 
     @step(instead=None)
-    def lift_ban(self) -> None:
+    def lift_ban(self) -> BanNews | None:
         """
-        End a suspension, and a Retry-After, now.
+        End a suspension, and a Retry-After, now; return the suspension, if there was one, with its end in microseconds
+        since 1970.
         """
-        self._standing.lift_ban()
+        news, now = self._standing.lift_ban(), self._now()
         self._recalm()
-        self._room.serve_all(self._now())
+        self._room.serve_all(now)
+        return news and self._on_the_wall(news, now)
+
+    @step(instead=None)
+    def restore_ban(self, news: BanNews) -> None:
+        """
+        Take up a suspension of an earlier life, whose end is in microseconds since 1970.
+        """
+        now = self._now()
+        self._standing.restore_ban(news._replace(until=now + news.until - self._clock.wall()), now)
+        self._recalm()
 
     @step(instead=None)
     def set_breaker(self, state: BreakerState) -> None:
@@ -608,7 +623,7 @@ class Gate:
         put_back(lease.ask.places, now, lease.at)
         changed = self._standing.settle(lease, verdict, now)
         may_retry = self._standing.may_retry(now, attempt=attempt, wants=wants_retry)
-        self._changed(changed, is_shut=verdict.category is ErrorCategory.BAN)
+        self._changed(changed, is_shut=verdict.category in SUSPENDS)
         self._room.freed(lease.ask.places, now)
         return Settled(may_retry=may_retry, breaker=changed)
 
@@ -636,6 +651,8 @@ class Gate:
 
     def _changed(self, breaker: BreakerState | None, *, is_shut: bool = False) -> None:
         self._recalm()
+        if self._standing.news:
+            self._tell_bans()
         if breaker is not None:
             self._tell(breaker)
         if is_shut or breaker is BreakerState.OPEN:
@@ -644,6 +661,16 @@ class Gate:
     def _tell(self, breaker: BreakerState) -> None:
         if self.on_change is not None:
             self.on_change(breaker)
+
+    def _tell_bans(self) -> None:
+        news, now = self._standing.news, self._now()
+        for each in news:
+            if self.on_ban is not None:
+                self.on_ban(self._on_the_wall(each, now), max(0, each.until - now) / _SECOND)
+        news.clear()
+
+    def _on_the_wall(self, news: BanNews, now: int) -> BanNews:
+        return news._replace(until=self._clock.wall() + news.until - now)
 
     def _flush(self) -> None:
         denied = self._shut(self._now())

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from egressor._core.admission import Ask
+    from egressor._core.ban import BanNews
     from egressor._core.breaker import BreakerState
     from egressor._core.model import Verdict
     from egressor.policies import Policy
@@ -236,12 +237,13 @@ class SharedGate(Asking):
         super().resume()
         self._link.sync(self)
 
-    def lift_ban(self) -> None:
+    def lift_ban(self) -> BanNews | None:
         """
-        End a suspension, and a Retry-After, now.
+        End a suspension, and a Retry-After, now; return the suspension, if there was one.
         """
-        super().lift_ban()
+        news = super().lift_ban()
         self._link.sync(self)
+        return news
 
     def set_breaker(self, state: BreakerState) -> None:
         """

@@ -18,7 +18,6 @@ from egressor._core import breaker as breakers
 from egressor._core.admission import Denied, Lease, Why
 from egressor._core.breaker import BreakerState, Result, record_success
 from egressor._core.limits import FOREVER
-from egressor._core.model import ErrorCategory
 from egressor._core.retry import BudgetCell, deposit, withdraw
 
 if TYPE_CHECKING:
@@ -53,6 +52,7 @@ class Standing:
         quiet_until: Until when a quick success need only be counted in *fresh*.
         fresh: Successes that neither breaker nor retry budget has yet.
         slow_call: Microseconds above which a success is not quick.
+        news: What has become of bans since somebody last took it from here.
     """
 
     __slots__ = (
@@ -66,6 +66,7 @@ class Standing:
         "away_release",
         "breaker",
         "fresh",
+        "news",
         "paused",
         "quiet_until",
         "slow_call",
@@ -78,6 +79,7 @@ class Standing:
         self._retries = BudgetCell()
         self._ban = bans.BanCell()
         self._ban_probe: Lease | None = None
+        self.news: list[bans.BanNews] = []
         self.paused = ""
         self._away_until = 0
         self.away_release = 0
@@ -104,7 +106,8 @@ class Standing:
             return Denied(Why.PAUSED, "pause", None, self.paused)
         wait = bans.check(self._ban, now)
         if wait:
-            return Denied(Why.BANNED, "ban", wait, f"suspended for another {wait / _SECOND:.3f} s")
+            text = f"suspended for another {wait / _SECOND:.3f} s" + (f" ({self._ban.why})" if self._ban.why else "")
+            return Denied(Why.BANNED, "ban", wait, text)
         wait = breakers.check(self.breaker, self._compiled.breaker, now)
         if wait >= FOREVER:
             return Denied(Why.CIRCUIT_OPEN, "breaker", None, "the breaker is forced open")
@@ -157,7 +160,7 @@ class Standing:
         """
         self._unquiet()
         told = 0 if verdict.retry_after is None else -int(-verdict.retry_after * _SECOND // 1)
-        self._feed_ban(lease, verdict, now, told)
+        self._feed_ban(lease, verdict, now)
         if told:
             self._stay_away(now, told)
         changed = breakers.settle(
@@ -201,12 +204,18 @@ class Standing:
         """
         self.paused = reason
 
-    def lift_ban(self) -> None:
+    def lift_ban(self) -> bans.BanNews | None:
         """
-        End a suspension, and a Retry-After.
+        End a suspension, and a Retry-After; return the suspension, if there was one.
         """
-        bans.lift(self._ban)
         self._away_until = self.away_release = 0
+        return bans.lift(self._ban)
+
+    def restore_ban(self, news: bans.BanNews, now: int) -> None:
+        """
+        Take up the suspension of an earlier life.
+        """
+        bans.restore(self._ban, now, news)
 
     def set_breaker(self, state: BreakerState, now: int) -> None:
         """
@@ -249,7 +258,12 @@ class Standing:
             "state": self._state(now),
             "paused": self.paused,
             "breaker": {**state, "openings_total": self._counts.openings},
-            "ban": {"until_s": max(0, self._ban.until - now) / _SECOND, "count": self._ban.count},
+            "ban": {
+                "until_s": max(0, self._ban.until - now) / _SECOND,
+                "count": self._ban.count,
+                "scope": self._ban.scope,
+                "rule": self._ban.why,
+            },
             "retry_after_s": max(0, self._away_until - now) / _SECOND,
         }
 
@@ -271,14 +285,14 @@ class Standing:
         self._fold()
         self.quiet_until = 0
 
-    def _feed_ban(self, lease: Lease, verdict: Verdict, now: int, told: int) -> None:
-        if verdict.category is ErrorCategory.BAN:
-            before = self._ban.count
-            bans.suspend(self._ban, self._compiled.ban, now, told or None)
-            # Calls that were under way when the ban began report it too: one ban, not many.
-            self._counts.bans += self._ban.count - before
-        elif lease is self._ban_probe:
-            bans.settle(self._ban, now, ok=verdict.ok)
+    def _feed_ban(self, lease: Lease, verdict: Verdict, now: int) -> None:
+        before = self._ban.count
+        news = bans.suspend(self._ban, self._compiled.ban, now, verdict)
+        self._counts.bans += self._ban.count - before
+        if news is None and lease is self._ban_probe and verdict.category not in bans.SUSPENDS:
+            news = bans.settle(self._ban, now, ok=verdict.ok)
+        if news is not None:
+            self.news.append(news)
 
     def _stay_away(self, now: int, told: int) -> None:
         # Every process that was told so would come back at the same moment: this one comes a little later.

@@ -1,0 +1,61 @@
+"""
+Bans in the ledger: how they get there, and how an episode is taken up again after a restart.
+
+The ledger has the timeline: ``began``, ``lengthened``, ``ended``, ``lifted``. The newest entry of a service says
+whether an episode is open; where the cells are in memory only, that is what a new process has to go by.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from egressor._core.ban import BanNews
+from egressor.ledger import Pick
+from egressor.ledger.entry import stamp
+
+if TYPE_CHECKING:
+    from egressor.ledger.entry import Entry
+    from egressor.ledger.history import History
+
+__all__ = ["newest", "note"]
+
+# More bans than that in a row of other services hide one.
+_LOOKED_AT = 1_000
+
+
+def note(history: History, service: str, news: BanNews, seconds: float, *, who: str = "") -> None:
+    """
+    Write down what has become of *service*'s ban, which has *seconds* left; this never waits.
+    """
+    data = {
+        "until": stamp(news.until),
+        "seconds": round(seconds, 3),
+        "count": news.times,
+        "scope": news.scope,
+        "rule": news.why,
+        "told": news.told,
+    }
+    history.note("ban", news.what, service=service, who=who, data=data)
+
+
+def newest(history: History) -> dict[str, BanNews]:
+    """
+    Return the newest word on each service's ban, its end in microseconds since 1970, as far as it outlived its process.
+    """
+    found: dict[str, BanNews] = {}
+    if history.is_durable:
+        for entry in reversed(history.read(Pick(kind="ban", limit=_LOOKED_AT))):
+            news = _read(entry)
+            if news is not None:
+                found[entry.service] = news
+    return found
+
+
+def _read(entry: Entry) -> BanNews | None:
+    data: Any = entry.data
+    try:
+        until = int(datetime.fromisoformat(data["until"]).timestamp() * 1_000_000)
+        return BanNews(entry.what, until, int(data["count"]), str(data["scope"]), str(data["rule"]), bool(data["told"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None  # Somebody has imported what we have not written.
