@@ -11,6 +11,7 @@ processes of a host, a word that says whose it is, and units.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import random
@@ -192,6 +193,55 @@ def timed(times: int, rest: float = 0.01, **options: Any) -> list[float]:
         found.append(time.monotonic() - began if said == "ok" else -1.0)
         time.sleep(rest)  # real time: calls come now and then
     return found
+
+
+def paced(seconds: float, rate: float, workers: int = 4) -> list[tuple[int, float]]:
+    """
+    Make so many calls a second on some threads; return when each began, in microseconds, and how many seconds it took,
+    or -1 for one that did not go.
+    """
+    found: list[tuple[int, float]] = []
+
+    def work(number: int) -> None:
+        began = time.monotonic() + number / rate
+        for turn in range(int(seconds * rate / workers)):
+            time.sleep(max(0.0, began + turn * workers / rate - time.monotonic()))  # real time: calls come in time
+            at = time.monotonic()
+            said = attempt(partial(note, "x"))
+            found.append((int(at * 1_000_000), time.monotonic() - at if said == "ok" else -1.0))
+
+    each = [threading.Thread(target=work, args=(number,)) for number in range(workers)]
+    for thread in each:
+        thread.start()
+    for thread in each:
+        thread.join()
+    return sorted(found)
+
+
+def users(first: int, number: int, workers: int = 8) -> int:
+    """
+    Make a call for each of so many users, on some threads; return how many went.
+    """
+    went: list[str] = []
+
+    def work(start: int) -> None:
+        went.extend(attempt(str, scope={"user": f"u{user}"}) for user in range(first + start, first + number, workers))
+
+    each = [threading.Thread(target=work, args=(start,)) for start in range(workers)]
+    for thread in each:
+        thread.start()
+    for thread in each:
+        thread.join()
+    return went.count("ok")
+
+
+def resident() -> int:
+    """
+    Return how many bytes of memory this process has.
+    """
+    gc.collect()
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - shorter
+        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 def no_more_than(size: int) -> None:
