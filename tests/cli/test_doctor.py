@@ -65,7 +65,9 @@ def test_a_fit_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert {level for each in found.values() for level, _ in each} == {"ok"}
     assert "1 members have asked within the last seconds, and hold 1 places" in found["members"][0][1]
-    assert found["ledger"][1][1] == "sqlite: it answers, and holds 1 entries"
+    assert found["ledger"][1][1] == (
+        "sqlite: it answers, and holds 1 entries of at most 1000000, which are kept for 366 days"
+    )
     assert found["python"][0][1].startswith(f"{sys.version_info[0]}.{sys.version_info[1]}.")
     assert sqlite3.sqlite_version in found["sqlite"][0][1]
 

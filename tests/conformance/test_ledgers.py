@@ -156,7 +156,8 @@ def test_retention_by_number(open_one: Open) -> None:
     ledger = open_one(keep_most=3)
     kept = entries(5)
     ledger.append(kept)
-    ledger.prune(NOW)
+    while ledger.prune(NOW):
+        pass
 
     assert ids(ledger.read(Pick(is_newest=False))) == ids(kept[2:])
     assert ledger.tally() == Tally(3, 2, NOW + 2 * SECOND)
@@ -164,17 +165,38 @@ def test_retention_by_number(open_one: Open) -> None:
 
 def test_retention_in_pieces(open_one: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    What is dropped in several transactions is the same, and counted once.
+    What is dropped in several transactions is the same, and counted once; none takes others' time for long.
     """
     for room in ("sqlite", "postgres"):
-        monkeypatch.setattr(f"egressor.ledger.{room}._CHUNK", 2)
+        monkeypatch.setattr(f"egressor.ledger.{room}._PIECE", 2)
     ledger = open_one(keep_for=DAY, keep_most=3)
     kept = entries(12)
     ledger.append(kept)
-    ledger.prune(NOW + DAY + 5 * SECOND)
+    pieces = []
+    while dropped := ledger.prune(NOW + DAY + 5 * SECOND):
+        pieces.append(dropped)
 
+    # A ring has had room for three only.
+    assert pieces == ([] if ledger.name == "memory" else [2, 2, 2, 2, 1])
     assert ids(ledger.read(Pick(is_newest=False))) == ids(kept[9:])
     assert ledger.tally() == Tally(3, 9, NOW + 9 * SECOND)
+
+
+def test_retention_may_change(open_one: Open) -> None:
+    """
+    What is kept goes by the last word.
+    """
+    ledger = open_one(keep_most=3)
+    kept = entries(10)
+    ledger.retain(DAY, 1_000)
+    ledger.append(kept)
+
+    assert ledger.prune(NOW) == 0
+    ledger.retain(DAY, 8)
+    assert ledger.prune(NOW) == 2
+    ledger.retain(SECOND, 1_000)
+    assert ledger.prune(NOW + 5 * SECOND) == 2
+    assert ids(ledger.read(Pick(is_newest=False))) == ids(kept[4:])
 
 
 def test_a_closed_ledger_opens_again(open_one: Open) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from egressor import ConfigError, Governor, ServiceType
+from egressor.policies import from_services
 from egressor.testing import FakeClock
+from tests.ledger.places import until
 
 ONE = {"api": {"breaker": {"consecutive": 2, "open_for": 10.0}, "retry": {"attempts": 1}}}
 
@@ -178,3 +180,30 @@ def test_calls_go_on_while_the_ledger_is_away(tmp_path: Path) -> None:
 
         assert [what for _, _, what in told(gov)] == ["open", "half_open", "closed"]
         assert gov.ledger.state()["away"] == "history.db: file is not a database"
+
+
+def test_the_configuration_says_how_long_history_is_kept(tmp_path: Path) -> None:
+    """
+    Of more entries than *history_most* the oldest go, a reload changes that at once, and keeps what a memory holds.
+    """
+    services = {"api": {"type": "internal_api"}}
+    gov = Governor(services, ledger=f"sqlite:///{tmp_path}/x.db", history_most=1_000)
+    for _ in range(150):
+        gov.pause("api")
+    assert gov.ledger.flush(10.0)
+    gov.reload(from_services(services, ledger=gov.config.ledger, history_most=120, history_for=3_600.0))
+    until(lambda: (gov.ledger.state()["entries"], gov.ledger.state()["pruned"]) == (120, 31))
+    gov.close()
+
+
+def test_a_reload_keeps_a_memory_s_history() -> None:
+    """
+    A reload that changes how much is kept drops the oldest, and nothing else.
+    """
+    gov = Governor({"api": {"type": "internal_api"}})
+    for number in range(150):
+        gov.pause("api", f"r{number}")
+    gov.reload(from_services(gov.config.services, history_most=100))
+
+    found = gov.history(limit=1_000)
+    assert (len(found), found[-1]["data"]) == (100, {"reason": "r51"})

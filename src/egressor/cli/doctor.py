@@ -172,7 +172,8 @@ def _ledger(config: Config) -> list[Finding]:
     if state["spooled"]:
         text = f"{state['spooled']} entries wait in the spool: the next process that writes takes them along"
         return [*found, Finding("ledger", WARN, text)]
-    return [*found, Finding("ledger", OK, f"{state['ledger']}: it answers, and holds {state['entries']} entries")]
+    text = f"{state['ledger']}: it answers, and holds {state['entries']} entries of at most {config.history_most}"
+    return [*found, Finding("ledger", OK, f"{text}, which are kept for {config.history_for / 86_400:g} days")]
 
 
 def _gateway() -> list[Finding]:

@@ -22,6 +22,7 @@ from egressor.ledger.entry import as_dict
 from egressor.ledger.history import here
 from egressor.ledger.opening import open_history
 from egressor.policies import Config, Policy, from_services, load
+from egressor.policies.reading import GLOBAL
 from egressor.stores.compiled import Compiled
 from egressor.stores.courier import Courier
 from egressor.stores.gate import Gate
@@ -59,7 +60,8 @@ class Governor:
         config: A whole `Config` instead of *services*.
         clock: The time; tests hand in `egressor.testing.FakeClock`.
         dice: Draws from 0 up to, not including, 1; for jitter.
-        **settings: The ``[egressor]`` settings: *store*, *ledger*, *on_store_loss*, *unknown_hosts*.
+        **settings: The ``[egressor]`` settings: *store*, *ledger*, *history_for*, *history_most*, *on_store_loss*,
+            *unknown_hosts*.
 
     Raises:
         ConfigError: A setting is wrong; the message says which, and names the nearest valid one.
@@ -99,7 +101,7 @@ class Governor:
             msg = 'a store of several processes goes by the real time: a clock of one\'s own needs "memory:"'
             raise ConfigError(msg, key="egressor.store")
         self._courier = None if store is None else Courier(store)
-        self.ledger = open_history(config.ledger, wall=self.clock.wall)
+        self.ledger = open_history(config.ledger, wall=self.clock.wall, **_retention(config))
         # How bans stood when this began; the gates know since.
         self._bans = bans.newest(self.ledger)
         for name, policy in config.services.items():
@@ -420,7 +422,7 @@ class Governor:
         elif isinstance(source, Config):
             config = source
         else:
-            kept = {name: getattr(self.config, name) for name in ("store", "ledger", "on_store_loss", "unknown_hosts")}
+            kept = {name: getattr(self.config, name) for name in GLOBAL}
             config = from_services(source, **kept)
         if config.store != self.config.store:
             msg = "the store can't be changed by a reload: calls that are under way hold what the old one gave"
@@ -428,7 +430,9 @@ class Governor:
         compiled = {name: self._compile(name, policy) for name, policy in config.services.items()}
         before, old = self.config, self.ledger
         if config.ledger != before.ledger:
-            self.ledger = open_history(config.ledger, wall=self.clock.wall)
+            self.ledger = open_history(config.ledger, wall=self.clock.wall, **_retention(config))
+        else:
+            self.ledger.retain(**_retention(config))
         with self._lock:
             for name, each in compiled.items():
                 if name in self._removed:
@@ -596,6 +600,10 @@ def _nearest(name: object, names: list[str]) -> str | None:
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(str(name)[:80], names, n=1)), None) if isinstance(name, str) else None
+
+
+def _retention(config: Config) -> dict[str, Any]:
+    return {"keep_for": round(config.history_for * 1e6), "keep_most": config.history_most}
 
 
 def _check_endpoint(service: str, policy: Policy, endpoint: object) -> None:

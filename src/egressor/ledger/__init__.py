@@ -120,12 +120,19 @@ class Ledger(Protocol):
             LedgerAway: It was not possible.
         """
 
+    def retain(self, keep_for: int, keep_most: int) -> None:
+        """
+        From now on keep entries for *keep_for* microseconds, and *keep_most* of them.
+        """
+
     def prune(self, now: int) -> int:
         """
-        Drop what is beyond the retention at *now*, and return how many entries that were.
+        Drop the oldest of what is beyond the retention at *now*, a thousand entries or so, as others wait meanwhile.
+
+        Return how many entries that were: while there are any, there may be more.
 
         Raises:
-            LedgerAway: It was not possible; a part may be gone.
+            LedgerAway: It was not possible; nothing is gone.
         """
 
     def tally(self) -> Tally:

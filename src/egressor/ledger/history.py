@@ -117,6 +117,13 @@ class History:
             if self._thread is None:
                 self._start()
 
+    def retain(self, keep_for: int, keep_most: int) -> None:
+        """
+        From now on keep entries for *keep_for* microseconds, and *keep_most* of them.
+        """
+        self._ledger.retain(keep_for, keep_most)
+        self._unpruned = _PRUNE_EACH
+
     def read(self, pick: Pick) -> list[Entry]:
         """
         Return the entries that are asked for, with those that wait for the ledger; only those where it is away.
@@ -244,8 +251,11 @@ class History:
             _LOG.warning("the ledger is back: %s", self._ledger.name)
             self._away = ""
         if self._unpruned >= _PRUNE_EACH:
-            self._ledger.prune(self._wall())
-            self._unpruned = 0
+            if self._ledger.prune(self._wall()):
+                # Piece by piece: what is noted meanwhile goes first.
+                self._bell.put(None)
+            else:
+                self._unpruned = 0
 
     def _lost(self, why: str) -> None:
         if not self._away:
@@ -290,6 +300,7 @@ class History:
             self._take(len(self._notes))
             entries, self._pending = self._pending, []
             self._ledger.append(entries)
+            self._ledger.prune(self._wall())
 
     def _next_note(self) -> _Note | None:
         try:

@@ -58,12 +58,22 @@ class MemoryLedger:
         with self._lock:
             return pick.of(list(self._entries.values()))
 
+    def retain(self, keep_for: int, keep_most: int) -> None:
+        """
+        From now on keep entries for *keep_for* microseconds, and *keep_most* of them, 10,000 at most.
+        """
+        self._keep_for = keep_for
+        self._keep_most = min(keep_most, _RING)
+
     def prune(self, now: int) -> int:
         """
-        Drop what is too old at *now*.
+        Drop what is too old at *now*, and the oldest of too many.
         """
         with self._lock:
             old = [key for key, entry in self._entries.items() if entry.at < now - self._keep_for]
+            excess = len(self._entries) - len(old) - self._keep_most
+            if excess > 0:
+                old += sorted(self._entries.keys() - set(old))[:excess]
             self._drop(old)
             return len(old)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from egressor.errors import ConfigError
 
+from . import KEEP_FOR, KEEP_MOST
 from .history import History
 from .memory import MemoryLedger
 
@@ -42,14 +43,29 @@ def open_ledger(address: str) -> Ledger:
     return MemoryLedger()
 
 
-def open_history(address: str, *, wall: Callable[[], int], is_reading: bool = False) -> History:
+def open_history(
+    address: str,
+    *,
+    wall: Callable[[], int],
+    keep_for: int = KEEP_FOR,
+    keep_most: int = KEEP_MOST,
+    is_reading: bool = False,
+) -> History:
     """
     Return the way into the ledger at *address*, with its spool; one that only *is reading* leaves the spool alone.
+
+    Args:
+        address: Where the ledger is.
+        wall: The time, in microseconds since 1970.
+        keep_for: How long an entry is kept, in microseconds. Default: a year.
+        keep_most: How many entries are kept. Default: 1,000,000; in memory 10,000 at most.
+        is_reading: Whether nothing is written.
 
     Raises:
         ConfigError: As `open_ledger`.
     """
     ledger = open_ledger(address)
+    ledger.retain(keep_for, keep_most)
     return History(ledger, spool=_spool(address) if ledger.is_durable else None, wall=wall, is_reading=is_reading)
 
 

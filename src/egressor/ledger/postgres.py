@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["PostgresLedger"]
 
 _PATIENCE = 2.0
-_CHUNK = 5_000
+_PIECE = 1_000
 # Any number, as long as it is always the same: who migrates holds it.
 _TURN = 0x6567_7265_7373
 _SETTINGS = (
@@ -108,26 +108,29 @@ class PostgresLedger:
         with self._turn() as db:
             return [entry_of(row) for row in db.execute(_said(text), values)]
 
+    def retain(self, keep_for: int, keep_most: int) -> None:
+        """
+        From now on keep entries for *keep_for* microseconds, and *keep_most* of them.
+        """
+        self._keep_for = keep_for
+        self._keep_most = keep_most
+
     def prune(self, now: int) -> int:
         """
-        Drop what is beyond the retention at *now*, some thousand entries in one transaction.
+        Drop the oldest thousand of what is beyond the retention at *now*, or what there is of it.
 
         Raises:
             LedgerAway: The database can't be written now.
         """
-        total = 0
-        while True:
-            with self._turn() as db, db.transaction():
-                dropped = db.execute(_said(DROP[0]), (now - self._keep_for, _CHUNK)).rowcount
-                row = db.execute(TALLY).fetchone()
-                excess = (row[0] if row else 0) - self._keep_most
-                if excess > 0:
-                    dropped += db.execute(_said(DROP[1]), (min(excess, _CHUNK),)).rowcount
-                if dropped:
-                    db.execute(_said(DROP[2]), (dropped,))
-            total += dropped
-            if dropped < _CHUNK:
-                return total
+        with self._turn() as db, db.transaction():
+            dropped = db.execute(_said(DROP[0]), (now - self._keep_for, _PIECE)).rowcount
+            row = db.execute(TALLY).fetchone()
+            excess = min((row[0] if row else 0) - self._keep_most, _PIECE - dropped)
+            if excess > 0:
+                dropped += db.execute(_said(DROP[1]), (excess,)).rowcount
+            if dropped:
+                db.execute(_said(DROP[2]), (dropped,))
+        return dropped
 
     def tally(self) -> Tally:
         """

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["SqliteLedger"]
 
 _BUSY = 1.0
-_CHUNK = 5_000
+_PIECE = 1_000
 
 
 class SqliteLedger:
@@ -87,25 +87,28 @@ class SqliteLedger:
         with self._turn() as db:
             return [entry_of(row) for row in db.execute(text, values)]
 
+    def retain(self, keep_for: int, keep_most: int) -> None:
+        """
+        From now on keep entries for *keep_for* microseconds, and *keep_most* of them.
+        """
+        self._keep_for = keep_for
+        self._keep_most = keep_most
+
     def prune(self, now: int) -> int:
         """
-        Drop what is beyond the retention at *now*, some thousand entries in one transaction.
+        Drop the oldest thousand of what is beyond the retention at *now*, or what there is of it.
 
         Raises:
             LedgerAway: The file can't be written now.
         """
-        total = 0
-        while True:
-            with self._turn() as db, _transaction(db):
-                dropped = db.execute(DROP[0], (now - self._keep_for, _CHUNK)).rowcount
-                excess = db.execute(TALLY).fetchone()[0] - self._keep_most
-                if excess > 0:
-                    dropped += db.execute(DROP[1], (min(excess, _CHUNK),)).rowcount
-                if dropped:
-                    db.execute(DROP[2], (dropped,))
-            total += dropped
-            if dropped < _CHUNK:
-                return total
+        with self._turn() as db, _transaction(db):
+            dropped = db.execute(DROP[0], (now - self._keep_for, _PIECE)).rowcount
+            excess = min(db.execute(TALLY).fetchone()[0] - self._keep_most, _PIECE - dropped)
+            if excess > 0:
+                dropped += db.execute(DROP[1], (excess,)).rowcount
+            if dropped:
+                db.execute(DROP[2], (dropped,))
+        return dropped
 
     def tally(self) -> Tally:
         """

@@ -274,6 +274,10 @@ class Config(Settings):
     Attributes:
         store: Where cells live: ``memory:``, ``sqlite:///file`` or ``redis://…``. Default: ``memory:``, this process.
         ledger: Where facts live: ``memory:``, ``sqlite:///file`` or ``postgresql://…``. Default: ``memory:``.
+        history_for: Seconds that entries of the ledger are kept: from a minute to ten years. Default: 366 days, so that
+            this season can be held beside the last.
+        history_most: How many entries are kept, 100 to 1,000,000,000. Default: 1,000,000, some 300 MB. In memory
+            10,000 is the most.
         on_store_loss: What holds while the store is away: this process's ``share`` of each limit, ``open`` (each
             process takes every limit in full) or ``closed`` (no call). Default: ``share``.
         unknown_hosts: Whether a transport lets calls to hosts that no service names ``pass``, or has to ``refuse``
@@ -284,6 +288,8 @@ class Config(Settings):
 
     store: str = setting("memory:", addresses.store)
     ledger: str = setting("memory:", addresses.ledger)
+    history_for: float = setting(366 * 86_400.0, seconds(at_least=60, at_most=3_660 * 86_400.0))
+    history_most: int = setting(1_000_000, whole(at_least=100, at_most=1_000_000_000))
     on_store_loss: str = setting("share", one_of("share", "open", "closed"))
     unknown_hosts: str = setting("pass", one_of("pass", "refuse"))
     services: Mapping[str, Policy] = field(default=UNSET, metadata={"default": dict, "check": _services})

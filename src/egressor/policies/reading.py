@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     Reader = Callable[[object, Path], object]
 
-__all__ = ["ConfigErrors", "Reading"]
+__all__ = ["GLOBAL", "ConfigErrors", "Reading"]
 
 _SECTIONS = ("egressor", "services", "gateway")
-_GLOBAL = ("store", "ledger", "on_store_loss", "unknown_hosts")
+GLOBAL = ("store", "ledger", "history_for", "history_most", "on_store_loss", "unknown_hosts")
 _MAY_BE_OFF = ("api_key", "cache", "budget")
 _TABLES: Mapping[str, type[Settings]] = {
     "breaker": BreakerPolicy,
@@ -74,7 +74,7 @@ class Reading:
         Read the whole table, or raise all that is wrong with it.
         """
         sections = self.sections(table)
-        values = self.leaves(Config, sections["egressor"], ("egressor",), only=_GLOBAL)
+        values = self.leaves(Config, sections["egressor"], ("egressor",), only=GLOBAL)
         services = sections["services"]
         policies = {
             name: policy
@@ -100,7 +100,7 @@ class Reading:
             if key in found:
                 found[key] = value
                 continue
-            home = f"egressor.{key}" if key in _GLOBAL else None
+            home = f"egressor.{key}" if key in GLOBAL else None
             message = f"unknown section {show(key)}: a file has {', '.join(f'[{name}]' for name in _SECTIONS)}"
             self.add(SettingError(message, nearest=home or nearest(key, _SECTIONS)), (key,))
         return found

@@ -23,6 +23,9 @@ TEMPLATE = """\
 # Where history lives: memory:, sqlite:///file (three slashes and a path), postgresql://user@host/database. Without it
 # likewise.
 #ledger = "memory:"
+# How long its entries are kept, in seconds, and how many: by default a year, and a million.
+#history_for = 31_622_400.0
+#history_most = 1_000_000
 # While the store is away: share (this process keeps its share of each limit), open (each process takes every limit in
 # full), closed (no call).
 #on_store_loss = "share"
