@@ -1,12 +1,15 @@
 """
-Measure the classifier on the labelled cases in ``tests/corpora``, and print where it errs.
+Measure the classifier on the labelled cases in ``tests/corpora``, and print where it errs, and how long it takes.
 
-The cases are split into two halves by a hash of the answer itself (of the exception's class, where there was no
+``errors.jsonl`` holds what client libraries raised when a local server replayed what services answer, ``bans.jsonl``
+answers that block and answers that only look like it, ``documented.jsonl`` more of both, written from the vendors'
+pages. Each is split into two halves by a hash of the answer itself (of the exception's class, where there was no
 body), so that the same answer through two libraries is in one half. Rules were written with the *training* half in
-view; the *measured* half says how well they hold for what they were not written on.
+view; the *measured* half says how well they hold for what they were not written on. Of ``documented.jsonl`` both
+halves have been in view since: only the figure of the day on which it was written tells of unseen answers.
 
-``accuracy.py`` prints the figures of both halves and the measured half's confusions; ``--rows training`` prints that
-half's errors one by one.
+``accuracy.py`` prints the figures of both halves, common detectors of blocks beside ours, the confusions of the
+measured half and the times; ``--rows training`` prints that half's errors one by one.
 """
 
 from __future__ import annotations
@@ -15,12 +18,17 @@ import argparse
 import builtins
 import hashlib
 import json
+import statistics
 import sys
+import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from egressor.dialects import NAMES, classify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CORPORA = Path(__file__).resolve().parent.parent / "tests" / "corpora"
 HALVES = ("training", "measured")
@@ -38,17 +46,20 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="How well the classifier reads the labelled cases.")
     parser.add_argument("--rows", choices=HALVES, help="print that half's errors one by one")
     wanted = parser.parse_args(argv).rows
-    errors, bans = rows("errors.jsonl"), rows("bans.jsonl")
+    errors, bans, documented = rows("errors.jsonl"), rows("bans.jsonl"), rows("documented.jsonl")
     for half in HALVES:
         print(f"{half} half:")
         print(f"  {figures([row for row in errors if half_of(row) == half])}")
         print(f"  {blocks([row for row in bans if half_of(row) == half])}")
+        print(f"  documented: {figures([row for row in documented if half_of(row) == half])}")
     if wanted is not None:
-        for row in errors + bans:
+        for row in errors + bans + documented:
             if half_of(row) == wanted and not is_right(row):
                 print(told(row))
         return 0
+    detectors(bans)
     confusions([row for row in errors if half_of(row) == "measured"])
+    speed(errors + documented)
     return 0
 
 
@@ -87,18 +98,25 @@ def rebuilt(row: Row) -> BaseException | None:
     return exc
 
 
+def question(row: Row, *, whole: bool = True) -> tuple[BaseException | None, dict[str, Any]]:
+    """
+    Say what `classify` is asked about a row: the exception with the answer behind it, or (not *whole*) alone.
+    """
+    exc = rebuilt(row)
+    if not whole and exc is not None:
+        return exc, {}
+    dialect = row.get("dialect", "generic") if row.get("dialect") in NAMES else "generic"
+    status = row.get("http_status", row.get("status"))
+    body = row.get("body_snippet") or row.get("body") or None
+    return exc, {"status": status, "headers": row["headers"], "body": body, "dialect": dialect}
+
+
 def verdict_of(row: Row, *, whole: bool = True) -> tuple[str, bool]:
     """
-    Classify a row: as the exception with the answer behind it, or (not *whole*) as the exception alone.
+    Classify a row.
     """
-    body = row.get("body_snippet") or row.get("body") or None
-    dialect = row.get("dialect", "generic") if row.get("dialect") in NAMES else "generic"
-    exc = rebuilt(row)
-    if whole or exc is None:
-        status = row.get("http_status", row.get("status"))
-        verdict = classify(exc, status=status, headers=row["headers"], body=body, dialect=dialect)
-    else:
-        verdict = classify(exc)
+    exc, words = question(row, whole=whole)
+    verdict = classify(exc, **words)
     return str(verdict.category) if verdict.category is not None else "ok", verdict.retryable
 
 
@@ -140,13 +158,13 @@ def figures(found: list[Row]) -> str:
     return "; ".join(parts)
 
 
-def blocks(found: list[Row]) -> str:
+def blocks(found: list[Row], is_block: Callable[[Row], bool] | None = None) -> str:
     """
-    Say how many blocks are found, and how many answers are wrongly called one.
+    Say how many blocks are found by *is_block* (ours by default), and how many answers are wrongly called one.
     """
-    hits = [(row["label"] == "block", verdict_of(row)[0] in BLOCKS) for row in found]
-    real = [seen for is_block, seen in hits if is_block]
-    fine = [seen for is_block, seen in hits if not is_block]
+    ask = is_block or (lambda row: verdict_of(row)[0] in BLOCKS)
+    real = [ask(row) for row in found if row["label"] == "block"]
+    fine = [ask(row) for row in found if row["label"] != "block"]
     return f"blocks: recall {share(sum(real), len(real))}, false positives {share(sum(fine), len(fine))}"
 
 
@@ -157,6 +175,55 @@ def share(some: int, of: int) -> str:
     return f"{some / of:.3f} ({some}/{of})" if of else "none"
 
 
+WORDS = ("blocked", "rate limit", "forbidden", "banned", "captcha", "access denied", "too many requests")
+MARKERS = ("cloudflare", "datadome", "px-captcha", "_pxappid", "incapsula", "akamai", "edgesuite", "challenge-platform")
+VENDORS = ("cf-ray", "cf-mitigated", "x-datadome", "x-iinfo", "x-sucuri-id", "x-sucuri-block", "x-amzn-waf-action")
+COOKIES = ("_abck", "ak_bmsc", "bm_sz", "visid_incap", "datadome", "_px3", "cf_clearance")
+MITIGATIONS = ("cf-mitigated", "x-amzn-waf-action", "x-vercel-mitigated", "x-sucuri-block")
+
+
+def has_word(row: Row) -> bool:
+    """
+    Look for seven words in the whole body, as many crawlers do.
+    """
+    return any(word in row["body"].lower() for word in WORDS)
+
+
+def has_vendor(row: Row) -> bool:
+    """
+    Look for a vendor's header or cookie.
+    """
+    headers = {name.lower(): value.lower() for name, value in row["headers"].items()}
+    server = headers.get("server", "") + headers.get("x-cdn", "")
+    cookies = headers.get("set-cookie", "")
+    return (
+        any(name in headers for name in VENDORS)
+        or any(word in server for word in ("cloudflare", "akamai", "imperva"))
+        or any(name in cookies for name in COOKIES)
+    )
+
+
+DETECTORS: dict[str, Callable[[Row], bool]] = {
+    "7 words in the body": has_word,
+    "7 words, status >= 400": lambda row: row["status"] >= 400 and has_word(row),
+    "status 401, 403, 429": lambda row: row["status"] in {401, 403, 429},
+    "status 403, 418, 429, 451, 503": lambda row: row["status"] in {403, 418, 429, 451, 503},
+    "a vendor's header or cookie": has_vendor,
+    "a vendor's mark in the body": lambda row: any(mark in row["body"].lower() for mark in MARKERS),
+    "mitigation headers": lambda row: any(name.lower() in MITIGATIONS for name in row["headers"]),
+}
+
+
+def detectors(found: list[Row]) -> None:
+    """
+    Print what common detectors of blocks find on the same answers.
+    """
+    print("blocks, by common detectors and by ours, on both halves:")
+    for name, ask in DETECTORS.items():
+        print(f"  {name:32} {blocks(found, ask)}")
+    print(f"  {'egressor':32} {blocks(found)}")
+
+
 def confusions(found: list[Row]) -> None:
     """
     Print each label with what it was read as, the right ones first.
@@ -165,6 +232,58 @@ def confusions(found: list[Row]) -> None:
     print("label -> read as, on the measured half:")
     for (label, kind), count in sorted(table.items(), key=lambda item: (item[0][0], item[0][0] != item[0][1])):
         print(f"  {label:20} {kind:20} {count:3}{'' if label == kind else '  <--'}")
+
+
+def speed(found: list[Row]) -> None:
+    """
+    Print how long a verdict takes: the median and the longest of the cases, and of bodies of 64 KB.
+    """
+    answers = [({**row, "class": None}, True) for row in found if row["http_status"] is not None]
+    raised = [(row, False) for row in found if row["class"] is not None]
+    for name, some in (("answers", answers), ("exceptions alone", raised)):
+        times = [micros(*question(row, whole=whole)) for row, whole in some]
+        print(f"{name}: median {statistics.median(times):.0f} µs, longest {max(times):.0f} µs, of {len(times)}")
+    big = [
+        (micros(None, {"status": status, "headers": headers, "body": body, "dialect": dialect}), name, dialect)
+        for dialect in NAMES
+        for status in (200, 403, 429, 500)
+        for name, headers, body in large()
+    ]
+    most, name, dialect = max(big)
+    middle = statistics.median(each[0] for each in big)
+    print(f"bodies of 64 KB: median {middle:.0f} µs, longest {most:.0f} µs ({name}, {dialect})")
+
+
+def large() -> list[tuple[str, dict[str, str], str | bytes]]:
+    """
+    Make bodies of 64 KB: JSON with its code behind a long prompt, a page, words, a stream, nesting.
+    """
+    size = 65_536
+    json_type, html_type = {"content-type": "application/json"}, {"content-type": "text/html"}
+    text = "the request was denied, and so it goes on. " * (size // 43)
+    behind = '{"error":{"message":"' + text + '","type":"x","code":"y"},"code":-1,"msg":"z"}'
+    return [
+        ("json", json_type, behind),
+        ("json bytes", json_type, behind.encode()),
+        ("page", html_type, "<html><head><title>A page</title></head><body>" + "<p>some words</p>" * (size // 17)),
+        ("words", {"content-type": "text/plain"}, text),
+        ("stream", {"content-type": "text/event-stream"}, 'data: {"error": {"message": "x"}}\n\n' * (size // 35)),
+        ("nested", json_type, "[" * size),
+        ("a page without words", html_type, "<" * size),
+    ]
+
+
+def micros(exc: BaseException | None, words: dict[str, Any]) -> float:
+    """
+    Return the microseconds of a verdict, of the processor's own time: the best of five rounds of twenty.
+    """
+    best = float("inf")
+    for _ in range(5):
+        begin = time.process_time()
+        for _ in range(20):
+            classify(exc, **words)
+        best = min(best, time.process_time() - begin)
+    return best / 20 * 1e6
 
 
 if __name__ == "__main__":

@@ -66,6 +66,11 @@ _HINTS: Final = (
             "usage_capped",
         )
     ),
+    # Google's older APIs say 403 for both: the day's allowance is spent, or somebody was too fast.
+    *(
+        _Hint(word, Kind.QUOTA_EXHAUSTED, retry=False, statuses=_DOOR)
+        for word in ("dailylimitexceeded", "daily_limit_exceeded", "quotaexceeded", "quota_exceeded")
+    ),
     # AWS answers 400 with ThrottlingException, Google 403 with rateLimitExceeded, Deribit 400 with too_many_requests.
     *(
         _Hint(word, Kind.RATE_LIMIT, retry=True, statuses=_DOOR)

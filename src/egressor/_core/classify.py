@@ -29,13 +29,26 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from egressor._core.answers import SUCCESS, read_answer
-from egressor._core.evidence import NOTHING, Evidence, attribute, gather, headers_of, is_a, is_plain, loaded, status_of
-from egressor._core.exceptions import CANCELLED, UNPLACED, TypeRule, by_text, by_type, status_in_text, type_name
+from egressor._core.evidence import (
+    NOTHING,
+    Evidence,
+    attribute,
+    document,
+    gather,
+    headers_of,
+    is_a,
+    is_plain,
+    loaded,
+    status_of,
+)
+from egressor._core.exceptions import CANCELLED, TypeRule, by_type, type_name
 from egressor._core.grade import failure
 from egressor._core.model import ErrorCategory as Kind
 from egressor._core.model import Verdict
 from egressor._core.retry_after import LONGEST, retry_after
+from egressor._core.type_rules import GARBLED, PROGRAM
 from egressor._core.unwrap import DEPTH, members, unwrap, walk
+from egressor._core.wordings import by_text, status_in_text
 from egressor.errors import ConfigError, EgressorError, PartialResponse, Rejected
 
 if TYPE_CHECKING:
@@ -81,6 +94,9 @@ _REDIRECT: Final = TypeRule(Kind.BAD_RESPONSE, "a redirect that was not followed
 # Verdicts that only a status of "your fault" has decided.
 _COARSE: Final = frozenset({"http.400", "http.422"})
 # What says most comes first when several exceptions are vague: a time-out, then no connection, then a failing wire.
+# Kinds that a message may say more of: nobody knows, or a library's one class for whatever goes wrong over there.
+_OPEN: Final = frozenset({Kind.UNKNOWN, Kind.SERVER_ERROR})
+_WIRES: Final = frozenset({Kind.NETWORK, Kind.TIMEOUT})
 _VAGUE: Final = ((Kind.TIMEOUT, True), (Kind.NETWORK, False), (Kind.NETWORK, True))
 
 
@@ -289,7 +305,9 @@ def _answered(clue: _Clue, reader: Reader) -> Verdict | None:
     Read the answer that an exception carries, else its words; None if neither is a failure by itself.
     """
     evidence = clue.evidence
-    if evidence.status is None:
+    broke = clue.rule.kind in _WIRES and not clue.rule.vague
+    if evidence.status is None and not broke:
+        # What broke on the way has no status, whatever number its message begins with (aiohttp's ClientPayloadError).
         spoken = status_in_text(clue.inner)
         evidence = evidence if spoken is None else evidence._replace(status=spoken)
     verdict = SUCCESS if evidence.status is None else reader.answer(evidence)
@@ -314,8 +332,20 @@ def _vaguest(clues: list[_Clue]) -> Verdict:
         clue = next((clue for clue in clues if (clue.rule.kind, clue.rule.ran) == wish), None)
         if clue is not None:
             return _placed(clue._replace(rule=by_text(clue.inner) or clue.rule))
-    spoken = by_text(first.inner) if first.rule is UNPLACED else None
+    if first.rule is PROGRAM and is_a(first.inner, ValueError) and _is_unreadable(first.evidence):
+        return _placed(first._replace(rule=GARBLED))
+    spoken = by_text(first.inner) if first.rule.kind in _OPEN and first.rule.counts is not False else None
     return _placed(first._replace(rule=spoken or first.rule))
+
+
+def _is_unreadable(evidence: Evidence) -> bool:
+    """
+    Whether a good answer is at hand that is no JSON: what a ``ValueError`` is about then (python-kraken-sdk).
+    """
+    status = evidence.status
+    return (
+        status is not None and 200 <= status <= 299 and evidence.body is not None and document(evidence.body)[0] is None
+    )
 
 
 def _placed(clue: _Clue) -> Verdict:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import errno
 from functools import lru_cache
-from itertools import pairwise
 from typing import Final
 
 from egressor._core.evidence import attribute, is_a
@@ -31,19 +30,24 @@ from egressor._core.libraries import LIBRARIES
 from egressor._core.model import ErrorCategory as Kind
 from egressor._core.type_rules import (
     AUTH,
+    BUSY,
     CANCELLED,
+    CLASH,
     CONNECT,
     CONNECT_TIMEOUT,
     DNS,
+    DOWN,
     GARBLED,
     LIMITED,
     LOCAL,
+    MALFORMED,
     OURS,
     POOL,
     PROGRAM,
     REDIRECTS,
     REFUSED,
     RESET,
+    RIGHTS,
     SOME_TIMEOUT,
     TIMEOUT,
     TLS,
@@ -51,8 +55,9 @@ from egressor._core.type_rules import (
     WIRE,
     TypeRule,
 )
+from egressor._core.wordings import errno_in_text, speaks_of_keys
 
-__all__ = ["CANCELLED", "UNPLACED", "TypeRule", "by_text", "by_type", "status_in_text", "type_name"]
+__all__ = ["CANCELLED", "UNPLACED", "TypeRule", "by_type", "type_name"]
 
 
 _BUILTINS: Final[dict[str, TypeRule]] = {
@@ -118,7 +123,8 @@ _NAMES: Final[dict[str, TypeRule]] = {
     "RemoteProtocolError": RESET,
     "RemoteDisconnected": RESET,
     "ServerDisconnectedError": RESET,
-    "ClientPayloadError": RESET,
+    # Broken off, or unreadable: its message tells.
+    "ClientPayloadError": RESET._replace(vague=True),
     "ChunkedEncodingError": RESET,
     "IncompleteRead": RESET,
     "IncompleteReadError": RESET,
@@ -165,8 +171,9 @@ _FRAGMENTS: Final[tuple[tuple[str, TypeRule], ...]] = (
     ("floodwait", LIMITED),
     ("quota", TypeRule(Kind.QUOTA_EXHAUSTED, "a quota is spent")),
     ("insufficientfund", TypeRule(Kind.INSUFFICIENT_FUNDS, "not enough funds")),
-    ("sslerror", TLS),
-    ("tlserror", TLS),
+    # A peer that hangs up in a handshake is told by what is inside.
+    ("sslerror", TLS._replace(vague=True)),
+    ("tlserror", TLS._replace(vague=True)),
     ("certificate", TLS),
     ("nameresolution", DNS),
     ("resolvehost", DNS),
@@ -192,6 +199,7 @@ _FRAGMENTS: Final[tuple[tuple[str, TypeRule], ...]] = (
     ("contentpolicy", TypeRule(Kind.CONTENT_POLICY, "refused by the content policy")),
     ("contentfilter", TypeRule(Kind.CONTENT_POLICY, "refused by the content policy")),
     ("jsondecode", GARBLED),
+    ("responsevalidation", GARBLED),
     ("decodeerror", GARBLED),
     ("decodingerror", GARBLED),
     ("contenttype", GARBLED),
@@ -205,33 +213,30 @@ _FRAGMENTS: Final[tuple[tuple[str, TypeRule], ...]] = (
     ("connecterror", CONNECT),
 )
 
-# Messages of libraries that keep no link to what happened. Only a library's or a user's own class is read this way: the
-# text of a bare RuntimeError is anybody's.
-_PHRASES: Final[tuple[tuple[str, TypeRule], ...]] = (
-    ("timed out", TIMEOUT),
-    ("timeouterror", TIMEOUT),
-    ("name or service not known", DNS),
-    ("name resolution", DNS),
-    ("getaddrinfo failed", DNS),
-    ("certificate verify failed", TLS),
-    ("connection refused", REFUSED),
-    ("newconnectionerror", REFUSED),
-    ("connect call failed", REFUSED),
-    ("connection reset", RESET),
-    ("connection aborted", RESET),
-    ("connection to the other side was lost", RESET),
-    ("connection was refused", REFUSED),
-    ("dns lookup failed", DNS),
-    ("server disconnected", RESET),
-    ("without sending complete message", RESET),
-)
-
-
-_MESSAGE: Final = 4096
-_WORDS: Final = 64
-# What stands before a status in a message.
-_BEFORE: Final = frozenset({"code", "error", "gateway", "got", "http", "received", "request", "response", "status"})
-_MARKS: Final = "'\"()[],.:;"
+# SQL's states, which psycopg's and asyncpg's classes carry, by their first two letters; some whole.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_SQLSTATES: Final[dict[str, TypeRule]] = {
+    "08": WIRE,
+    "22": MALFORMED,
+    "23": CLASH,
+    "23502": MALFORMED,
+    "23514": MALFORMED,
+    "25006": DOWN._replace(ran=False),
+    "28": AUTH,
+    "40": CLASH._replace(retry=True),
+    "42": MALFORMED,
+    "42501": RIGHTS,
+    "53": BUSY,
+    "53100": DOWN,
+    "55P03": CLASH._replace(retry=True),
+    "57014": TIMEOUT,
+    "57P": DOWN,
+    "57P01": DOWN,
+    "57P02": DOWN,
+    "57P03": BUSY,
+    "58": DOWN,
+    "XX": DOWN,
+}
 
 
 def by_type(exc: BaseException) -> TypeRule:
@@ -246,58 +251,13 @@ def by_type(exc: BaseException) -> TypeRule:
     rule = _by_class(kind)
     if rule.vague and is_a(exc, OSError):
         number = attribute(exc, "errno")
-        if number is None and kind is PermissionError and _speaks_of_keys(exc):
+        if number is None:
+            number = errno_in_text(exc)
+        if number is None and kind is PermissionError and speaks_of_keys(exc):
             # The host's own has a number: this one was raised by a library, for want of a key.
             return AUTH
         return _ERRNOS.get(number, rule) if isinstance(number, int) else rule
     return rule
-
-
-def _speaks_of_keys(exc: BaseException) -> bool:
-    try:
-        text = str(exc)[:512].lower()
-    except Exception:  # noqa: BLE001 - somebody's __str__ may raise anything
-        return False
-    return any(word in text for word in ("key", "token", "credential", "authenticat", "log in", "login"))
-
-
-def by_text(exc: BaseException) -> TypeRule | None:
-    """
-    Place *exc* by the first 512 characters of its message; None if no phrase is known, or if it is of a built-in type.
-    """
-    if type(exc).__module__ == "builtins":
-        return None
-    try:
-        text = str(exc)[:512].lower()
-    except Exception:  # noqa: BLE001 - somebody's __str__ may raise anything
-        return None
-    return next((rule for phrase, rule in _PHRASES if phrase in text), None)
-
-
-def status_in_text(exc: BaseException) -> int | None:
-    """
-    Read the status that a library leaves only in its message; None if there is none.
-
-    "too many 429 error responses" (urllib3), "Error code: 429 - …" (openai), "received 503 HTTP response" (prawcore),
-    "Client error '404 Not Found' for url …" (httpx), "binance GET https://… 502 Bad Gateway" (ccxt), "403 Forbidden"
-    (tweepy). A number counts only behind such a word, or as the first word of all.
-    """
-    if type(exc).__module__ == "builtins":
-        return None
-    try:
-        words = str(exc)[:_MESSAGE].split(None, _WORDS)
-    except Exception:  # noqa: BLE001 - somebody's __str__ may raise anything
-        return None
-    before = ""
-    for word, after in pairwise([*words[: _WORDS + 1], ""]):
-        bare = word.strip(_MARKS)
-        is_status = len(bare) == 3 and bare.isascii() and bare.isdigit() and "400" <= bare <= "599"
-        if is_status and (not before or before in _BEFORE or before.startswith(("http://", "https://"))):
-            return int(bare)
-        if is_status and before == "many" and after == "error":
-            return int(bare)
-        before = word.strip(_MARKS).lower()
-    return None
 
 
 def type_name(exc: BaseException) -> str:
@@ -324,6 +284,11 @@ def _safe(word: str) -> str:
 # Remembers what never changes, for the 512 types met last; nothing of an exception itself is kept.
 @lru_cache(maxsize=512)
 def _by_class(kind: type) -> TypeRule:
+    state = attribute(kind, "sqlstate")
+    if isinstance(state, str):
+        found = _SQLSTATES.get(state[:5]) or _SQLSTATES.get(state[:2])
+        if found is not None:
+            return found
     rules = (_by_name(*_names(each)) for each in kind.__mro__[:16])
     return next((rule for rule in rules if rule is not None), UNPLACED if issubclass(kind, Exception) else CANCELLED)
 

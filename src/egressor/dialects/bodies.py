@@ -25,6 +25,7 @@ _CODE: Final = 160
 _SAID: Final = 512
 _MOST_SAID: Final = 1024
 _LINES: Final = 64
+_STRINGS: Final = 400
 
 
 class Answer(NamedTuple):
@@ -175,4 +176,32 @@ def embedded(text: str) -> object:
 
 
 def _as_json(text: str) -> str:
-    return text.replace("'", '"').replace(": None", ": null").replace(": True", ": true").replace(": False", ": false")
+    """
+    Write Python's literals as JSON, as far as messages hold them: one step for each string.
+    """
+    pieces: list[str] = []
+    start = 0
+    for _ in range(_STRINGS):
+        single, double = text.find("'", start), text.find('"', start)
+        if single < 0 and double < 0:
+            break
+        begin = min(place for place in (single, double) if place >= 0)
+        end = _closing(text, begin)
+        if end < 0:
+            break
+        words = text[begin + 1 : end].replace("\\'", "'")
+        pieces.append(_bare_json(text[start:begin]))
+        pieces.append(f'"{words}"' if text[begin] == '"' else '"' + words.replace('"', '\\"') + '"')
+        start = end + 1
+    return "".join((*pieces, _bare_json(text[start:])))
+
+
+def _closing(text: str, begin: int) -> int:
+    end = text.find(text[begin], begin + 1)
+    while end > 0 and text[end - 1] == "\\":
+        end = text.find(text[begin], end + 1)
+    return end
+
+
+def _bare_json(text: str) -> str:
+    return text.replace("None", "null").replace("True", "true").replace("False", "false")

@@ -8,6 +8,7 @@ from typing import Final
 
 from egressor.dialects.bodies import dig
 from egressor.dialects.engine import Dialect
+from egressor.dialects.markets import SENTENCES
 from egressor.dialects.terms import (
     BAD,
     BAN_ACCOUNT,
@@ -112,9 +113,11 @@ DIALECT: Final = Dialect(
             ("was not found", MISSING),
             ("order not found", MISSING),
             ("product not found", MISSING),
-        )
+        ),
+        SENTENCES,
     ),
     # Advanced Trade answers 200 to an order that it has not taken, with "success": false.
     inside=True,
     is_error=_is_error,
+    unknown=BAD._replace(source=_ADVANCED),
 )

@@ -16,11 +16,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from egressor._core.answers import mitigated, paged, read_answer, told_to_retry
-from egressor._core.evidence import BODY, Opened, document, media_type
+from egressor._core.evidence import Opened, document, media_type
 from egressor._core.model import ErrorCategory as Kind
 from egressor._core.pages import page
 from egressor._core.phrasebook import plain, words_of
 from egressor._core.retry_after import LONGEST, retry_after
+from egressor._core.wordings import message, unaddressed
 from egressor.dialects.bodies import Answer, Path, dig, embedded, event, skimmed, spoken, word
 from egressor.dialects.terms import BAN_IP, DOWN, GARBLED, NO_SENTENCES, Sentences
 
@@ -47,6 +48,7 @@ _WAITED: Final = frozenset(
     }
 )
 _SAYS_LITTLE: Final = frozenset({0, 200, 400})
+_MARKUP: Final = ("<!doctype", "<html", "<head", "<body")
 _STREAM: Final = ("event:", "data:", "id:", "retry:", ":")
 
 
@@ -256,24 +258,61 @@ def read_raised(dialect: Dialect, exc: BaseException, evidence: Evidence) -> Ver
         found = dialect.raised(exc)
         if found is not None:
             return _verdict(dialect, Answer(status, evidence.headers, None, "", (), "", evidence.now), *found)
-    try:
-        text = str(exc)[:BODY]
-    except Exception:  # noqa: BLE001 - somebody's __str__ may raise anything
-        return None
+    text = _own_words(exc)
     if "<" in text:
-        edge = page(text[text.index("<") :], status or 403)
-        if edge is not None:
-            why = f"{dialect.name}: the message quotes the page {edge.name}"
-            return edge.rule.verdict(fingerprint=f"{dialect.name}.{edge.name}", why=why, wait=None)
+        verdict = _quoted_page(dialect, text, evidence)
+        if verdict is not None:
+            return verdict
     parsed = embedded(text)
     # What a message quotes was an error, whatever the status beside it.
-    codes = (*_codes(dialect, parsed), *_marked(dialect, text))
-    said = f"{spoken(parsed)} | {plain(text[:_SAID])}"
+    quoted = _codes(dialect, parsed)
+    codes = (*quoted, *_marked(dialect, text))
+    # A status that says something stands above a sentence, unless that is the provider's and not the library's.
+    rest = text if status in _SAYS_LITTLE else _after(dialect, text, status)
+    said = f"{spoken(parsed)} | {plain(rest[:_SAID])}" if parsed is not None else plain(rest[:_SAID])
     answer = Answer(status or 400, evidence.headers, {}, "", codes, said, evidence.now)
-    # A status that says something stands above a sentence, which may be the library's and not the provider's.
-    bare = dialect._replace(unknown=None)
-    found = _told(bare if status in _SAYS_LITTLE else bare._replace(phrases=NO_SENTENCES, early=NO_SENTENCES), answer)
+    is_code = any(code not in dialect.fine for code in quoted) or _has_number(codes)
+    found = _told(dialect if is_code and status in _SAYS_LITTLE else dialect._replace(unknown=None), answer)
     return None if found is None else _verdict(dialect, answer._replace(status=status), *found)
+
+
+def _after(dialect: Dialect, text: str, status: int) -> str:
+    """
+    Return the provider's words: what stands behind the dialect's mark, or behind the status in ccxt's messages.
+    """
+    marked = next((text.partition(mark)[2] for mark in dialect.marks if mark and mark in text), "")
+    head, _, rest = text.partition(f" {status} ")
+    # "bybit GET https://… 403 Forbidden 403, access too frequent", without its address by now.
+    return marked or (rest if head.count(" ") == 1 else "")
+
+
+def _has_number(codes: tuple[str, ...]) -> bool:
+    return any(code.removeprefix("-").isdigit() and code.strip("-0") for code in codes)
+
+
+def _quoted_page(dialect: Dialect, text: str, evidence: Evidence) -> Verdict | None:
+    """
+    Read the page that a message quotes, as if it had been the body (ccxt, python-binance, crawlee).
+    """
+    status = evidence.status or 0
+    edge = page(text[text.index("<") :], status or 403)
+    if edge is not None:
+        why = f"{dialect.name}: the message quotes the page {edge.name}"
+        return edge.rule.verdict(fingerprint=f"{dialect.name}.{edge.name}", why=why, wait=None)
+    low = text.lower()
+    start = next((place for place in map(low.find, _MARKUP) if place >= 0), -1)
+    if start < 0 or status < 400:
+        return None
+    answer = Answer(status, evidence.headers, None, text[start:], (), "", evidence.now)
+    found = (dialect.look(answer) if dialect.look is not None else None) or _bare(dialect, answer)
+    return None if found is None else _verdict(dialect, answer, *found)
+
+
+def _own_words(exc: BaseException) -> str:
+    """
+    Return the message without the caller's own words: no addresses, and no request behind the answer (pybit's).
+    """
+    return unaddressed(message(exc).partition("\nRequest \u2192")[0])
 
 
 def _marked(dialect: Dialect, text: str) -> tuple[str, ...]:

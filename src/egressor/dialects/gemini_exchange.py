@@ -51,5 +51,6 @@ DIALECT: Final = Dialect(
     codes=_CODES,
     places=(("reason",),),
     phrases=sentences(phrases(_ERRORS, ("undergoing maintenance", MAINTENANCE), ("technical issues", DOWN))),
+    statuses={406: FUNDS._replace(source=_ERRORS)},
     inside=True,
 )

@@ -10,6 +10,7 @@ from egressor.dialects.engine import Dialect
 from egressor.dialects.markets import SENTENCES
 from egressor.dialects.terms import (
     BAD,
+    CLASH,
     DOWN,
     FUNDS,
     KEY,
@@ -30,7 +31,7 @@ _ERRORS: Final = "https://huobiapi.github.io/docs/spot/v1/en/#error-code"
 _CODES: Final = table(
     _ERRORS,
     {
-        LIMITED: "base-request-exceed-frequency-limit rate-too-many-requests 1032",
+        LIMITED: "base-request-exceed-frequency-limit rate-too-many-requests api-request-too-frequent 1032",
         KEY: "api-signature-not-valid api-signature-check-failed login-required 1003 403",
         RIGHTS: "api-not-support-temp-addr 1220 1010",
         MAINTENANCE: "system-maintenance",
@@ -44,6 +45,7 @@ _CODES: Final = table(
             1013 1014 1017 1061 1051 order-queryorder-invalid base-record-invalid order-orderstate-error
             base-not-found
         """,
+        CLASH: "base-record-exist",
         BAD: """
             1030 1034 1036 1039 1041 1066 1067 1094 1303 1461 4007 bad-request base-symbol-error base-currency-error
             base-date-limit-error base-symbol-trade-disabled base-currency-chain-error base-withdraw-fee-error
@@ -63,6 +65,9 @@ DIALECT: Final = Dialect(
     fine=frozenset({"200", "0"}),
     # "invalid-parameter" and "api-signature-not-valid" both have the reason in words only.
     phrases=sentences(phrases(_ERRORS, ("request limit", LIMITED)), SENTENCES),
+    early=sentences(
+        phrases(_ERRORS, ("has no permission", RIGHTS), ("no authority", RIGHTS), ("incorrect ip", RIGHTS))
+    ),
     inside=True,
     unknown=BAD._replace(source=_ERRORS),
 )

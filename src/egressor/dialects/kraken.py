@@ -9,10 +9,12 @@ from typing import Final
 from egressor.dialects.bodies import Answer, dig
 from egressor.dialects.engine import Dialect
 from egressor.dialects.forms import epoch
+from egressor.dialects.markets import SENTENCES
 from egressor.dialects.terms import (
     BAD,
     BAN_ACCOUNT,
     BAN_IP,
+    CLASH,
     DOWN,
     FUNDS,
     KEY,
@@ -45,8 +47,8 @@ _CODES: Final = {
             BAN_IP._replace(wait=900.0): ("EGeneral:Temporary lockout",),
             BAN_ACCOUNT: ("ETrade:User Locked",),
             NOT_NOW: ("EService:Busy", "EService:Unavailable"),
-            DOWN: ("EGeneral:Internal error", "EDatabase:Internal error", "EQuery:Internal error", "EService"),
-            LATE: ("EService:Deadline elapsed",),
+            DOWN: ("EGeneral:Internal error", "EDatabase:Internal error", "EQuery:Internal error"),
+            LATE: ("EService:Deadline elapsed", "EService:Timeout"),
             MAINTENANCE: (
                 "EService:Market in cancel_only mode",
                 "EService:Market in post_only mode",
@@ -57,7 +59,6 @@ _CODES: Final = {
                 "EAPI:Invalid signature",
                 "EAPI:Bad request",
                 "ESession:Invalid session",
-                "EAuth",
                 "EAPI:Feature disabled",
             ),
             RIGHTS: (
@@ -67,7 +68,6 @@ _CODES: Final = {
                 "EAuth:Account unconfirmed",
                 "EOrder:Trading agreement required",
                 "EOrder:Cannot open position",
-                "EAccount",
             ),
             SKEW: ("EAPI:Invalid nonce",),
             FUNDS: (
@@ -78,6 +78,7 @@ _CODES: Final = {
                 "EFunding:Insufficient funds",
                 "EFunding:Invalid amount",
             ),
+            CLASH: ("EOrder:Cancel pending",),
             MISSING: (
                 "EOrder:Unknown order",
                 "EOrder:Unknown position",
@@ -86,10 +87,8 @@ _CODES: Final = {
                 "EFunding:Unknown asset",
                 "EFunding:Unknown withdraw key",
                 "EFunding:Unknown reference id",
-                "EGeneral:Unknown method",
-                "EGeneral:Unknown Method",
             ),
-            BAD: ("EGeneral:Invalid arguments", "EQuery", "EOrder", "EFunding", "ETrade", "EGeneral", "EAPI"),
+            BAD: ("EGeneral:Invalid arguments", "EGeneral:Unknown method", "EGeneral:Unknown Method"),
         },
     ),
     **table(
@@ -99,10 +98,11 @@ _CODES: Final = {
             KEY: "authenticationError",
             SKEW: "nonceBelowThreshold nonceDuplicate",
             FUNDS: "insufficientFunds insufficientAvailableFunds",
-            NOT_NOW: "unavailable Unavailable marketUnavailable",
+            NOT_NOW: "unavailable Unavailable marketUnavailable marketSuspended marketInactive",
+            CLASH: "clientOrderIdAlreadyExist",
             DOWN: "unknownError",
             RIGHTS: "accountInactive",
-            MISSING: "notFound",
+            MISSING: "notFound orderForEditNotFound filled",
             BAD: "requiredArgumentMissing invalidAccount invalidAmount invalidUnit invalidArgument",
         },
     ),
@@ -111,7 +111,7 @@ _CODES: Final = {
 
 def _find(parsed: object) -> tuple[str, ...]:
     """
-    Name each error whole, then without its details, then by its category alone.
+    Name each error whole, then without its details.
     """
     errors = dig(parsed, ("error",))
     listed = errors if isinstance(errors, list) else [errors]
@@ -121,8 +121,7 @@ def _find(parsed: object) -> tuple[str, ...]:
             category, colon, rest = each[:160].partition(":")
             words = rest.strip()
             found += [each[:160], f"{category}:{words}", f"{category}:{words.split(':')[0]}"] if colon else [each[:160]]
-    whole = [each.partition(":")[0] for each in found if ":" in each]
-    return (*dict.fromkeys(found), *dict.fromkeys(whole))
+    return tuple(dict.fromkeys(found))
 
 
 def _wait(answer: Answer) -> float | None:
@@ -131,14 +130,32 @@ def _wait(answer: Answer) -> float | None:
     return epoch(rest[:16].split("|")[0].split(",")[0].strip(), answer) if begun else None
 
 
+# What an error is that is in no list, and has no sentence that is known: by its category.
+_CATEGORIES: Final = phrases(
+    _ERRORS,
+    ("eservice:", DOWN),
+    ("edatabase:", DOWN),
+    ("eauth:", KEY),
+    ("esession:", KEY),
+    ("eaccount:", RIGHTS),
+)
+
 DIALECT: Final = Dialect(
     name="kraken",
     source=_ERRORS,
     codes=_CODES,
     find=_find,
     phrases=sentences(
-        phrases(_ERRORS, ("temporary lockout", BAN_IP._replace(wait=900.0)), ("rate limit exceeded", LIMITED))
+        phrases(
+            _ERRORS,
+            ("temporary lockout", BAN_IP._replace(wait=900.0)),
+            ("rate limit exceeded", LIMITED),
+            ("limit exceeded", BAD),
+        ),
+        SENTENCES,
+        _CATEGORIES,
     ),
     inside=True,
+    unknown=BAD._replace(source=_ERRORS),
     wait=_wait,
 )

@@ -34,18 +34,22 @@ __all__ = ["COMMON", "SENTENCES"]
 SENTENCES: Final = phrases(
     # The sentences of the error lists of Binance, Bybit, OKX, Bitget, KuCoin, Gate, HTX and MEXC.
     "the exchanges' lists of errors",
+    # What is insufficient is money, unless it is one of these.
+    *((words, RIGHTS) for words in ("insufficient permission", "insufficient privilege", "insufficient scope")),
+    *((words, BAD) for words in ("insufficient liquidity", "insufficient depth", "quantity is not enough")),
     *(
         (words, FUNDS)
         for words in (
-            "insufficient balance",
-            "insufficient fund",
-            "insufficient margin",
-            "insufficient available",
-            "insufficient wallet",
-            "insufficient account",
-            "not enough balance",
-            "not enough fund",
-            "not enough margin",
+            "insufficient",
+            "not enough",
+            "have enough",
+            "no enough",
+            "cannot afford",
+            "can't afford",
+            "cannotafford",
+            "balance is low",
+            "no account balance",
+            "don't have this asset",
             "balance not enough",
             "balance is not enough",
             "balance insufficient",
@@ -56,22 +60,41 @@ SENTENCES: Final = phrases(
     ),
     *(
         (words, GEO)
-        for words in ("restricted location", "your country", "country/region", "compliance restriction", "your region")
+        for words in (
+            "restricted location",
+            "restricted country",
+            "your country",
+            "your location",
+            "your region",
+            "your ip region",
+            "country/region",
+            "country restriction",
+            "country is not",
+            "compliance restriction",
+            "local regulation",
+            "blacklist country",
+        )
     ),
     *(
         (words, BAN_ACCOUNT)
         for words in (
-            "account has been banned",
-            "account is banned",
             "has been banned",
             "had been banned",
+            "is banned",
+            "banned user",
             "account suspended",
             "account is suspended",
             "account blocked",
             "account has been frozen",
             "account is frozen",
+            "account frozen",
             "user locked",
+            "user are frozen",
+            "user is frozen",
             "account is locked",
+            "account locked",
+            "has been frozen",
+            "under risk control",
         )
     ),
     *(
@@ -81,13 +104,22 @@ SENTENCES: Final = phrases(
             "too many request",
             "too many visits",
             "too frequent",
+            "too frequently",
             "frequency limit",
+            "access frequency",
+            "too many times",
+            "request limit",
+            "requests limit",
+            "throttled",
             "too many new orders",
             "request frequency",
             "too many attempts",
         )
     ),
-    *((words, MAINTENANCE) for words in ("maintenance", "upgrading", "is being upgraded", "system upgrade")),
+    *(
+        (words, MAINTENANCE)
+        for words in ("maintenance", "maintain", "upgrading", "being upgraded", "system upgrade", "server upgrade")
+    ),
     *(
         (words, SKEW)
         for words in (
@@ -100,6 +132,27 @@ SENTENCES: Final = phrases(
             "request expired",
             "nonce must",
             "nonce is",
+            "difference from server time",
+            "timestamp is expired",
+            "invalid timestamp",
+        )
+    ),
+    # About rights, although a key is named beside them.
+    *(
+        (words, RIGHTS)
+        for words in (
+            "no permission",
+            "more permission",
+            "permission denied",
+            "permissions for",
+            "ip white",
+            "ip is not",
+            "unmatched ip",
+            "white list",
+            "whitelist",
+            "bound to an ip",
+            "bound ip",
+            "api key does not support",
         )
     ),
     *(
@@ -111,6 +164,13 @@ SENTENCES: Final = phrases(
             "access key",
             "signature",
             "invalid sign",
+            "sign params",
+            "error sign",
+            "illegal sign",
+            "sign not null",
+            "invalid access_key",
+            "accesskey",
+            "api_key",
             "passphrase",
             "unauthorized",
             "unauthenticated",
@@ -121,9 +181,33 @@ SENTENCES: Final = phrases(
     ),
     *(
         (words, RIGHTS)
-        for words in ("permission", "not authorized", "forbidden", "whitelist", "not allowed to access", "kyc")
+        for words in (
+            "permission",
+            "privilege",
+            "not authorized",
+            "not permitted",
+            "forbid",
+            "prohibited",
+            "not allowed to access",
+            "not allowed for",
+            "not allowed to trade",
+            "kyc",
+            "identity verification",
+            "verification is required",
+            "agreement",
+            "hasn't yet been enabled",
+            "haven't yet enabled",
+            "not enabled",
+            "is disabled on",
+            "is disabled for",
+            "restricted for",
+            "restricted access",
+            "been restricted",
+            "after account registration",
+            "account registration",
+        )
     ),
-    *((words, CLASH) for words in ("duplicate", "already exist")),
+    *((words, CLASH) for words in ("duplicate", "already exist", "already in use", "is repeated")),
     *(
         (words, MISSING)
         for words in (
@@ -132,12 +216,16 @@ SENTENCES: Final = phrases(
             "doesn't exist",
             "doesnt exist",
             "not exist",
+            "not exists",
+            "not_exist",
             "unknown order",
             "no such",
+            "no order found",
+            "no orders to cancel",
         )
     ),
     *((words, LATE) for words in ("timed out", "timeout", "time out")),
-    *((words, BUSY) for words in ("system busy", "system is busy", "server is busy", "overloaded", "service is busy")),
+    *((words, BUSY) for words in ("system busy", "systems are busy", "is busy", "overloaded", "too busy")),
     *(
         (words, DOWN)
         for words in (

@@ -20,6 +20,8 @@ from egressor.dialects.terms import (
     MISSING,
     RIGHTS,
     SKEW,
+    phrases,
+    sentences,
     table,
 )
 
@@ -37,8 +39,7 @@ _CODES: Final = table(
         BAN_ACCOUNT: "30018 60005 730100",
         FUNDS: "2005 10101 30004 30005 88004 88015",
         MISSING: "10232 22222 730001 10007 -2011 2009 730706 88009",
-        MAINTENANCE: "500",
-        DOWN: "20002 730000 10219",
+        DOWN: "500 20002 730000 10219",
         BAD: """
             -1121 -1128 400 600 1002 2003 2011 33333 44444 10015 10095 10096 10097 10102 10222 30001 30002 30003 30010
             30014 30016 30019 30021 30025 30026 30029 30032 30041 30087 700004 700008 730002 88013
@@ -52,6 +53,7 @@ DIALECT: Final = Dialect(
     codes=_CODES,
     places=(("code",),),
     fine=frozenset({"0", "200"}),
+    early=sentences(phrases(_ERRORS, ("maintenance", MAINTENANCE))),
     phrases=COMMON,
     statuses={418: BAN_IP._replace(source=_ERRORS)},
     inside=True,

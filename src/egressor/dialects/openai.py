@@ -126,6 +126,7 @@ _SENTENCES: Final = phrases(
     ("account has been deactivated", BAN_ACCOUNT),
     ("account associated with this api key has been deactivated", BAN_ACCOUNT),
     ("has been restricted", BAN_ACCOUNT),
+    ("account is not active", QUOTA),
     ("incorrect api key", KEY),
     ("invalid api key", KEY),
     ("no auth credentials", KEY),
@@ -149,6 +150,11 @@ def _look(answer: Answer) -> tuple[str, Rule] | None:
         return "moderation", POLICY._replace(source=_OPENROUTER)
     if status == 503 and "overloaded" in answer.said:
         return "overloaded", BUSY._replace(source=_OPENAI)
+    if status == 413:
+        # Groq names its limit of tokens by the minute, but no wait makes the request smaller.
+        return "request_too_large", BAD._replace(source=_GROQ)
+    if status == 403 and "model_not_found" in answer.codes:
+        return "model_not_found", RIGHTS._replace(source=_OPENAI)
     if status == 401:
         # All of its reasons are about the credential, but the one for which an account is closed.
         return ("deactivated", BAN_ACCOUNT._replace(source=_OPENAI)) if "deactivated" in answer.said else None

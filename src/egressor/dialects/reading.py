@@ -16,6 +16,8 @@ from egressor._core.answers import SUCCESS, read_answer
 from egressor._core.classify import Reader, pieces
 from egressor._core.classify import classify as classify_plainly
 from egressor._core.evidence import Opened, document, is_a
+from egressor._core.wordings import message
+from egressor.dialects.bodies import embedded
 from egressor.dialects.engine import Dialect, read, read_raised
 from egressor.dialects.hints import Hint, read_hints
 from egressor.dialects.sniff import by_body, by_headers, by_library
@@ -213,8 +215,14 @@ def _enveloped(evidence: Evidence) -> Verdict:
     return read(DIALECT, evidence)
 
 
-def _unsaid_raised(exc: BaseException, evidence: Evidence) -> Verdict | None:  # noqa: ARG001
-    return None
+def _unsaid_raised(exc: BaseException, evidence: Evidence) -> Verdict | None:
+    """
+    Read an exception of which nobody has said whose it is, if its message quotes an answer in a provider's own shape.
+    """
+    if not exc.args or "{" not in (text := message(exc)):
+        return None
+    name = by_body(embedded(text))
+    return read_raised(load(name), exc, evidence) if name else None
 
 
 _UNSAID: Final = Reader(_unsaid, _unsaid_raised)

@@ -7,7 +7,7 @@ Its window's rest comes as a float, its reset as seconds left. A 429 with most o
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from egressor.dialects.bodies import Answer, dig
 from egressor.dialects.engine import Dialect
@@ -27,6 +27,9 @@ from egressor.dialects.terms import (
     sentences,
     table,
 )
+
+if TYPE_CHECKING:
+    from egressor._core.rule import Rule
 
 __all__ = ["DIALECT"]
 
@@ -78,6 +81,41 @@ _CODES: Final = {
 }
 
 
+# Of a list that grows: what the words in a name say, where the name is in no table.
+_WORDS: Final = (
+    ("RATELIMIT", LIMITED_ACCOUNT),
+    ("NOTALLOWED", RIGHTS),
+    ("NOT_ALLOWED", RIGHTS),
+    ("BANNED", RIGHTS),
+    ("LOCKED", RIGHTS),
+    ("ARCHIVED", RIGHTS),
+    ("RESTRICTED", RIGHTS),
+    ("VERIFIED", RIGHTS),
+    ("PERMISSION", RIGHTS),
+    ("QUARANTINE", RIGHTS),
+    ("PRIVATE", RIGHTS),
+    ("NOEXIST", MISSING),
+    ("DOESNT_EXIST", MISSING),
+    ("NOT_FOUND", MISSING),
+    ("DELETED", MISSING),
+    ("EXISTS", CLASH),
+    ("TAKEN", CLASH),
+    ("ALREADY", CLASH),
+    ("DUPLICATE", CLASH),
+)
+
+
+def _look(answer: Answer) -> tuple[str, Rule] | None:
+    for name in answer.codes:
+        if name in _CODES:
+            return None
+        if name.isupper():
+            found = next(((words, rule) for words, rule in _WORDS if words in name), None)
+            if found is not None:
+                return found[0], found[1]._replace(source=_ERRORS)
+    return None
+
+
 def _find(parsed: object) -> tuple[str, ...]:
     """
     Name the errors in ``json.errors``, each a list that begins with its name; else a name on top.
@@ -125,6 +163,7 @@ DIALECT: Final = Dialect(
     inside=True,
     is_error=_is_error,
     unknown=BAD._replace(source=_ERRORS),
+    look=_look,
     wait=_wait,
     marks=("",),
 )

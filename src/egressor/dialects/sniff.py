@@ -164,7 +164,8 @@ def _by_error(parsed: dict[str, object], error: dict[str, object]) -> str:
     if isinstance(error.get("status"), dict):
         return "coingecko"
     if type(code) is int and "message" in error and "jsonrpc" not in parsed:
-        return "openrouter" if 400 <= code <= 599 else ""
+        # Google's older APIs have a list of reasons beside the number, and mean a limit by some of them.
+        return "openrouter" if 400 <= code <= 599 and "errors" not in error else ""
     if "message" not in error or "jsonrpc" in parsed:
         return ""
     return "openai" if "type" in error or "param" in error or "innererror" in error else ""

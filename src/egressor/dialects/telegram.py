@@ -20,6 +20,7 @@ from egressor.dialects.terms import (
     BAN_ACCOUNT,
     CLASH,
     DOWN,
+    GARBLED,
     KEY,
     LATE,
     LIMITED,
@@ -57,12 +58,14 @@ _RPC: Final = table(
         """,
         BAN_ACCOUNT: """
             USER_DEACTIVATED_BAN PHONE_NUMBER_BANNED PEER_FLOOD USER_BANNED_IN_CHANNEL API_ID_PUBLISHED_FLOOD
+            FROZEN_METHOD_INVALID
         """,
         KEY: """
             AUTH_KEY_UNREGISTERED AUTH_KEY_INVALID AUTH_KEY_DUPLICATED AUTH_KEY_PERM_EMPTY AUTH_BYTES_INVALID
             SESSION_EXPIRED SESSION_REVOKED SESSION_PASSWORD_NEEDED USER_DEACTIVATED ACTIVE_USER_REQUIRED
             ACCESS_TOKEN_EXPIRED ACCESS_TOKEN_INVALID API_ID_INVALID PASSWORD_HASH_INVALID PHONE_CODE_INVALID
-            PHONE_CODE_EXPIRED AUTH_TOKEN_EXPIRED AUTH_TOKEN_INVALID AUTH_TOKEN_INVALIDX BOT_TOKEN_INVALID
+            PHONE_CODE_EXPIRED AUTH_TOKEN_EXPIRED AUTH_TOKEN_INVALID AUTH_TOKEN_INVALIDX AUTH_TOKEN_INVALID2
+            BOT_TOKEN_INVALID TOKEN_INVALID TEMP_AUTH_KEY_EMPTY
             PHONE_NUMBER_UNOCCUPIED PHONE_NUMBER_INVALID
         """,
         RIGHTS: """
@@ -72,22 +75,45 @@ _RPC: Final = table(
         """,
         RECIPIENT: """
             USER_IS_BLOCKED YOU_BLOCKED_USER USER_PRIVACY_RESTRICTED USER_NOT_MUTUAL_CONTACT INPUT_USER_DEACTIVATED
-            USER_IS_BOT
+            USER_IS_BOT USER_BLOCKED CHANNEL_BANNED
         """,
         CLASH: "USERNAME_OCCUPIED PHONE_NUMBER_OCCUPIED PACK_SHORT_NAME_OCCUPIED RANDOM_ID_DUPLICATE",
-        MISSING: "USERNAME_NOT_OCCUPIED STICKERSET_INVALID",
+        MISSING: "USERNAME_NOT_OCCUPIED PHONE_NOT_OCCUPIED STICKERSET_INVALID",
         DOWN: "RPC_CALL_FAIL RPC_MCGET_FAIL INTERDC_X_CALL_ERROR INTERDC_X_CALL_RICH_ERROR WORKER_BUSY_TOO_LONG_RETRY",
         NOT_NOW: "FILE_MIGRATE_X NETWORK_MIGRATE_X PHONE_MIGRATE_X USER_MIGRATE_X STATS_MIGRATE_X AUTH_RESTART",
-        LATE: "TIMEOUT TIMED_OUT BOT_RESPONSE_TIMEOUT",
+        LATE: "TIMEOUT TIMED_OUT TIMEDOUT",
     },
 )
-# Last words that mean the same in all of the 600 names; what is in no table is read by its error's number.
+# What an error's number says by itself. That of a 400, 406 or 420 may be many things.
+_NUMBERS: Final = {
+    "303": NOT_NOW,
+    "401": KEY,
+    "403": RIGHTS,
+    "404": MISSING,
+    "500": DOWN,
+    "503": LATE,
+}
+_BASES: Final = {
+    "ForbiddenError": "403",
+    "InvalidDCError": "303",
+    "NotFoundError": "404",
+    "ServerError": "500",
+    "TimedOutError": "503",
+    "UnauthorizedError": "401",
+}
+# Last words that mean the same in all of the 600 names, whatever the number.
 _ENDINGS: Final = (
     ("_FORBIDDEN", RIGHTS),
     ("_RESTRICTED", RIGHTS),
     ("_MIGRATE", NOT_NOW),
     ("_WAIT", LIMITED),
     ("_FLOOD", LIMITED_ACCOUNT._replace(retry=False)),
+    ("_FLOOD_WEEKLY", LIMITED_ACCOUNT._replace(retry=False)),
+    ("_FLOOD_MONTHLY", LIMITED_ACCOUNT._replace(retry=False)),
+    ("_TIMEOUT", LATE),
+)
+# Those of a 400, which say no more than that it is one.
+_PLAIN_ENDINGS: Final = (
     ("_OCCUPIED", CLASH),
     ("_NOT_FOUND", MISSING),
     ("_INVALID", BAD),
@@ -120,18 +146,24 @@ _SENTENCES: Final = phrases(
     ("unauthorized", KEY),
     ("api_id_invalid", KEY),
     ("restart", NOT_NOW),
+    ("method not found", MISSING._replace(source=_BOTS)),
+    ("invalid server response", GARBLED),
     ("request entity too large", BAD),
     ("bad gateway", DOWN),
+    ("internal server error", DOWN),
 )
+
+
+_APART: Final = str.maketrans("',()", "    ")
 
 
 def _is_named(text: str) -> bool:
     return len(text) <= 64 and text.isascii() and text.replace("_", "").isalnum() and text.isupper()
 
 
-def _by_name(name: str) -> tuple[str, Rule] | None:
+def _by_name(name: str, number: str = "") -> tuple[str, Rule] | None:
     """
-    Look a name up whole, with its number as X, without it, then by its ending.
+    Look a name up whole, with its number as X, without it, then by its ending; then by the error's *number*.
     """
     words = name.split("_")
     spelt = "_".join("X" if word.isdigit() and word else word for word in words)
@@ -142,6 +174,11 @@ def _by_name(name: str) -> tuple[str, Rule] | None:
     for ending, rule in _ENDINGS:
         if bare.endswith(ending):
             return ending[1:], rule._replace(source=_METHODS)
+    if number in _NUMBERS:
+        return number, _NUMBERS[number]._replace(source=_METHODS)
+    for ending, rule in _PLAIN_ENDINGS:
+        if bare.endswith(ending):
+            return ending[1:], rule._replace(source=_METHODS)
     return None
 
 
@@ -149,12 +186,15 @@ def _named(text: str) -> tuple[str, Rule] | None:
     """
     Find MTProto's name in a message: ``RPCError 420: FLOOD_WAIT_42``, ``RpcError(401, 'AUTH_KEY_UNREGISTERED')``.
     """
-    for word in text[:512].replace("'", " ").replace(",", " ").replace("(", " ").replace(")", " ").split()[:24]:
-        bare = word.strip('.:;[]"')
+    number = ""
+    for word in text[:512].translate(_APART).split()[:24]:
+        bare = word.strip('.:;[]"-')
         if "_" in bare and _is_named(bare):
-            found = _by_name(bare)
+            found = _by_name(bare, number)
             if found is not None:
                 return found
+        elif len(bare) == 3 and bare.isdigit():
+            number = bare
     return None
 
 
@@ -175,7 +215,8 @@ def _raised(exc: BaseException) -> tuple[str, Rule] | None:
         return None
     name = kind.__name__.removesuffix("Error")
     spelt = "".join(f"_{letter}" if letter.isupper() else letter for letter in name[:64]).upper().strip("_")
-    return _by_name(spelt)
+    bases = (_BASES.get(base.__name__, "") for base in kind.__mro__[1:4])
+    return _by_name(spelt, next((number for number in bases if number), ""))
 
 
 def _wait(answer: Answer) -> float | None:
