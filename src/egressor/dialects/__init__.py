@@ -9,6 +9,7 @@ source is not in a table: such an answer is read as plain HTTP.
 from __future__ import annotations
 
 from egressor.dialects.hints import Hint
+from egressor.dialects.inside import Heed, heed
 from egressor.dialects.reading import NAMES, classify, hints
 
-__all__ = ["NAMES", "Hint", "classify", "hints"]
+__all__ = ["NAMES", "Heed", "Hint", "classify", "heed", "hints"]

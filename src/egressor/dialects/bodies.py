@@ -26,6 +26,8 @@ _SAID: Final = 512
 _MOST_SAID: Final = 1024
 _LINES: Final = 64
 _STRINGS: Final = 400
+# The types of events that end a stream with an error: Anthropic's, OpenAI's in two of its interfaces.
+_FAILED: Final = ("error", "response.failed")
 
 
 class Answer(NamedTuple):
@@ -118,7 +120,7 @@ def event(text: str) -> object:
             found.append((line[5:].strip(), is_error))
     for data, is_named in found[-4:]:
         parsed, _ = document(data)
-        if isinstance(parsed, dict) and (is_named or parsed.get("error") or parsed.get("type") == "error"):
+        if isinstance(parsed, dict) and (is_named or parsed.get("error") or parsed.get("type") in _FAILED):
             return parsed
     return None
 

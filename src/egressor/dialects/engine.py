@@ -78,6 +78,7 @@ class Dialect(NamedTuple):
         wait: Seconds to stay away, read from where this provider says it besides ``Retry-After``.
         raised: Reads a client library's exception that holds no answer.
         marks: Words behind which exceptions' messages have a code.
+        streams: Whether its JSON may come piece by piece: then nobody waits for the end of a body of unknown length.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Dialect(NamedTuple):
     wait: Callable[[Answer], float | None] | None = None
     raised: Callable[[BaseException], tuple[str, Rule] | None] | None = None
     marks: tuple[str, ...] = ()
+    streams: bool = False
 
 
 def read(dialect: Dialect, evidence: Evidence) -> Verdict:

@@ -138,4 +138,6 @@ DIALECT: Final = Dialect(
     is_error=_is_error,
     look=_look,
     wait=_wait,
+    # streamGenerateContent without alt=sse: one array, an item at a time.
+    streams=True,
 )

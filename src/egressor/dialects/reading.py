@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from egressor._core.evidence import Evidence
     from egressor._core.model import Verdict
 
-__all__ = ["NAMES", "classify", "hints"]
+__all__ = ["NAMES", "classify", "hints", "known"]
 
 # Module and value of each dialect; a module loads when its dialect is first met.
 _HOMES: Final = {
@@ -160,6 +160,14 @@ def load(name: str) -> Dialect:
     module, value = _HOMES[name]
     found: Dialect = getattr(import_module(f"egressor.dialects.{module}"), value)
     return found
+
+
+def known(name: str) -> Dialect | None:
+    """
+    Return the dialect of that *name*, an alias included; None for plain HTTP, and for what nobody knows.
+    """
+    name = _ALIASES.get(name, name)
+    return load(name) if name in _HOMES else None
 
 
 @lru_cache(maxsize=64)

@@ -147,4 +147,6 @@ DIALECT: Final = Dialect(
     wait=_wait,
     # tweepy's message: the status on its first line, then "187 - Status is a duplicate."
     marks=("\n",),
+    # Filtered and sampled streams: documents without an end.
+    streams=True,
 )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from egressor._core.model import Verdict
     from egressor.governor.streams import Opened
     from egressor.policies import Gateway as Settings
+    from egressor.transports.hearing import Heard
 
     from .forward import Answer
     from .targets import Origin
@@ -49,13 +50,22 @@ class Arrived:
     An answer of the upstream, with as much of its body as had to be looked at.
     """
 
-    __slots__ = ("answer", "head", "is_whole", "verdict")
+    __slots__ = ("answer", "head", "heard", "is_whole", "verdict")
 
-    def __init__(self, answer: Answer, verdict: Verdict, head: bytes = b"", *, is_whole: bool = False) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        verdict: Verdict,
+        head: bytes = b"",
+        *,
+        is_whole: bool = False,
+        heard: Heard | None = None,
+    ) -> None:
         self.answer = answer
         self.verdict = verdict
         self.head = head
         self.is_whole = is_whole
+        self.heard = heard
 
 
 async def deliver(
@@ -103,7 +113,8 @@ async def deliver(
     finally:
         # Whatever ended it, the lease goes back; a body that was not read to its end takes its connection along.
         arrived.answer.close()
-        await opened.afinish(verdict=verdict)
+        # A client that hangs up on an error in its stream has heard it, too.
+        await opened.afinish(verdict=verdict if arrived.heard is None else arrived.heard.verdict(verdict))
 
 
 class _Delivery:
@@ -154,12 +165,17 @@ class _Delivery:
         if response.is_short:
             return self._broken(classify(PartialResponse("the body is shorter than its stated length")))
         response.end(arrived.answer.trailers)
+        if arrived.heard is not None:
+            arrived.heard.is_whole = True
         return arrived.verdict
 
     def _take(self, chunk: bytes) -> bool:
         """
         Pass *chunk* on; return whether the client keeps up.
         """
+        heard = self._arrived.heard
+        if heard is not None:
+            heard.feed(chunk)
         try:
             keeps_up = self._response.pass_on(chunk)
         except ConnectionError as error:

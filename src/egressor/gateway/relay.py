@@ -7,7 +7,8 @@ Where time and blame go, in order:
 2. `Attempts` is the wish that the plan sends. Everything that the upstream does (an answer, a reset, silence) comes
    back as a value with a verdict; what the client did wrong meanwhile is never the service's failure.
 3. A good answer leaves the plan open: the lease is settled when the body has been relayed, has broken, or has lost
-   its reader. A failing answer is settled at once, and relayed as it came.
+   its reader. A failing answer is settled at once, and relayed as it came. A good status alone makes no good answer
+   where the service's dialect puts errors into the body: a short document is read first, a stream is listened to.
 4. Nothing is retried once a byte has gone to the client, or once a piece of a large request body is gone.
 
 How an answer reaches the client is told in `answers`.
@@ -19,13 +20,16 @@ import asyncio
 import zlib
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from egressor._core.model import ErrorCategory, Outcome, Verdict
-from egressor.dialects import classify
+from egressor.dialects import Heed, classify, heed
+from egressor.dialects.inside import EVENTS
 from egressor.errors import Rejected
 from egressor.governor.streams import aopen_call
 from egressor.policies.patterns import compile_patterns
+from egressor.transports.hearing import Heard
 
 from .answers import Arrived, deliver
 from .dialling import ForbiddenAddressError
@@ -49,6 +53,8 @@ _PEEK = 65_536
 # An attempt with a long body ends itself just before its driver would: then it is still known who was slow.
 _AHEAD = 0.01
 _CANCELLED = classify(asyncio.CancelledError())
+_TELLING = frozenset({"content-type", "content-length", "content-encoding"})
+_EVENTS = ("content-type", EVENTS)
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
@@ -164,25 +170,40 @@ class Attempts:
             why = f"status {answer.status}, which nobody has asked for"
             verdict = replace(classify(status=502), category=ErrorCategory.BAD_RESPONSE, retryable=False, why=why)
             return Outcome(_no_answer(self._order.origin, verdict), verdict=verdict)
-        if answer.status < 300:
+        care = self._heed(answer) if answer.status < 300 else Heed.AHEAD
+        if care is not Heed.AHEAD:
             verdict = classify(status=answer.status)
-            return Outcome(Arrived(answer, verdict), verdict=verdict, open=True)
+            heard = None if care is Heed.NOT else self._listener(answer)
+            return Outcome(Arrived(answer, verdict, heard=heard), verdict=verdict, open=True)
         try:
             head, is_whole = await _peek(answer)
         except BaseException:
             answer.close()
             raise
-        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+        verdict = self._judge(answer, head)
+        return Outcome(Arrived(answer, verdict, head, is_whole=is_whole), verdict=verdict, open=verdict.ok)
+
+    def _heed(self, answer: Answer) -> Heed:
+        if self._order.method == "HEAD":
+            return Heed.NOT
+        told = {name: value for name, value in map(_text, answer.headers) if name in _TELLING}
+        return heed(answer.status, told, self._order.origin.dialect)
+
+    def _listener(self, answer: Answer) -> Heard:
+        is_events = any((name, value[: len(EVENTS)].lower()) == _EVENTS for name, value in map(_text, answer.headers))
+        return Heard(partial(self._judge, answer), is_events=is_events)
+
+    def _judge(self, answer: Answer, body: bytes) -> Verdict:
         origin = self._order.origin
-        verdict = classify(
+        pairs = [_text(pair) for pair in answer.headers]
+        return classify(
             status=answer.status,
             headers=pairs,
-            body=_plain(head, pairs),
+            body=_plain(body, pairs),
             dialect=origin.dialect,
             now=self._clock.wall() / 1_000_000,
             patterns=compile_patterns(origin.patterns),
         )
-        return Outcome(Arrived(answer, verdict, head, is_whole=is_whole), verdict=verdict, open=verdict.ok)
 
     def _failed(self, error: Exception, timeout: float | None) -> Outcome:
         body = self._order.body
@@ -244,6 +265,13 @@ async def carry(
         settings=gov.config.gateway,
         takes_trailers=order.takes_trailers,
     )
+
+
+def _text(pair: tuple[bytes, bytes]) -> tuple[str, str]:
+    """
+    Return a header with its name in lower case.
+    """
+    return pair[0].decode("latin-1").lower(), pair[1].decode("latin-1").strip()
 
 
 async def _peek(answer: Answer) -> tuple[bytes, bool]:

@@ -95,11 +95,11 @@ class _Straight(Opened):
 
     __slots__ = ("_context", "_gate", "_lease")
 
-    def __init__(self, value: Any, context: Context, lease: Lease, gate: Gate) -> None:
+    def __init__(self, value: Any, context: Context, lease: Lease | None, gate: Gate) -> None:
         self.value = value
         self._context = context
         self._gate = gate
-        self._lease: Lease | None = lease
+        self._lease = lease
 
     @property
     def is_open(self) -> bool:
@@ -148,6 +148,8 @@ def open_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
         step_out(token)
         if outcome.open:
             return _opened(route, nest, lease, outcome)
+        if outcome.verdict is not None and outcome.verdict.ok:
+            return _ended(route, nest, lease, outcome)
         first = (lease, outcome, route.context.clock.now())
     flight = Flight(route.context, route, wish, nest=nest, first=first, idempotent=idempotent)
     run = sync.Run(flight.plan, flight.job)
@@ -186,6 +188,8 @@ async def aopen_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
             step_out(token)
         if outcome.open:
             return _opened(route, nest, lease, outcome)
+        if outcome.verdict is not None and outcome.verdict.ok:
+            return _ended(route, nest, lease, outcome)
         if type(outcome.error) is GeneratorExit:
             cut_short(route, nest, lease, outcome)
             raise outcome.error
@@ -222,3 +226,10 @@ def _opened(route: Route, nest: Nest, lease: Lease, outcome: Outcome) -> Opened:
     # Nothing runs inside of the call any more: its body is read elsewhere.
     nest.leave(ok=True)
     return _Straight(outcome.value, route.context, lease, route.gate)
+
+
+def _ended(route: Route, nest: Nest, lease: Lease, outcome: Outcome) -> Opened:
+    # It came whole, and is good: there is nothing left that a plan could do.
+    nest.leave(ok=True)
+    route.gate.leave(lease.ask, lease.at, lease.generation)
+    return _Straight(outcome.value, route.context, None, route.gate)

@@ -30,12 +30,15 @@ from asyncio import CancelledError
 from contextlib import suppress
 from contextvars import ContextVar
 from copy import copy
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import Outcome
+from egressor.dialects import Heed
 from egressor.governor.streams import aopen_call
 
+from .fed import come, forget, listen, replayed
 from .governed import Governed
 from .nested import notice
 from .options import CallOptions
@@ -52,8 +55,6 @@ if TYPE_CHECKING:
     from egressor.governor.streams import Opened
 
 __all__ = ["middleware"]
-
-_LIMIT = 64 * 1024
 
 _LAST: ContextVar[tuple[object, str, object, Exception] | None] = ContextVar("egressor_aiohttp_last", default=None)
 """
@@ -121,7 +122,7 @@ class _Middleware(Governed):
         answer = opened.value
         response: ClientResponse = answer.take()
         if opened.is_open:
-            _hold(response, opened, answer.verdict, timer=_timer(request))
+            _hold(response, opened, answer, timer=_timer(request))
         return response
 
     def _place(self, request: Any) -> tuple[str, str, int | None, str]:
@@ -158,17 +159,28 @@ class _Attempts(Reading):
         until = self._until(timeout)
         try:
             response = await self._handler(self._request)
-            verdict = self._verdict(response.status, response.headers)
-            # A body that came with its headers has given its connection back already.
-            is_open = verdict.ok and response.connection is not None and self._has_body(response.status)
-            if not verdict.ok:
-                verdict = await self._read(response, until)
+            return await self._outcome(response, until)
         except CancelledError:
             self.is_cut = True
             raise
         except Exception as error:  # noqa: BLE001 - raised again, or at the end
             return self._raised(error)
-        return Outcome(Answer(verdict, response=response), verdict=verdict, open=is_open)
+
+    async def _outcome(self, response: ClientResponse, until: int | None) -> Outcome:
+        status, headers = response.status, response.headers
+        verdict = self._verdict(status, headers)
+        care = self._heed(status, headers) if verdict.ok else Heed.AHEAD
+        if care is Heed.AHEAD:
+            verdict = await self._read(response, until, is_good=verdict.ok)
+        if verdict.ok:
+            # Its call must not hold a response that is handed out, or nobody would see that it was dropped.
+            self._left = None
+        # A body that came with its headers has given its connection back already.
+        is_open = verdict.ok and response.connection is not None and self._has_body(status)
+        heard = self._listener(status, headers) if care is Heed.ALONG else None
+        if heard is not None and not is_open:
+            verdict = replace(come(response.content, heard).verdict(verdict), retryable=False)
+        return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=is_open)
 
     async def discard(self, outcome: Outcome) -> None:  # noqa: ARG002 - its unread rest is what `_left` is
         """
@@ -187,9 +199,12 @@ class _Attempts(Reading):
     def _is_spent(self) -> bool:
         return bool(getattr(self._request.body, "consumed", False))
 
-    async def _read(self, response: ClientResponse, until: int | None) -> Verdict:
+    async def _read(self, response: ClientResponse, until: int | None, *, is_good: bool) -> Verdict:
         """
-        Read a failure as far as its verdict needs, and put *response* back to its start.
+        Read an answer as far as its verdict needs, and put *response* back to its start.
+
+        Raises:
+            Exception: The body of an answer with a good status has broken.
         """
         content, chunks, size = response.content, list[bytes](), 0
         try:
@@ -199,11 +214,15 @@ class _Attempts(Reading):
         except CancelledError:
             response.close()
             raise
-        except Exception:  # noqa: BLE001 - the stream keeps it, and raises it for whoever reads
+        except Exception:
+            if is_good:
+                response.close()
+                raise
+            # The stream keeps it, and raises it for whoever reads.
             return self._verdict(response.status, response.headers, b"".join(chunks))
         body = b"".join(chunks)
         if content.is_eof() and content.at_eof():
-            response.content = _replayed(body)
+            response.content = replayed(body)
         else:
             # All that had come was read, so that what comes next is put behind it.
             content.feed_data(body)
@@ -211,34 +230,21 @@ class _Attempts(Reading):
         return self._verdict(response.status, response.headers, body)
 
 
-def _replayed(body: bytes) -> Any:
-    """
-    Return a stream that holds *body*, and its end.
-    """
-    from asyncio import get_running_loop
-
-    from aiohttp import StreamReader
-    from aiohttp.base_protocol import BaseProtocol
-
-    loop = get_running_loop()
-    stream = StreamReader(BaseProtocol(loop), _LIMIT, loop=loop)
-    stream.feed_data(body)
-    stream.feed_eof()
-    return stream
-
-
 class _Hold:
     """
     The lease of a response whose body is on its way.
     """
 
-    __slots__ = ("_content", "_opened", "_timer", "_verdict")
+    __slots__ = ("_content", "_heard", "_opened", "_timer", "_verdict")
 
-    def __init__(self, content: Any, opened: Opened, verdict: Verdict, timer: object) -> None:
+    def __init__(self, content: Any, opened: Opened, answer: Answer, timer: object) -> None:
         self._content = content
         self._opened: Opened | None = opened
-        self._verdict = verdict
+        self._verdict = answer.verdict
+        self._heard = answer.heard
         self._timer = timer
+        if self._heard is not None:
+            listen(content, self._heard)
 
     def end(self) -> None:
         """
@@ -246,7 +252,7 @@ class _Hold:
         """
         opened, self._opened = self._opened, None
         if opened is not None:
-            _now(opened.afinish(self._error(), self._verdict))
+            _now(opened.afinish(self._error(), self._said()))
 
     def leave(self) -> None:
         """
@@ -254,7 +260,16 @@ class _Hold:
         """
         opened, self._opened = self._opened, None
         if opened is not None:
+            forget(self._content)
             opened.drop(DROPPED)
+
+    def _said(self) -> Verdict:
+        heard = self._heard
+        if heard is None:
+            return self._verdict
+        forget(self._content)
+        heard.is_whole = self._content.is_eof()
+        return heard.verdict(self._verdict)
 
     def _error(self) -> BaseException | None:
         from aiohttp import ClientConnectionError
@@ -297,11 +312,11 @@ def _held(kind: type) -> type:
     return type(kind.__name__, (_Held, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})
 
 
-def _hold(response: Any, opened: Opened, verdict: Verdict, *, timer: object) -> None:
+def _hold(response: Any, opened: Opened, answer: Answer, *, timer: object) -> None:
     """
     Let *response* hold the lease until its connection is given back; *timer* is the one that aiohttp cuts it by.
     """
-    kept = response._egressor = _Hold(response.content, opened, verdict, timer)  # noqa: SLF001 - ours
+    kept = response._egressor = _Hold(response.content, opened, answer, timer)  # noqa: SLF001 - ours
     response.__class__ = _held(response.__class__)
     connection = response.connection
     if connection is None:

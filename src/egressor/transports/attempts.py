@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import Outcome
 from egressor._drivers.job import HURRIED
+from egressor.dialects import Heed
 
 from .reading import MOST, Answer, Reading
 
@@ -47,6 +49,8 @@ class _Reading(Reading):
         self._inner = inner
         self._once = family.watch(request.stream, is_async=self.is_async)
         self._left: Any = None
+        # What broke the body that was read for its verdict.
+        self._broke: Exception | None = None
 
     def _fresh(self, timeout: float | None) -> Any:
         """
@@ -76,18 +80,31 @@ class _Reading(Reading):
         """
         Return the outcome if it needs no reading: a stream that begins, or an answer that was read already.
         """
+        status = response.status_code
+        care = self._heed(status, response.headers) if verdict.ok else Heed.AHEAD
         if response.is_closed:
-            if not verdict.ok:
+            if care is Heed.AHEAD:
                 verdict = self._judge(response, response.content[:MOST])
             return Outcome(Answer(verdict, response=response), verdict=verdict)
-        if verdict.ok and self._has_body(response.status_code):
-            return Outcome(Answer(verdict, response=response), verdict=verdict, open=True)
-        return None
+        if not verdict.ok or care is Heed.AHEAD or not self._has_body(status):
+            return None
+        heard = None
+        if care is Heed.ALONG:
+            headers = response.headers
+            heard = self._listener(status, headers, partial(self._family.readable, headers))
+        return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=True)
 
     def _read(self, response: Any, chunks: list[bytes], verdict: Verdict) -> Outcome:
-        if not verdict.ok:
+        """
+        Return the outcome of an answer whose body was read to its end, or as far as it may be.
+        """
+        has_body = self._has_body(response.status_code)
+        if verdict.ok and self._broke is not None:
+            return self._raised(self._broke)
+        if has_body or not verdict.ok:
             verdict = self._judge(response, self._family.readable(response.headers, b"".join(chunks)))
-        return Outcome(Answer(verdict, response=response), verdict=verdict)
+        is_open = verdict.ok and self._left is not None
+        return Outcome(Answer(verdict, response=response), verdict=verdict, open=is_open)
 
 
 class Attempts(_Reading):
@@ -103,12 +120,12 @@ class Attempts(_Reading):
         request = self._fresh(timeout)
         try:
             response = self._inner.handle_request(request)
+            verdict = self._judge(response)
+            return self._whole(response, verdict) or self._read(response, self._begin(response, until), verdict)
         except Exception as error:  # noqa: BLE001 - raised again, or at the end
             if isinstance(error, self._family.library.TimeoutException) and self._is_hurried(timeout):
                 return Outcome(error=error, verdict=HURRIED)
             return self._raised(error)
-        verdict = self._judge(response)
-        return self._whole(response, verdict) or self._read(response, self._begin(response, until), verdict)
 
     def discard(self, outcome: Outcome) -> None:  # noqa: ARG002 - its unread rest is what `_left` is
         """
@@ -127,6 +144,7 @@ class Attempts(_Reading):
 
     def _begin(self, response: Any, until: int | None) -> list[bytes]:
         stream, chunks = response.stream, list[bytes]()
+        self._broke = None
         parts = iter(stream)
         size, error = 0, None
         try:
@@ -137,7 +155,7 @@ class Attempts(_Reading):
                     self._left = response.stream = self._family.body(stream, parts=parts, chunks=chunks)
                     return chunks
         except Exception as caught:  # noqa: BLE001 - raised where the body breaks
-            error = caught
+            self._broke = error = caught
         finally:
             if self._left is None:
                 stream.close()
@@ -191,6 +209,7 @@ class AsyncAttempts(_Reading):
 
     async def _begin(self, response: Any, until: int | None) -> list[bytes]:
         stream, chunks = response.stream, list[bytes]()
+        self._broke = None
         parts = stream.__aiter__()
         size, error = 0, None
         try:
@@ -201,7 +220,7 @@ class AsyncAttempts(_Reading):
                     self._left = response.stream = self._family.async_body(stream, parts=parts, chunks=chunks)
                     return chunks
         except Exception as caught:  # noqa: BLE001 - raised where the body breaks
-            error = caught
+            self._broke = error = caught
         finally:
             if self._left is None:
                 await stream.aclose()

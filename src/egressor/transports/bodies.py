@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 from .reading import DROPPED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from egressor._core.model import Verdict
     from egressor.governor.streams import Opened
+
+    from .hearing import Heard
 
 __all__ = ["AsyncBody", "AsyncWatched", "Body", "Watched"]
 
@@ -37,6 +39,7 @@ class _Held:
         error: What reading it came to, to be raised after *chunks*.
         opened: The answer whose lease is held; None if it was settled.
         verdict: How the lease is settled if all goes well.
+        heard: Listens to what is read; None where nobody does.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class _Held:
         error: BaseException | None = None,
         opened: Opened | None = None,
         verdict: Verdict | None = None,
+        heard: Heard | None = None,
     ) -> None:
         self._stream = stream
         self._parts = parts
@@ -55,6 +59,14 @@ class _Held:
         self._error = error
         self._opened = opened
         self._verdict = verdict
+        self._heard = heard
+
+    def _said(self) -> Verdict | None:
+        """
+        Return how the lease is settled: by what the body has said, if that was an error.
+        """
+        heard, verdict = self._heard, self._verdict
+        return verdict if heard is None or verdict is None else heard.verdict(verdict)
 
     def __del__(self) -> None:
         opened = self._opened
@@ -74,7 +86,7 @@ class Body(_Held):
         if self._stream is None:
             return
         try:
-            yield from self._stream if self._parts is None else self._parts
+            yield from self._heard_parts(self._stream if self._parts is None else self._parts)
         except GeneratorExit:
             raise  # Whoever stops reading closes the body next, or drops it.
         except BaseException as error:
@@ -99,7 +111,11 @@ class Body(_Held):
     def _end(self, error: BaseException | None = None) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
-            opened.finish(error, self._verdict)
+            opened.finish(error, self._said())
+
+    def _heard_parts(self, parts: Iterable[bytes]) -> Iterable[bytes]:
+        heard = self._heard
+        return parts if heard is None else _passing(parts, heard)
 
 
 class AsyncBody(_Held):
@@ -115,9 +131,14 @@ class AsyncBody(_Held):
         if self._stream is None:
             return
         parts = self._stream.__aiter__() if self._parts is None else self._parts
+        heard = self._heard
         try:
             async for chunk in parts:
+                if heard is not None:
+                    heard.feed(chunk)
                 yield chunk
+            if heard is not None:
+                heard.is_whole = True
         except GeneratorExit:
             raise  # Whoever stops reading closes the body next, or drops it.
         except BaseException as error:
@@ -144,7 +165,14 @@ class AsyncBody(_Held):
     async def _end(self, error: BaseException | None = None) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
-            await opened.afinish(error, self._verdict)
+            await opened.afinish(error, self._said())
+
+
+def _passing(parts: Iterable[bytes], heard: Heard) -> Iterator[bytes]:
+    for chunk in parts:
+        heard.feed(chunk)
+        yield chunk
+    heard.is_whole = True
 
 
 async def _close(parts: Any) -> None:

@@ -232,7 +232,7 @@ def _handed_out(opened: Opened, body: Any) -> Any:
     answer = opened.value
     response = answer.take()
     if opened.is_open:
-        response.stream = body(response.stream, opened=opened, verdict=answer.verdict)
+        response.stream = body(response.stream, opened=opened, verdict=answer.verdict, heard=answer.heard)
     return response
 
 

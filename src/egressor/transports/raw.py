@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from egressor._core.model import Verdict
     from egressor.governor.streams import Opened
 
+    from .hearing import Heard
+
 __all__ = ["give_up", "hold", "is_readable", "part_of", "readable", "replay"]
 
 _PART = 8192
@@ -42,11 +44,12 @@ class _Hold:
     A lease, and how deep in reading its body we are.
     """
 
-    __slots__ = ("_depth", "_is_over", "_opened", "_verdict")
+    __slots__ = ("_depth", "_heard", "_is_over", "_opened", "_verdict")
 
-    def __init__(self, opened: Opened, verdict: Verdict) -> None:
+    def __init__(self, opened: Opened, verdict: Verdict, heard: Heard | None) -> None:
         self._opened: Opened | None = opened
         self._verdict = verdict
+        self._heard = heard
         self._depth = 0
         self._is_over = False
 
@@ -60,6 +63,14 @@ class _Hold:
         if error is not None or (self._is_over and not self._depth):
             self.end(error)
 
+    def hear(self, data: Any) -> Any:
+        """
+        Note *data*, which was read, and return it. A read inside of a read is not noted twice.
+        """
+        if self._heard is not None and self._depth == 1 and isinstance(data, bytes):
+            self._heard.feed(data)
+        return data
+
     def is_over(self) -> None:
         """
         The connection was given back; if that is in the midst of a read, the read's outcome is yet to come.
@@ -67,6 +78,8 @@ class _Hold:
         self._is_over = True
         if not self._depth:
             self.end()
+        elif self._heard is not None:
+            self._heard.is_whole = True
 
     def end(self, error: BaseException | None = None) -> None:
         """
@@ -74,7 +87,8 @@ class _Hold:
         """
         opened, self._opened = self._opened, None
         if opened is not None:
-            opened.finish(error, self._verdict)
+            verdict = self._verdict if self._heard is None else self._heard.verdict(self._verdict)
+            opened.finish(error, verdict)
 
     def leave(self, verdict: Verdict | None = None) -> None:
         """
@@ -97,14 +111,14 @@ class _Held:
         Read as urllib3 does.
         """
         with self._egressor:
-            return super().read(*args, **kwargs)  # type: ignore[misc]
+            return self._egressor.hear(super().read(*args, **kwargs))  # type: ignore[misc]
 
     def read1(self, *args: Any, **kwargs: Any) -> Any:
         """
         Read as urllib3 does.
         """
         with self._egressor:
-            return super().read1(*args, **kwargs)  # type: ignore[misc]
+            return self._egressor.hear(super().read1(*args, **kwargs))  # type: ignore[misc]
 
     def read_chunked(self, *args: Any, **kwargs: Any) -> Iterator[bytes]:
         """
@@ -113,7 +127,7 @@ class _Held:
         parts = super().read_chunked(*args, **kwargs)  # type: ignore[misc]
         while True:
             with self._egressor:
-                chunk = next(parts, None)
+                chunk = self._egressor.hear(next(parts, None))
             if chunk is None:
                 return
             try:
@@ -152,13 +166,13 @@ def _held(kind: type) -> type:
     return type(kind.__name__, (_Held, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})
 
 
-def hold(raw: Any, opened: Opened, verdict: Verdict) -> None:
+def hold(raw: Any, opened: Opened, verdict: Verdict, heard: Heard | None = None) -> None:
     """
-    Let *raw* hold the lease of *opened*, which ends with *verdict* if all goes well.
+    Let *raw* hold the lease of *opened*, which ends with *verdict* if all goes well, and *heard* has heard no error.
 
     A body that isn't urllib3's, from an adapter of somebody's own, doesn't tell when it ends: its lease ends now.
     """
-    kept = _Hold(opened, verdict)
+    kept = _Hold(opened, verdict, heard)
     if is_readable(raw):
         raw._egressor = kept  # noqa: SLF001 - ours
         raw.__class__ = _held(raw.__class__)

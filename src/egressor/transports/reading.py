@@ -3,7 +3,8 @@ What the attempts of every client library share: the reading of an answer, and w
 
 What an attempt comes to:
 
-- a good status with a body: an open outcome, whose lease the body holds;
+- a good status with a body: an open outcome, whose lease the body holds. Where the service's dialect puts errors into
+  good answers, a short document is read first, as a failure is; a stream of events is listened to as it goes by;
 - a good status without a body (HEAD, 204, 304): over at once, and the connection free for the next;
 - any other status: up to 64 KiB of its body are read for the verdict and given to the caller as they came. A longer one
   goes on streaming to whoever gets it, without a lease;
@@ -18,11 +19,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import ErrorCategory, Outcome, Verdict
-from egressor.dialects import classify
+from egressor.dialects import Heed, classify, heed
+from egressor.dialects.inside import EVENTS
 from egressor.policies.patterns import compile_patterns
 
+from .hearing import Heard
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from egressor.governor import Governor, Route
 
@@ -55,14 +59,23 @@ class Answer:
         response: The client's response; None once it was handed out.
         error: What was raised, if it must not be tried again whatever it was; else None.
         verdict: The reading of it.
+        heard: Listens to the body on its way; None where nobody does.
     """
 
-    __slots__ = ("error", "response", "verdict")
+    __slots__ = ("error", "heard", "response", "verdict")
 
-    def __init__(self, verdict: Verdict, *, response: Any = None, error: Exception | None = None) -> None:
+    def __init__(
+        self,
+        verdict: Verdict,
+        *,
+        response: Any = None,
+        error: Exception | None = None,
+        heard: Heard | None = None,
+    ) -> None:
         self.verdict = verdict
         self.response = response
         self.error = error
+        self.heard = heard
 
     def take(self) -> Any:
         """
@@ -107,6 +120,29 @@ class Reading:
             status=status, headers=headers, body=body, dialect=self._dialect, now=wall, patterns=self._patterns
         )
         return self._final(verdict)
+
+    def _heed(self, status: int, headers: Mapping[str, str]) -> Heed:
+        return heed(status, headers, self._dialect) if self._has_body(status) else Heed.NOT
+
+    def _listener(
+        self, status: int, headers: Mapping[str, str], unpack: Callable[[bytes], bytes] | None = None
+    ) -> Heard:
+        """
+        Return what listens to a body; it refers to nothing that holds the response.
+        """
+        clock, dialect, patterns = self._clock, self._dialect, self._patterns
+
+        def judge(body: bytes) -> Verdict:
+            return classify(
+                status=status,
+                headers=headers,
+                body=body if unpack is None else unpack(body),
+                dialect=dialect,
+                now=clock.wall() / _MICRO,
+                patterns=patterns,
+            )
+
+        return Heard(judge, is_events=headers.get("content-type", "").strip().lower().startswith(EVENTS))
 
     def _final(self, verdict: Verdict) -> Verdict:
         return replace(verdict, retryable=False) if verdict.retryable and self._is_spent() else verdict

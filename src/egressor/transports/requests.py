@@ -19,12 +19,14 @@ bounds them all.
 
 from __future__ import annotations
 
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from egressor._core.model import Outcome
 from egressor._drivers.job import HURRIED
+from egressor.dialects import Heed
 from egressor.governor.streams import open_call
 
 from .bodies import Watched
@@ -123,7 +125,7 @@ class Adapter(Governed, _Base):
         # Who answers a challenge sends again by this, and so passes the gate again.
         response.connection = self
         if opened.is_open:
-            hold(response.raw, opened, answer.verdict)
+            hold(response.raw, opened, answer.verdict, answer.heard)
         return response
 
     def close(self) -> None:
@@ -196,15 +198,24 @@ class _Attempts(Reading):
         until = self._until(timeout)
         try:
             response = self._inner.send(self._fresh(timeout), **{**self._said, **self._timeout(timeout)})
+            return self._outcome(response, until)
         except Exception as error:  # noqa: BLE001 - raised again, or at the end
             if isinstance(error, Timeout) and self._is_hurried(timeout):
                 return Outcome(error=error, verdict=HURRIED)
             return self._raised(error)
-        verdict = self._verdict(response.status_code, response.headers)
-        is_open = verdict.ok and self._has_body(response.status_code)
-        if not verdict.ok:
-            verdict = self._read(response, until)
-        return Outcome(Answer(verdict, response=response), verdict=verdict, open=is_open)
+
+    def _outcome(self, response: Any, until: int | None) -> Outcome:
+        status, headers = response.status_code, response.headers
+        verdict = self._verdict(status, headers)
+        is_open = verdict.ok and self._has_body(status)
+        care = self._heed(status, headers) if is_open else Heed.NOT
+        if care is Heed.AHEAD and self._said["stream"]:
+            care = Heed.ALONG  # Whoever asks for the body bit by bit is not kept waiting for it.
+        if not verdict.ok or (care is Heed.AHEAD and is_readable(response.raw)):
+            verdict = self._read(response, until, is_good=verdict.ok)
+            is_open = verdict.ok and self._left is not None
+        heard = self._listener(status, headers, partial(_unpacked, headers)) if care is Heed.ALONG else None
+        return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=is_open)
 
     def discard(self, outcome: Outcome) -> None:  # noqa: ARG002 - its unread rest is what `_left` is
         """
@@ -244,9 +255,12 @@ class _Attempts(Reading):
         self._is_first = False
         return request
 
-    def _read(self, response: Any, until: int | None) -> Verdict:
+    def _read(self, response: Any, until: int | None, *, is_good: bool) -> Verdict:
         """
-        Read a failure as far as its verdict needs, and put *response* back to its start.
+        Read an answer as far as its verdict needs, and put *response* back to its start.
+
+        Raises:
+            Exception: The body of an answer with a good status has broken.
         """
         raw = response.raw
         if not is_readable(raw):
@@ -260,11 +274,37 @@ class _Attempts(Reading):
                 if self._is_enough(size, until):
                     self._left = rest = raw
                     break
-        except Exception as caught:  # noqa: BLE001 - raised where the body breaks
-            error = caught
+        except Exception as caught:
+            if is_good:
+                give_up(raw)
+                raise _as_requests(caught, response) from caught
+            error = caught  # Raised where the body breaks.
         response.raw = replay(raw, chunks, rest=rest, error=error)
         body = readable(response.headers, b"".join(chunks))
         return self._verdict(response.status_code, response.headers, body)
+
+
+def _unpacked(headers: Mapping[str, str], body: bytes) -> bytes:
+    """
+    Return a body that was read by its user as text, if it is: who reads packed bytes unpacks them later.
+    """
+    return body if "content-encoding" not in headers or body.lstrip()[:1] in {b"{", b"[", b"<"} else b""
+
+
+def _as_requests(error: Exception, response: Any) -> Exception:
+    """
+    Return what requests itself raises where the body of *response* breaks by *error*.
+    """
+    from requests import exceptions as known
+    from urllib3 import exceptions as below
+
+    if isinstance(error, below.ProtocolError):
+        return known.ChunkedEncodingError(error, response=response, request=response.request)
+    if isinstance(error, below.ReadTimeoutError):
+        return known.ConnectionError(error, response=response, request=response.request)
+    if isinstance(error, below.SSLError):
+        return known.SSLError(error, response=response, request=response.request)
+    return error
 
 
 class _WatchedFile(Watched):

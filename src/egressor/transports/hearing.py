@@ -1,0 +1,82 @@
+"""
+Listening to a body that goes by on its way to its reader.
+
+A stream is never held back for its verdict, and never changed: its pieces are noted as they pass, and read when it has
+ended. Of a stream of events the end is kept, since an error is the last thing that it says; of a document the
+beginning, which is read only if all of it has passed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from egressor.dialects.inside import LONGEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from egressor._core.model import Verdict
+
+__all__ = ["Heard"]
+
+_TAIL: Final = 8 * 1024
+
+
+class Heard:
+    """
+    What has passed of one body, as far as its verdict needs.
+
+    Args:
+        judge: Reads what was noted.
+        is_events: Whether it is a stream of events.
+
+    Attributes:
+        is_whole: Whether all of the body has passed.
+    """
+
+    __slots__ = ("_is_events", "_judge", "_parts", "_size", "is_whole")
+
+    def __init__(self, judge: Callable[[bytes], Verdict], *, is_events: bool) -> None:
+        self._judge = judge
+        self._is_events = is_events
+        self._parts: deque[bytes] = deque()
+        self._size = 0
+        self.is_whole = False
+
+    def feed(self, part: bytes) -> None:
+        """
+        Note *part*, which has come.
+        """
+        parts = self._parts
+        if self._is_events:
+            kept = part[-_TAIL:]
+            parts.append(kept)
+            self._size += len(kept)
+            while self._size - len(parts[0]) >= _TAIL:
+                self._size -= len(parts.popleft())
+            return
+        self._size += len(part)
+        if self._size <= LONGEST:
+            parts.append(part)
+        else:
+            parts.clear()
+
+    def verdict(self, given: Verdict) -> Verdict:
+        """
+        Return what the body says, if that is an error; else *given*.
+        """
+        said = self._said()
+        if not said:
+            return given
+        verdict = self._judge(said)
+        return given if verdict.ok else verdict
+
+    def _said(self) -> bytes:
+        if not self._is_events:
+            return b"".join(self._parts) if self.is_whole and self._size <= LONGEST else b""
+        said = b"".join(self._parts)[-_TAIL:]
+        if b"error" not in said:
+            return b""
+        # What was cut off in front ends with the first line.
+        return said if self._size < _TAIL else said.partition(b"\n")[2]
