@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from egressor._core.model import Outcome
 from egressor._core.steps import Discard, Done, Fall, Park, Send, Sleep, Step, Stream
 
-from .job import HURRIED, INSTANT
+from .job import HURRIED, INSTANT, chain
 
 if TYPE_CHECKING:
     from egressor._core.plan import Plan
@@ -109,11 +109,15 @@ class Run:
         return value if type(value) is Outcome else Outcome(value)
 
     async def _fall(self) -> Outcome:
-        fallback = self._job.fallback
-        if not callable(fallback):
-            return Outcome(fallback)
-        try:
-            value = fallback()
-            return Outcome(await value if isawaitable(value) else value)
-        except BaseException as error:  # noqa: BLE001 - an outcome is a value
-            return Outcome(error=error)
+        outcome = Outcome()
+        for fallback in chain(self._job.fallback):
+            if not callable(fallback):
+                return Outcome(fallback)
+            try:
+                value = fallback()
+                return Outcome(await value if isawaitable(value) else value)
+            except BaseException as error:  # noqa: BLE001 - an outcome is a value
+                outcome = Outcome(error=error)
+                if not isinstance(error, Exception):
+                    break  # A cancellation, Ctrl-C, or an exit: nothing else is tried.
+        return outcome

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
 
-__all__ = ["HURRIED", "INSTANT", "Cache", "Holder", "Job", "Money", "Wish"]
+__all__ = ["HURRIED", "INSTANT", "Cache", "Holder", "Job", "Money", "Wish", "chain"]
 
 
 HURRIED = Verdict(
@@ -108,7 +108,7 @@ class Job:
         wish: What is to be sent.
         timeout: Microseconds that one attempt may take.
         nest: Told what an attempt holds, from its `Send` to its `Settle`.
-        fallback: What to call, or to return, when all else failed.
+        fallback: What to call, or to return, when all else failed; or a chain of these (see `chain`).
         tap: Told of each step, its reply and its time; None where nobody listens.
         cache: Where answers are kept, if they are.
         money: The ledger, if money is reserved.
@@ -145,6 +145,15 @@ class Job:
         """
         left = self.timeout if until is None else min(self.timeout, until - self.clock.now())
         return max(0, left) / 1_000_000
+
+
+def chain(fallback: object) -> tuple[object, ...]:
+    """
+    Return what a fallback tries, in order: a list or tuple in which a function stands is a chain; all else is one.
+    """
+    if isinstance(fallback, (list, tuple)) and any(map(callable, fallback)):
+        return tuple(fallback)
+    return (fallback,)
 
 
 def _admit(job: Job, step: Admit) -> object:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from egressor._core.model import Outcome
 from egressor._core.steps import Discard, Done, Fall, Park, Send, Sleep, Step, Stream
 
-from .job import INSTANT
+from .job import INSTANT, chain
 
 if TYPE_CHECKING:
     from egressor._core.plan import Plan
@@ -96,10 +96,14 @@ class Run:
         return value if type(value) is Outcome else Outcome(value)
 
     def _fall(self) -> Outcome:
-        fallback = self._job.fallback
-        if not callable(fallback):
-            return Outcome(fallback)
-        try:
-            return Outcome(fallback())
-        except BaseException as error:  # noqa: BLE001 - an outcome is a value
-            return Outcome(error=error)
+        outcome = Outcome()
+        for fallback in chain(self._job.fallback):
+            if not callable(fallback):
+                return Outcome(fallback)
+            try:
+                return Outcome(fallback())
+            except BaseException as error:  # noqa: BLE001 - an outcome is a value
+                outcome = Outcome(error=error)
+                if not isinstance(error, Exception):
+                    break  # Ctrl-C, or an exit: nothing else is tried.
+        return outcome

@@ -8,7 +8,8 @@ and the gateway come to it, never the other way round.
 from __future__ import annotations
 
 from .governor import Governor
+from .handlers import Failure
 from .permit import Permit
 from .route import Route
 
-__all__ = ["Governor", "Permit", "Route"]
+__all__ = ["Failure", "Governor", "Permit", "Route"]

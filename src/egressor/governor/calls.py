@@ -33,6 +33,7 @@ from egressor.errors import (
 )
 from egressor.telemetry import Event
 
+from .handlers import Handlers
 from .nesting import CURRENT, Nest, step_out
 from .route import CARRIES, UNSET, carries_status, judge
 
@@ -88,21 +89,29 @@ class Context:
         dice: Draws from 0 up to, not including, 1.
         taps: The observers.
         watches: The time-outs of the straight path.
+        handlers: The error handlers.
+        fallbacks: What calls that state no fallback fall back on, by service.
     """
 
-    __slots__ = ("clock", "dice", "taps", "watches")
+    __slots__ = ("clock", "dice", "fallbacks", "handlers", "taps", "watches")
 
     def __init__(self, *, clock: Clock, dice: Callable[[], float], taps: Taps) -> None:
         self.clock = clock
         self.dice = dice
         self.taps = taps
         self.watches = Watches()
+        self.handlers = Handlers()
+        self.fallbacks: dict[str, object] = {}
 
     def judge(self, outcome: Outcome, gate: Gate) -> Verdict:
         """
-        Read *outcome*, as the policy of *gate*'s service says.
+        Read *outcome*, as the policy of *gate*'s service says, and tell the error handlers of a failure.
         """
-        return judge(outcome, self.clock.wall(), gate.compiled.policy)
+        wall = self.clock.wall()
+        verdict = judge(outcome, wall, gate.compiled.policy)
+        if self.handlers and not verdict.ok:
+            self.handlers.put(gate.compiled.name, verdict, outcome.error, wall / _SECOND)
+        return verdict
 
 
 class _Function:
@@ -172,6 +181,9 @@ class Flight:
         self.nest = nest or Nest.of(gate, CURRENT.get())
         started = context.clock.now() if first is None else first[0].at
         taps = context.taps
+        fallback = options.fallback
+        if fallback is UNSET and context.fallbacks and isinstance(wish, _Function):
+            fallback = context.fallbacks.get(route.service, UNSET)
 
         def tap(step: Step, reply: object, now: int) -> None:
             taps.put(Event(route.service, step, reply, now))
@@ -182,7 +194,7 @@ class Flight:
             wish=wish,
             timeout=compiled.timeout,
             nest=self.nest,
-            fallback=options.fallback,
+            fallback=fallback,
             tap=tap if taps else None,
         )
         self.plan = plan(
@@ -195,7 +207,7 @@ class Flight:
                 judge=partial(context.judge, gate=route.gate),
                 dice=context.dice,
                 is_idempotent=options.idempotent if idempotent is None else idempotent,
-                has_fallback=options.fallback is not UNSET,
+                has_fallback=fallback is not UNSET,
                 is_late=options.deadline is not None and options.deadline <= 0,
             ),
             first=first,

@@ -13,6 +13,7 @@ from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.admission import shown
+from egressor._drivers.job import chain
 from egressor.errors import ConfigError
 
 from .calls import athrough, through
@@ -96,11 +97,12 @@ def refuse_async_fallback(fallback: object) -> None:
     Refuse a fallback that a blocking call can't await.
 
     Raises:
-        ConfigError: *fallback* is a coroutine function.
+        ConfigError: *fallback* is a coroutine function, or one stands in its chain.
     """
-    if callable(fallback) and is_async(fallback):
-        msg = f"a call that blocks can't await its fallback {shown(fallback)}: hand in a plain function or a value"
-        raise ConfigError(msg, key="fallback")
+    for each in chain(fallback):
+        if callable(each) and is_async(each):
+            msg = f"a call that blocks can't await its fallback {shown(each)}: hand in a plain function or a value"
+            raise ConfigError(msg, key="fallback")
 
 
 def is_async(function: Any) -> bool:

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from egressor._core.admission import Denied, Why, shown
 from egressor._core.breaker import BreakerState
-from egressor._core.model import Priority, ServiceType
+from egressor._core.model import ErrorCategory, Priority, ServiceType
 from egressor._drivers.clock import Clock
 from egressor.errors import ConfigError
 from egressor.ledger import Pick
@@ -34,6 +34,7 @@ from . import bans
 from .calls import Context, Here, athrough, through
 from .decorate import Binding, decorate, is_async, refuse_async_fallback
 from .explain import explain
+from .handlers import Failure, to_category
 from .permit import Permit
 from .route import UNSET, Costs, Options, Route, Scope
 
@@ -46,6 +47,7 @@ __all__ = ["Governor"]
 
 _PRESETS = tuple(kind.value for kind in ServiceType)
 _ROUTES = 4096
+_Handler = TypeVar("_Handler", bound=Callable[[Failure], object])
 
 
 class Governor:
@@ -143,7 +145,9 @@ class Governor:
             scope: Who and what for, ``{"user": "u1"}``; or a function of the call's arguments that returns it.
             cost: Amounts by unit, ``{"tokens": 800}``; or a function of the call's arguments. One request is added.
             deadline: Seconds in which all of a call must be over, its waits and retries too. Default: none.
-            fallback: A value, or a function of no arguments, for a call that is refused or fails.
+            fallback: A value, or a function of no arguments, for a call that is refused or fails. A list or tuple in
+                which a function stands is a chain: they are tried in order, the next one where a function raises.
+                Default: the service's (`set_fallback`).
             idempotent: Whether a call that may have been executed may be made again. Default: true, as whoever
                 decorates a function with a retrying policy wants it repeated.
 
@@ -175,7 +179,7 @@ class Governor:
         Args:
             service: The service's name, or a `ServiceType` for its preset.
             endpoint: A name for what is called.
-            fallback: A value, or a function of no arguments, for a call that fails.
+            fallback: As for `throttled`.
             idempotent: Whether a call that may have been executed may be made again. Default: true.
         """
         return self._decorator(
@@ -371,6 +375,64 @@ class Governor:
         self.gate(service).set_breaker(BreakerState.FORCED_OPEN)
         self._note("force-open", service, by)
 
+    def set_fallback(self, service: str | ServiceType, fallback: object = UNSET) -> None:
+        """
+        Let calls of functions to *service* that state no fallback of their own fall back on *fallback*.
+
+        Generators, permits and transports have none: nothing stands in for a part of an answer, or for a response.
+
+        Args:
+            service: The service.
+            fallback: As for `throttled`; its functions don't await, as calls that block take it too. Default: none.
+
+        Raises:
+            ConfigError: There is no such service, or a function of *fallback* is a coroutine function.
+        """
+        self.gate(service)
+        refuse_async_fallback(fallback)
+        if fallback is UNSET:
+            self._context.fallbacks.pop(str(service), None)
+        else:
+            self._context.fallbacks[str(service)] = fallback
+
+    def on_error(
+        self, service: str | ServiceType | None = None, *, category: ErrorCategory | str | None = None
+    ) -> Callable[[_Handler], _Handler]:
+        """
+        Decorate a function, or a coroutine function, that is told of each attempt that failed.
+
+        It is called with a `Failure`, on a thread of its own, after the attempt and beside the call: it can't change,
+        break or delay one. What it returns counts for nothing, and what it raises is counted, see `error_handlers`.
+        Its queue holds 1,000 failures; more are dropped and counted. Failures of calls that it makes itself are told
+        to no handler. A refusal is no failure: nothing was sent.
+
+        Args:
+            service: Of this service only. Default: of all.
+            category: Of this category only. Default: of all but ``cancelled``, which is nobody's failure.
+
+        Raises:
+            ConfigError: There is no such service or category, or there are 64 handlers already.
+        """
+        if service is not None:
+            self.gate(service)
+        name, wanted = None if service is None else str(service), to_category(category)
+
+        def register(handler: _Handler) -> _Handler:
+            self._context.handlers.add(handler, service=name, category=wanted)
+            return handler
+
+        return register
+
+    def error_handlers(self) -> list[dict[str, Any]]:
+        """
+        Return how each error handler fares, in the order of `on_error`, as plain values.
+
+        Each has its ``name``, ``service`` and ``category``; how many failures it has ``handled``, on how many of them
+        it ``failed``, how many took it more than a second (``slow``), how many are ``waiting`` and how many were
+        ``dropped``; ``longest_s``, and since how many seconds it has been at work on one (``busy_s``).
+        """
+        return self._context.handlers.snapshot()
+
     def lift_ban(self, service: str | ServiceType, *, by: str = "") -> None:
         """
         End a suspension, or a Retry-After, of *service* now.
@@ -536,6 +598,7 @@ class Governor:
 
     def _shut(self) -> None:
         self._is_closed = True
+        self._context.handlers.close()
         for gate in self._gates.values():
             gate.bar(Denied(Why.PAUSED, "governor", None, "the governor is closed"))
 

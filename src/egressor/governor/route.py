@@ -62,7 +62,8 @@ class Options:
         scope: Who and what for, by key; or a function of the call's arguments that returns it.
         cost: What an attempt takes of limits, by unit; or a function of the call's arguments that returns it.
         deadline: Seconds from the call's start in which all of it must be over; None for no bound.
-        fallback: A value, or a function of no arguments, for when the call is refused or fails.
+        fallback: A value, or a function of no arguments, for when the call is refused or fails; a list or tuple in
+            which a function stands is a chain of these, tried in order.
         idempotent: Whether a request that may have run may be sent again.
         limited: Whether limits apply; without, only breaker, ban, pause and retry do.
     """
