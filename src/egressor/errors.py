@@ -87,7 +87,7 @@ class Rejected(EgressorError):
         service: Name of the service.
         key: The limit, breaker or rule that refused, as ``explain`` prints it.
         reason: A stable, lower-case word for programs: ``wait_too_long``, ``queue_full``, ``never_fits``,
-            ``circuit_open``, ``banned``, ``budget``, ``paused``, ``store``.
+            ``circuit_open``, ``shed``, ``banned``, ``budget``, ``paused``, ``store``.
         retry_after: Seconds after which the same call may succeed; None where nobody knows.
     """
 
@@ -137,6 +137,9 @@ class NeverFits(Rejected):
 class CircuitOpen(Rejected):
     """
     The service's breaker is open, or half-open with all of its probes out.
+
+    Its reason is ``shed`` where the breaker is closed, but the service accepts so few calls that only those of higher
+    priorities are sent.
     """
 
     reason = "circuit_open"

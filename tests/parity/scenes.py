@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCENES"]
 
+SHED = "the service fails many of its calls, and more urgent ones go first"
 REFUSED = "ConnectionRefusedError | [Errno 111] refused"
 GAVE_UP = "egressor: s: gave up after"
 NO_RETRY = {"attempts": 1}
@@ -239,11 +240,19 @@ SCENES = [
     ),
     Scene(
         "the retry budget is empty after its reserve of ten",
-        {"retry": {"attempts": 2, "base": 0.0, "budget": 0.001}, "breaker": {"consecutive": 1000}},
+        {"retry": {"attempts": 2, "base": 0.0, "budget": 0.001}, "breaker": {"consecutive": 1000, "shed": False}},
         [CALL] * 12,
         [refused] * 22,
         [f"{REFUSED} | {GAVE_UP} 2 attempts"] * 10 + [REFUSED] * 2,
         [0.0] * 22,
+    ),
+    Scene(
+        "a medium call is shed while its service limps, a critical one is not",
+        {"retry": NO_RETRY, "breaker": {"consecutive": 1000, "min_calls": 3}},
+        [CALL, CALL, CALL, CALL, Call({"priority": "critical"})],
+        [refused, refused, refused, 1],
+        [*[REFUSED] * 3, f"CircuitOpen | s: {SHED} | retry_after 6", "returned 1"],
+        [0.0] * 4,
     ),
     Scene("a fallback that is a value", {"retry": NO_RETRY}, [Call({"fallback": 7})], [refused], ["returned 7"], [0]),
     Scene(

@@ -82,6 +82,7 @@ class Why(StrEnum):
 
     LIMIT = "limit"
     CIRCUIT_OPEN = "circuit_open"
+    SHED = "shed"
     BANNED = "banned"
     PAUSED = "paused"
     BUDGET = "budget"

@@ -58,6 +58,8 @@ class BreakerSpec:
         probe_lease: Microseconds after which a probe that did not settle is lost. It must be longer than a call's
             time-out, as a result that comes later counts for nothing.
         shadow: Judge and report, and refuse nothing.
+        shed_k: How many low calls may be sent for each that is accepted before some are shed, 1 or more (see `shed`);
+            None is off.
         width: Microseconds of one sub-window; follows from *window*.
 
     Raises:
@@ -76,6 +78,7 @@ class BreakerSpec:
     probes: int
     probe_lease: int
     shadow: bool = False
+    shed_k: float | None = None
     width: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +101,9 @@ class BreakerSpec:
                 raise ConfigError(msg)
         if not (isfinite(self.growth) and self.growth >= 1):
             msg = f"growth is {self.growth}, and must be at least 1"
+            raise ConfigError(msg)
+        if self.shed_k is not None and not (isfinite(self.shed_k) and self.shed_k >= 1):
+            msg = f"shed_k is {self.shed_k}, and must be at least 1"
             raise ConfigError(msg)
         object.__setattr__(self, "width", width_of(self.window))
 

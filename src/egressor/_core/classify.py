@@ -84,6 +84,7 @@ _REFUSALS: Final[dict[str, Kind]] = {
     "queue_full": Kind.RATE_LIMIT,
     "never_fits": Kind.CONFIGURATION,
     "circuit_open": Kind.OVERLOADED,
+    "shed": Kind.OVERLOADED,
     "banned": Kind.BAN,
     "budget": Kind.QUOTA_EXHAUSTED,
     "paused": Kind.MAINTENANCE,

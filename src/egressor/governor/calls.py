@@ -66,6 +66,7 @@ __all__ = [
 
 _SECOND = 1_000_000
 _NOTE = "egressor: "
+_SHED = Why.SHED.value
 _CROWDED = frozenset({Why.LIMIT, Why.QUEUE_FULL, Why.WAIT_TOO_LONG})
 _KINDS: dict[Why, type[Rejected]] = {
     Why.LIMIT: WaitTooLong,
@@ -73,6 +74,7 @@ _KINDS: dict[Why, type[Rejected]] = {
     Why.QUEUE_FULL: QueueFull,
     Why.NEVER_FITS: NeverFits,
     Why.CIRCUIT_OPEN: CircuitOpen,
+    Why.SHED: CircuitOpen,
     Why.BANNED: Banned,
     Why.PAUSED: Paused,
     Why.BUDGET: BudgetExceeded,
@@ -414,7 +416,8 @@ def rejection(route: Route, denied: Denied) -> Rejected:
     message = f"{route.service}: {denied.text}"
     if denied.why is Why.WAIT_TOO_LONG and denied.wait is not None:
         message += f"; the wait of {retry_after:.3f} s does not fit"
-    return _KINDS[denied.why](message, service=route.service, key=denied.key, retry_after=retry_after)
+    reason = _SHED if denied.why is Why.SHED else None
+    return _KINDS[denied.why](message, service=route.service, key=denied.key, reason=reason, retry_after=retry_after)
 
 
 def _note(error: BaseException, text: str) -> None:

@@ -289,7 +289,8 @@ class Permit:
             raise ConfigError(msg, key="permit")
         self._is_free = False
         route = self._route
-        return route.is_straight and not route.context.taps.is_on and CURRENT.get() is None
+        is_plain = route.is_straight and not route.context.taps.is_on and CURRENT.get() is None
+        return is_plain and not route.gate.is_limping
 
     def _granted(self, granted: Lease | Denied) -> None:
         gate = self._route.gate

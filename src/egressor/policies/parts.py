@@ -107,6 +107,10 @@ class BreakerPolicy(Settings):
         growth: What *open_for* is multiplied by each time it opens again without having closed, 1 to 100. Default: 2.
         probes: Calls let through at once, half-open, and results that decide; 1 to 1,000. Default: 1.
         shadow: Whether it only counts and reports, and refuses nothing. Default: false.
+        shed: Whether calls of lower priorities are refused while the service accepts only some of its calls. Default:
+            true; nothing is shed before *min_calls* calls in the window, nor while *shed_k* times as many are accepted.
+        shed_k: Low calls that are sent for each that is accepted, 1 to 100; for medium ones twice, for high ones four
+            times as many. Default: 2, as in Google's SRE book: low calls are shed while less than half are accepted.
     """
 
     enabled: bool = setting(default=True, check=flag)
@@ -121,6 +125,8 @@ class BreakerPolicy(Settings):
     growth: float = setting(2.0, number(at_least=1, at_most=100))
     probes: int = setting(1, whole(at_least=1, at_most=1_000))
     shadow: bool = setting(default=False, check=flag)
+    shed: bool = setting(default=True, check=flag)
+    shed_k: float = setting(2.0, number(at_least=1, at_most=100))
 
     def spec(self, *, lease_for: float) -> BreakerSpec | None:
         """
@@ -144,6 +150,7 @@ class BreakerPolicy(Settings):
             probes=self.probes,
             probe_lease=microseconds(lease_for),
             shadow=self.shadow,
+            shed_k=self.shed_k if self.shed and not self.shadow else None,
         )
 
     def _agree(self, given: AbstractSet[str]) -> None:

@@ -125,6 +125,10 @@ base_url = "https://api.openai.com/v1"
 #probes = 1
 # Only count and report, refuse nothing.
 #shadow = false
+# While the service accepts only some of its calls, refuse those of lower priorities first: low ones while it accepts
+# less than one in shed_k, medium ones while less than one in twice as many, high ones in four times as many.
+#shed = true
+#shed_k = 2.0
 
 # How failed attempts are tried again.
 [services.openai.retry]

@@ -190,7 +190,7 @@ class Gate:
         if self._handed:
             self._take_back(now)
         self._room.promote(now)
-        decision = self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
+        decision = self._shed(ask, now) or self._room.blocker(ask, until, level=ask.level) or self._decide(ask, now)
         # Where somebody listens to the steps, no call takes the straight path, which does the same.
         self._forget(now)
         return self._denied(ask, decision, until, now) if isinstance(decision, Short) else decision
@@ -336,6 +336,13 @@ class Gate:
             self._keeper.arm(self, self._banks_at)
         self._alert()
         self._recalm()
+
+    @property
+    def is_limping(self) -> bool:
+        """
+        Whether the service accepts so few calls that some may be shed, which `admit` decides.
+        """
+        return self._standing.is_limping
 
     # --- operators ---------------------------------------------------------------------------------------------------
 
@@ -596,6 +603,12 @@ class Gate:
     def _shut(self, now: int) -> Denied | None:
         return None if self.calm else self._barred or self._standing.shut(now)
 
+    def _shed(self, ask: Ask, now: int) -> Denied | None:
+        # Here and not in the line: who waits for its turn has been let in.
+        if self.calm or not self._standing.is_limping or self._shut(now) is not None:
+            return None
+        return self._standing.shed(ask.level, now)
+
     def _denied(self, ask: Ask, short: Short, until: int, now: int) -> Denied:
         """
         Return the refusal of *ask*, with a wait that is never longer than the true one.
@@ -678,7 +691,8 @@ class Gate:
             self._room.flush(denied)
 
     def _recalm(self) -> None:
-        is_calm = self._standing.is_calm(self._now()) and self._barred is None
+        now, standing = self._now(), self._standing
+        is_calm = standing.is_calm(now) and not standing.limps(now) and self._barred is None
         self.calm = is_calm and not self._room.size and not self._handed
 
     def _begin_in_child(self) -> None:

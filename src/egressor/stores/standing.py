@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from egressor._core import ban as bans
 from egressor._core import breaker as breakers
+from egressor._core import shed as shedding
 from egressor._core.admission import Denied, Lease, Why
 from egressor._core.breaker import BreakerState, Result, record_success
 from egressor._core.limits import FOREVER
@@ -53,6 +54,7 @@ class Standing:
         fresh: Successes that neither breaker nor retry budget has yet.
         slow_call: Microseconds above which a success is not quick.
         news: What has become of bans since somebody last took it from here.
+        is_limping: What `limps` has found last.
     """
 
     __slots__ = (
@@ -63,9 +65,11 @@ class Standing:
         "_counts",
         "_dice",
         "_retries",
+        "_shed",
         "away_release",
         "breaker",
         "fresh",
+        "is_limping",
         "news",
         "paused",
         "quiet_until",
@@ -87,6 +91,9 @@ class Standing:
         self.fresh = 0
         self.quiet_until = 0
         self.slow_call = compiled.breaker.slow_call
+        self.is_limping = False
+        # What this process sheds; other processes on the store shed by the same results, and count for themselves.
+        self._shed = shedding.ShedCell()
 
     # --- before an attempt -------------------------------------------------------------------------------------------
 
@@ -115,6 +122,24 @@ class Standing:
             text = f"the breaker is {self.breaker.state.value}, next probe in {wait / _SECOND:.3f} s"
             return Denied(Why.CIRCUIT_OPEN, "breaker", wait, text)
         return None
+
+    def limps(self, now: int) -> bool:
+        """
+        Look whether the service accepts so few calls that some may be shed.
+        """
+        self.is_limping = shedding.is_limping(self._shed, self.breaker, self._compiled.breaker, now, fresh=self.fresh)
+        return self.is_limping
+
+    def shed(self, level: int, now: int) -> Denied | None:
+        """
+        Refuse a call of *level* if it is its turn to stay at home while the service limps.
+        """
+        self._fold()
+        spec = self._compiled.breaker
+        if not shedding.shed(self._shed, self.breaker, spec, now, level=level, dice=self._dice()):
+            return None
+        text = "the service fails many of its calls, and more urgent ones go first"
+        return Denied(Why.SHED, "breaker", spec.width, text)
 
     def grant(self, ask: Ask, now: int) -> Lease:
         """
