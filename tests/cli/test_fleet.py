@@ -18,10 +18,10 @@ import pytest
 from egressor import Governor, Paused
 from egressor._core.fleet import LIFE, Member, Part, Rank, Request, State, Wait, Want
 from egressor._core.limits import Concurrency
-from egressor.cli.fleet import look, members
 from egressor.cli.main import main
 from egressor.policies import from_services
 from egressor.stores.opening import open_store
+from egressor.stores.overview import look, members
 from egressor.stores.sqlite import SqliteStore
 from tests.stores.servers import running
 
@@ -82,9 +82,11 @@ def ask(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
 
 def status(capsys: pytest.CaptureFixture[str], name: str = "api") -> dict[str, Any]:
     """
-    Return what ``status`` says of a service.
+    Return what ``status`` says of a service; on a busy machine a store may be late once.
     """
-    _, out, _ = ask(capsys, "status", "--json")
+    out = ""
+    for _ in range(20):
+        out = out or ask(capsys, "status", "--json")[1]
     found: dict[str, Any] = json.loads(out)["services"][name]
     return found
 

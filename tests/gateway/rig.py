@@ -127,12 +127,16 @@ async def gateway(
 
 @asynccontextmanager
 async def gateway_of(
-    services: Mapping[str, Mapping[str, Any]], *, grace: float = 5.0, bounds: Mapping[str, Any] | None = None
+    services: Mapping[str, Mapping[str, Any]],
+    *,
+    grace: float = 5.0,
+    bounds: Mapping[str, Any] | None = None,
+    store: str = "memory:",
 ) -> AsyncIterator[Rig]:
     """
-    Run a gateway with *services*, and what *bounds* say of the section ``[gateway]``.
+    Run a gateway with *services* on *store*, and what *bounds* say of the section ``[gateway]``.
     """
-    config = from_services(services)
+    config = from_services(services, store=store)
     if bounds:
         config = replace(config, gateway=GatewaySettings(**bounds))
     sender = AiohttpUpstream(config.gateway)

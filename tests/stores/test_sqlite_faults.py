@@ -198,6 +198,28 @@ def test_a_reader_without_an_end_can_t_fill_the_disk(tmp_path: Path, monkeypatch
     assert [granted(store), granted(other)] == [1, 1]
 
 
+def test_a_file_that_is_full_is_so_for_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Regression: each process found out by itself, and those that hadn't used all of a limit beside the others' shares.
+    """
+    monkeypatch.setattr("egressor.stores.sqlite._PAUSE_EACH", 50)
+    monkeypatch.setattr("egressor.stores.sqlite_file.WAL_MOST", 100)
+    store, other = SqliteStore(tmp_path / "s"), SqliteStore(tmp_path / "s")
+    assert [granted(store), granted(other)] == [1, 1]
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as db:
+        db.execute("BEGIN")
+        db.execute("SELECT * FROM services").fetchall()
+        with pytest.raises(StoreAway, match="somebody reads it without an end"):
+            for _ in range(1_000):
+                granted(store)
+        with pytest.raises(StoreAway, match="somebody reads it without an end"):
+            granted(other)
+        db.execute("COMMIT")
+
+    assert [granted(other), granted(store), granted(other)] == [1, 1, 1]
+    assert store.path.stat().st_mtime > 1_000
+
+
 @pytest.mark.parametrize("end", ["", ".lock", ".lock.next", "-wal", "-shm"])
 def test_a_file_that_was_removed_is_made_again(end: str, tmp_path: Path) -> None:
     """

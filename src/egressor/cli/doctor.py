@@ -26,10 +26,10 @@ from egressor.ledger.opening import open_history
 from egressor.policies import Config, load
 from egressor.stores import StoreAway
 from egressor.stores.opening import open_store
+from egressor.stores.overview import members
 
 from . import home
 from .findings import BAD, OK, WARN, Finding, about_files, about_server, about_sqlite
-from .fleet import members
 from .text import columns
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ from egressor.gateway import place
 from egressor.governor import Governor
 from egressor.stores import StoreAway
 from egressor.stores.opening import open_store
+from egressor.stores.overview import look
 
 from . import home
-from .fleet import look
 from .text import columns
 
 if TYPE_CHECKING:

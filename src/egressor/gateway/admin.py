@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from functools import partial
 from hmac import compare_digest
 from importlib.metadata import version
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
@@ -44,6 +45,7 @@ _ACTIONS = {
 _LONGEST_REASON = 200
 _MOST_ENTRIES = 1_000
 _PATIENCE = 10.0
+_LOOK_EACH = 0.9
 _PROBES = frozenset({"/healthz", "/readyz"})
 _PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "egressor"}
 
@@ -71,6 +73,9 @@ async def handle(gateway: Gateway, request: web.BaseRequest, path: str) -> web.S
     if path in _DOCUMENTS:
         _allow(request, "GET", "HEAD")
         return _json(_DOCUMENTS[path](gateway))
+    if path == "/status.json":
+        _allow(request, "GET", "HEAD")
+        return _json({**status(gateway), "fleet": await _FLEET.seen(gateway)})
     if path == "/history.json":
         _allow(request, "GET", "HEAD")
         return _json(await _history(gateway, request.query))
@@ -79,7 +84,7 @@ async def handle(gateway: Gateway, request: web.BaseRequest, path: str) -> web.S
 
 def status(gateway: Gateway) -> dict[str, object]:
     """
-    Return what ``/-/status.json`` shows.
+    Return what ``/-/status.json`` shows of this process.
     """
     return {
         "version": version("egressor"),
@@ -91,6 +96,29 @@ def status(gateway: Gateway) -> dict[str, object]:
         "last_reload_error": gateway.last_error,
         "services": gateway.gov.status(),
     }
+
+
+class _Fleet:
+    """
+    What all processes on the store do, as it was asked a moment ago: however many look, the store is asked once.
+    """
+
+    def __init__(self) -> None:
+        self._looks: WeakKeyDictionary[Gateway, tuple[float, asyncio.Task[dict[str, Any] | None]]] = WeakKeyDictionary()
+
+    async def seen(self, gateway: Gateway) -> dict[str, Any] | None:
+        """
+        Return it; a thread waits for the store.
+        """
+        at, task = self._looks.get(gateway, (0.0, None))
+        if task is None or (task.done() and time.monotonic() - at >= _LOOK_EACH):
+            task = asyncio.create_task(asyncio.to_thread(gateway.gov.fleet))
+            self._looks[gateway] = time.monotonic(), task
+        # Whoever hangs up doesn't take the others' answer along.
+        return await asyncio.shield(task)
+
+
+_FLEET = _Fleet()
 
 
 def note_refusal(remote: str | None, what: str) -> None:
@@ -246,6 +274,5 @@ def _json(document: object, *, status: int = 200) -> web.Response:
 
 
 _DOCUMENTS: dict[str, Callable[[Gateway], object]] = {
-    "/status.json": status,
     "/openapi.json": _document,
 }

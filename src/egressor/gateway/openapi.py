@@ -25,7 +25,17 @@ _PROBLEM = {
 }
 _STATUS = {
     "type": "object",
-    "required": ["version", "started", "uptime_s", "now", "draining", "reloads", "last_reload_error", "services"],
+    "required": [
+        "version",
+        "started",
+        "uptime_s",
+        "now",
+        "draining",
+        "reloads",
+        "last_reload_error",
+        "services",
+        "fleet",
+    ],
     "properties": {
         "version": {"type": "string"},
         "started": {"type": "string", "format": "date-time"},
@@ -35,6 +45,7 @@ _STATUS = {
         "reloads": {"type": "integer"},
         "last_reload_error": {"type": "string"},
         "services": {"type": "object", "additionalProperties": {"type": "object"}},
+        "fleet": {"type": ["object", "null"]},
     },
 }
 _HISTORY = {

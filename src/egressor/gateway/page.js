@@ -53,7 +53,18 @@ function breaker(service) {
   return state.replace("_", "-") + (openings ? `, opened ${openings}×` : "");
 }
 
-function row(name, service) {
+function everywhere(service, own, all) {
+  if (!service) return own;
+  const node = document.createElement("div");
+  node.append(own instanceof Node ? own : String(own));
+  const line = document.createElement("div");
+  line.className = "soft";
+  line.textContent = `${all} in ${service.members} processes`;
+  node.append(line);
+  return node;
+}
+
+function row(name, service, fleet) {
   const [, sign, word, kind] = STATES[service.state] || [0, "?", service.state, "wait"];
   const notes = [];
   if (service.paused) notes.push(service.paused);
@@ -86,8 +97,8 @@ function row(name, service) {
     cell("State", state),
     cell("Breaker", breaker(service)),
     cell("Limits left", list(limits, "no limit")),
-    cell("Waiting", list(waiting, "0")),
-    cell("In flight", service.in_flight, "number"),
+    cell("Waiting", everywhere(fleet, list(waiting, "0"), fleet && total(fleet.waiting))),
+    cell("In flight", everywhere(fleet, service.in_flight, fleet && fleet.in_flight), "number"),
     cell("OK", service.succeeded, "number"),
     cell("Failed", service.failed, "number"),
     cell("Refused", total(service.denied), "number"),
@@ -96,13 +107,15 @@ function row(name, service) {
 }
 
 function show(status) {
+  const shared = status.fleet ? status.fleet.services : {};
   const entries = Object.entries(status.services);
   entries.sort(([a, one], [b, two]) => rank(one) - rank(two) || two.failed - one.failed || (a < b ? -1 : 1));
-  document.getElementById("services").replaceChildren(...entries.map(([name, service]) => row(name, service)));
+  document.getElementById("services").replaceChildren(...entries.map(([name, service]) => row(name, service, shared[name])));
   const minutes = Math.floor(status.uptime_s / 60);
   document.getElementById("about").textContent =
     `version ${status.version}, up ${minutes < 1 ? `${Math.floor(status.uptime_s)} s` : `${minutes} min`}` +
     (status.draining ? ", stopping" : "") +
+    (status.fleet && status.fleet.away ? ", the store is away: only this process is shown" : "") +
     (status.last_reload_error ? ", last reload failed: the former configuration holds" : "");
 }
 

@@ -337,6 +337,20 @@ class Governor:
             result[name] = state
         return result
 
+    def fleet(self) -> dict[str, Any] | None:
+        """
+        Return what all processes on this governor's store do together; None where each counts by itself.
+
+        The store is asked, which may take a quarter of a second: ``away`` is why it can't be, else empty, and
+        ``services`` has for each service its ``state``, ``limits`` with what is left, ``waiting`` by priority,
+        ``in_flight``, ``admitted`` and ``failed`` of all processes, and ``members``, how many have asked lately.
+        """
+        if self._courier is None:
+            return None
+        from egressor.stores.overview import summary
+
+        return summary(self.config, self._courier.store)
+
     def explain(self, service: str | ServiceType) -> str:
         """
         Return, in words, the order of the steps that a call to *service* goes through.

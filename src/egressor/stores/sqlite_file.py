@@ -54,6 +54,8 @@ How many pages of 4 KiB the WAL may hold while a reader keeps it from starting a
 """
 
 _BUSY = 0.1
+# The file's time, which each exchange looks at anyway, says so to all processes.
+_FULL_MARK = 1.0
 _PAGE = 4_096
 _BOOTS = 16
 _ASIDE_EACH = 60.0
@@ -141,6 +143,8 @@ class CellFile:
             found = os.stat(self._name)  # noqa: PTH116 - half as long as Path.stat, and on every exchange's way
         except OSError:
             return False
+        if found.st_mtime == _FULL_MARK:
+            self.is_full = True
         return self.db is not None and (found.st_dev, found.st_ino) == self._identity
 
     def checkpoint(self) -> None:
@@ -152,8 +156,12 @@ class CellFile:
         """
         if self.db is None:
             return
+        was_full = self.is_full
         _, pages, done = self.db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         self.is_full = pages - done > WAL_MOST
+        if self.is_full or was_full:
+            # All must know at once: those who went on would use all of a limit beside the others' shares.
+            os.utime(self.path, (_FULL_MARK, _FULL_MARK) if self.is_full else None)
         if self.is_full:
             msg = f"{self.path.name}: somebody reads it without an end, {pages - done} pages wait for that"
             raise StoreAway(msg)

@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from egressor._core.limits import Concurrency
 from egressor._core.model import Priority
-from egressor.stores import StoreAway
-from egressor.stores.agreed import Agreed
-from egressor.stores.compiled import Compiled
-from egressor.stores.counts import Counts
+
+from . import StoreAway
+from .agreed import Agreed
+from .compiled import Compiled
+from .counts import Counts
 
 if TYPE_CHECKING:
     from egressor._core.fleet_model import Member, State
     from egressor.policies import Config, Policy
-    from egressor.stores import Store
-    from egressor.stores.compiled import Cells
 
-__all__ = ["look", "members"]
+    from . import Store
+    from .compiled import Cells
+
+__all__ = ["look", "members", "summary"]
 
 _LEVELS = tuple(each.name.lower() for each in Priority)
 _NUMBERS = ("in_flight", "admitted", "failed")
@@ -41,6 +43,23 @@ def look(config: Config, store: Store) -> dict[str, dict[str, Any]]:
         StoreAway: It can't be asked.
     """
     return {name: _service(name, policy, *store.look(name)) for name, policy in sorted(config.services.items())}
+
+
+def summary(config: Config, store: Store) -> dict[str, Any]:
+    """
+    Return what all processes together do, in short: ``away``, why it can't be told now, and ``services`` by name, each
+    with its ``state``, ``waiting`` by priority, ``in_flight``, and ``members``, how many processes there are.
+    """
+    try:
+        found = look(config, store)
+    except StoreAway as error:
+        return {"away": str(error), "services": {}}
+    names = ("state", "limits", "waiting", *_NUMBERS)
+    services = {
+        service: {**{name: each[name] for name in names}, "members": len(each["members"])}
+        for service, each in found.items()
+    }
+    return {"away": "", "services": services}
 
 
 def members(state: State, at: int) -> list[dict[str, Any]]:
