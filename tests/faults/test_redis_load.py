@@ -119,10 +119,13 @@ def test_a_process_forgets_users_that_it_no_longer_sees(server: Server, tmp_path
         for first in range(0, 5 * USERS, USERS):
             assert member.ask(f"users({first}, {USERS})") == USERS
             sizes.append(member.ask("resident()"))
+        # Somebody has to come by for the last ones to be forgotten.
+        eventually(lambda: member.ask("(attempt(str), gov.status()['s']['keys'])[1]") == 0, "all are forgotten")
     finally:
         fleet.end()
 
-    assert max(sizes) - sizes[0] <= 20 << 20
+    # A store that is late for a while leaves more of them at a time, whose memory Python keeps.
+    assert max(sizes) - sizes[0] <= 40 << 20
 
 
 @pytest.mark.parametrize("policy", ["noeviction", "allkeys-lru", "volatile-lru"])
