@@ -4,7 +4,6 @@ Errors inside of good answers, and in the middle of streams: told by the body, t
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 from typing import TYPE_CHECKING, Any
@@ -17,16 +16,14 @@ import requests
 
 from egressor import Banned, Governor
 from egressor.testing import FakeClock
-from egressor.transports.httpx import AsyncTransport, Transport
-from tests.transports.sessions import awaiting, blocking, fetch
+from tests.transports.every import CLIENTS, EVERY
 from tests.transports.upstream import answer, as_json, lie, stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.transports.every import Ask
     from tests.transports.upstream import Behaviour, Upstream
-
-    Ask = Callable[..., bytes]
 
 EASY: dict[str, Any] = {"retry": {"attempts": 3, "jitter": False}, "breaker": {"consecutive": 50}, "timeout": 5.0}
 FINE = {"error": [], "result": {"unixtime": 1}}
@@ -46,54 +43,6 @@ def governor(dialect: str, **policy: Any) -> Governor:
     Return a governor of one service, ``api``, on a clock that jumps over every wait.
     """
     return Governor({"api": {**EASY, "dialect": dialect, **policy}}, clock=FakeClock())
-
-
-def _blocking(library: Any) -> Ask:
-    def ask(gov: Governor, url: str, method: str = "GET") -> bytes:
-        with library.Client(transport=Transport(gov, "api")) as client:
-            return bytes(client.request(method, url).content)
-
-    return ask
-
-
-def _awaiting(library: Any) -> Ask:
-    def ask(gov: Governor, url: str, method: str = "GET") -> bytes:
-        async def run() -> bytes:
-            async with library.AsyncClient(transport=AsyncTransport(gov, "api")) as client:
-                return bytes((await client.request(method, url)).content)
-
-        return asyncio.run(run())
-
-    return ask
-
-
-def _requests(gov: Governor, url: str, method: str = "GET") -> bytes:
-    with blocking(gov) as session:
-        return session.request(method, url).content
-
-
-def _streaming_requests(gov: Governor, url: str, method: str = "GET") -> bytes:
-    with blocking(gov) as session, session.request(method, url, stream=True) as response:
-        return b"".join(response.iter_content(16))
-
-
-def _aiohttp(gov: Governor, url: str, method: str = "GET") -> bytes:
-    async def run() -> bytes:
-        async with awaiting(gov) as client:
-            return (await fetch(client, method, url))[1]
-
-    return asyncio.run(run())
-
-
-CLIENTS: dict[str, Ask] = {
-    "httpx2": _blocking(httpx2),
-    "httpx": _blocking(httpx),
-    "httpx2-async": _awaiting(httpx2),
-    "httpx-async": _awaiting(httpx),
-    "requests": _requests,
-    "aiohttp": _aiohttp,
-}
-EVERY = {**CLIENTS, "requests-stream": _streaming_requests}
 
 
 @pytest.fixture(params=CLIENTS)
@@ -265,7 +214,7 @@ def test_a_document_that_is_read_bit_by_bit_is_heard(upstream: Upstream) -> None
     gov = governor("kraken")
     url = upstream.script("/a", chunked(DOWN, packed=True))
 
-    assert json.loads(_streaming_requests(gov, url)) == DOWN
+    assert json.loads(EVERY["requests-stream"](gov, url)) == DOWN
     assert gov.status()["api"]["categories"] == {"server_error": 1}
     assert len(upstream.received) == 1
 

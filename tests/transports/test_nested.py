@@ -4,9 +4,11 @@ An SDK's own retries are noticed, and only they.
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import warnings
+from typing import TYPE_CHECKING
 
 import httpx2
 import openai
@@ -15,8 +17,13 @@ import pytest
 from egressor import Governor
 from egressor.testing import FakeClock
 from egressor.transports import NestedRetryWarning
-from egressor.transports.httpx import Transport
-from tests.transports.upstream import Upstream, answer
+from egressor.transports.httpx import AsyncTransport, Transport
+from tests.transports.upstream import Upstream, answer, reset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.transports.upstream import Behaviour
 
 
 def ask(gov: Governor, url: str, *, times: int, max_retries: int) -> list[str]:
@@ -86,3 +93,91 @@ def test_no_library_is_imported_before_it_is_asked() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "set()\n"
+
+
+def _nested(gov: Governor, ask: Callable[[], object]) -> Callable[[], object]:
+    """
+    Return *ask* inside of three decorated functions.
+    """
+    governed = gov.throttled("llm")
+    return governed(governed(governed(ask)))
+
+
+def _deep(gov: Governor, url: str, *, max_retries: int) -> tuple[Exception, list[str]]:
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        httpx2.Client(transport=Transport(gov, "llm")) as client,
+        openai.OpenAI(base_url=url, api_key="k", http_client=client, max_retries=max_retries) as sdk,
+    ):
+        warnings.simplefilter("always")
+        with pytest.raises(openai.APIError) as raised:
+            _nested(gov, sdk.models.list)()
+    return raised.value, [str(each.message) for each in caught if each.category is NestedRetryWarning]
+
+
+async def _adeep(gov: Governor, url: str, *, max_retries: int) -> tuple[Exception, list[str]]:
+    async with (
+        httpx2.AsyncClient(transport=AsyncTransport(gov, "llm")) as client,
+        openai.AsyncOpenAI(base_url=url, api_key="k", http_client=client, max_retries=max_retries) as sdk,
+    ):
+        governed = gov.throttled("llm")
+
+        async def ask() -> object:
+            return await sdk.models.list()
+
+        async def middle() -> object:
+            return await governed(ask)()
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with pytest.raises(openai.APIError) as raised:
+                await governed(middle)()
+        return raised.value, [str(each.message) for each in caught if each.category is NestedRetryWarning]
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("behaviour", "kind"),
+    [
+        (answer(503, b'{"error":{"message":"down"}}', {"retry-after-ms": "1"}), openai.InternalServerError),
+        (reset, openai.APIConnectionError),
+    ],
+    ids=["503", "reset"],
+)
+def test_layers_of_retries_make_the_policys_attempts(
+    upstream: Upstream, colour: str, behaviour: Behaviour, kind: type[Exception]
+) -> None:
+    """
+    Decorators around an SDK that retries twice by itself: three attempts on the wire, and a warning names the SDK's.
+    """
+    policy = {"retry": {"attempts": 3, "budget": False}, "breaker": {"enabled": False}, "dialect": "openai"}
+    gov = Governor({"llm": policy}, clock=FakeClock())
+    upstream.script("/models", behaviour)
+    if colour == "sync":
+        error, found = _deep(gov, upstream.url, max_retries=2)
+    else:
+        error, found = asyncio.run(_adeep(gov, upstream.url, max_retries=2))
+
+    assert type(error) is kind
+    assert [each.headers["x-stainless-retry-count"] for each in upstream.received] == ["0"] * 3
+    assert found == ["an SDK retries by itself, on top of its policy's retries: construct it with max_retries=0"]
+    assert gov.status()["llm"]["in_flight"] == 0
+
+
+def test_an_sdks_retry_is_one_of_the_calls(upstream: Upstream) -> None:
+    """
+    Where our own policy tries once and the decorated function's three times, an SDK's two retries are sent, no more.
+    """
+    services = {"llm": {"retry": {"attempts": 1}}, "outer": {"retry": {"attempts": 3}}}
+    gov = Governor(services, clock=FakeClock())
+    upstream.script("/models", answer(503, headers={"retry-after-ms": "1"}))
+    with (
+        warnings.catch_warnings(),
+        httpx2.Client(transport=Transport(gov, "llm")) as client,
+        openai.OpenAI(base_url=upstream.url, api_key="k", http_client=client, max_retries=5) as sdk,
+    ):
+        warnings.simplefilter("ignore")
+        with pytest.raises(openai.InternalServerError):
+            gov.call("outer", sdk.models.list)
+
+    assert len(upstream.received) == 3

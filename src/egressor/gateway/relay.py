@@ -169,7 +169,7 @@ class Attempts:
             answer.close()
             why = f"status {answer.status}, which nobody has asked for"
             verdict = replace(classify(status=502), category=ErrorCategory.BAD_RESPONSE, retryable=False, why=why)
-            return Outcome(_no_answer(self._order.origin, verdict), verdict=verdict)
+            return Outcome(_no_answer(self._order, verdict), verdict=verdict)
         care = self._heed(answer) if answer.status < 300 else Heed.AHEAD
         if care is not Heed.AHEAD:
             verdict = classify(status=answer.status)
@@ -222,15 +222,16 @@ class Attempts:
         elif isinstance(error, TimeoutError) and timeout is not None and timeout < self._order.origin.timeout - _AHEAD:
             # The caller's own deadline was shorter than what the service is given: it may be as fast as ever.
             verdict = replace(verdict, counts=False, retryable=False, why="the call's deadline has passed")
-        return Outcome(_no_answer(self._order.origin, verdict), verdict=verdict)
+        return Outcome(_no_answer(self._order, verdict), verdict=verdict)
 
 
-def _no_answer(origin: Origin, verdict: Verdict) -> Problem:
+def _no_answer(order: Order, verdict: Verdict) -> Problem:
+    detail = f"{order.origin.service}: {verdict.why}"
+    if verdict.may_have_run and order.method not in _SAFE:
+        detail += "; the request may have been executed"
     if verdict.category in {ErrorCategory.TIMEOUT, ErrorCategory.CANCELLED}:
-        return Problem(
-            504, "upstream_timeout", "The upstream did not answer in time", f"{origin.service}: {verdict.why}"
-        )
-    return Problem(502, "upstream_failed", "The upstream did not answer", f"{origin.service}: {verdict.why}")
+        return Problem(504, "upstream_timeout", "The upstream did not answer in time", detail)
+    return Problem(502, "upstream_failed", "The upstream did not answer", detail)
 
 
 async def carry(
@@ -251,7 +252,7 @@ async def carry(
         return of_rejection(error), attempts.headers()
     except TimeoutError as error:
         # The driver has ended the last attempt.
-        problem = _no_answer(order.origin, classify(error))
+        problem = _no_answer(order, classify(error))
         return problem._replace(is_final=attempts.number > 1), attempts.headers()
     value = opened.value
     if isinstance(value, Problem):

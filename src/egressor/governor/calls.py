@@ -161,7 +161,7 @@ class Flight:
         idempotent: Whether a request that may have run may be sent again; None leaves it to the route.
     """
 
-    __slots__ = ("job", "lenders", "nest", "plan", "route")
+    __slots__ = ("is_idempotent", "job", "lenders", "nest", "plan", "route")
 
     def __init__(
         self,
@@ -181,6 +181,7 @@ class Flight:
         ask = first[0].ask if first is not None else route.ask(args, kwargs or {})
         self.route = route
         self.nest = nest or Nest.of(gate, CURRENT.get())
+        self.is_idempotent = options.idempotent if idempotent is None else idempotent
         started = context.clock.now() if first is None else first[0].at
         taps = context.taps
         fallback = options.fallback
@@ -208,7 +209,7 @@ class Flight:
                 frame=self.nest.enter(),
                 judge=partial(context.judge, gate=route.gate),
                 dice=context.dice,
-                is_idempotent=options.idempotent if idempotent is None else idempotent,
+                is_idempotent=self.is_idempotent,
                 has_fallback=fallback is not UNSET,
                 is_late=options.deadline is not None and options.deadline <= 0,
             ),
@@ -309,9 +310,8 @@ def through(where: Where, function: Callable[..., Any]) -> Callable[..., Any]:
                     return value
                 first = (gate.lease(ask, at, generation), outcome, route.context.clock.now())
         wish = _Function(function, args, kwargs)
-        return conclude(
-            route, Flight(route.context, route, wish, args=args, kwargs=kwargs, nest=nest, first=first).run()
-        )
+        flight = Flight(route.context, route, wish, args=args, kwargs=kwargs, nest=nest, first=first)
+        return conclude(route, flight.run(), is_idempotent=flight.is_idempotent)
 
     return governed
 
@@ -372,7 +372,7 @@ def athrough(  # noqa: C901, PLR0915 - in line, as every call comes through here
         flight = Flight(
             route.context, route, _Coroutine(function, args, kwargs), args=args, kwargs=kwargs, nest=nest, first=first
         )
-        return conclude(route, await flight.arun())
+        return conclude(route, await flight.arun(), is_idempotent=flight.is_idempotent)
 
     return governed
 
@@ -385,9 +385,11 @@ def cut_short(route: Route, nest: Nest, lease: Lease, outcome: Outcome) -> None:
     route.gate.drop(lease, route.context.judge(outcome, route.gate))
 
 
-def conclude(route: Route, done: Done | Stream) -> Any:
+def conclude(route: Route, done: Done | Stream, *, is_idempotent: bool = True) -> Any:
     """
     Return what a call came to, or raise it: the user's own exception as it was raised, or our refusal.
+
+    Its note says what the exception can't: how often it was tried, or why it was not tried again.
     """
     outcome = done.outcome
     denied = None if isinstance(done, Stream) or done.is_fallback else done.denied
@@ -400,6 +402,8 @@ def conclude(route: Route, done: Done | Stream) -> Any:
         return outcome.value
     if isinstance(done, Done) and done.attempts > 1:
         _note(outcome.error, f"{_NOTE}{route.service}: gave up after {done.attempts} attempts")
+    elif isinstance(done, Done) and not is_idempotent and _is_in_doubt(done):
+        _note(outcome.error, f"{_NOTE}{route.service}: not tried again: it may have been executed")
     elif denied is not None:
         _note(outcome.error, f"{_NOTE}{route.service}: not tried again: {denied.text}")
     raise outcome.error
@@ -438,6 +442,11 @@ def timed_out(error: BaseException, watch: Watch, task: asyncio.Task[Any] | None
     timeout = TimeoutError("the attempt took longer than its policy's timeout")
     timeout.__cause__ = error
     return timeout
+
+
+def _is_in_doubt(done: Done) -> bool:
+    verdict = done.verdict
+    return not done.is_fallback and verdict is not None and verdict.may_have_run
 
 
 def _is_good(done: Done) -> bool:

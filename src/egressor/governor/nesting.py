@@ -43,6 +43,7 @@ class Nest:
         lent: How many calls inside it run that may use its places.
         is_over: Whether it has ended.
         frame: Its share of the attempts, once anybody has asked for it.
+        kept: What a transport inside of it keeps for the next request.
     """
 
     # Neither slots nor an __init__: one is made for every call, and most calls touch two of these.
@@ -53,6 +54,7 @@ class Nest:
     frame: Frame | None = None
     lent = 0
     is_over = False
+    kept: object = None
     _away: Ask | None = None
 
     @classmethod

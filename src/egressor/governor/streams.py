@@ -161,7 +161,8 @@ def open_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
         step_out(token)
         if not isinstance(step, Stream):
             flight.land(step)
-    return Opened(conclude(flight.route, step), flight, run, step if isinstance(step, Stream) else None)
+    value = conclude(flight.route, step, is_idempotent=flight.is_idempotent)
+    return Opened(value, flight, run, step if isinstance(step, Stream) else None)
 
 
 async def aopen_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
@@ -204,7 +205,8 @@ async def aopen_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
         step_out(token)
         if not isinstance(step, Stream):
             flight.land(step)
-    return Opened(conclude(flight.route, step), flight, run, step if isinstance(step, Stream) else None)
+    value = conclude(flight.route, step, is_idempotent=flight.is_idempotent)
+    return Opened(value, flight, run, step if isinstance(step, Stream) else None)
 
 
 def _enter(route: Route) -> tuple[Lease, Nest] | None:

@@ -324,4 +324,5 @@ class Standing:
         if now + told > self._away_until:
             spread = min(told, max(10 * _SECOND, told // 10))
             self._away_until = now + told
-            self.away_release = now + told + int(spread * self._dice() / 4)
+            # Only a little: those who were told so wait by themselves, and would pile up where this holds them back.
+            self.away_release = now + told + int(spread * self._dice() / 16)

@@ -61,6 +61,13 @@ class _Held:
         self._verdict = verdict
         self._heard = heard
 
+    @property
+    def whole(self) -> Sequence[bytes] | None:
+        """
+        All of the body, if it was read before; None for one that comes, or broke.
+        """
+        return self._chunks if self._stream is None and self._error is None else None
+
     def _said(self) -> Verdict | None:
         """
         Return how the lease is settled: by what the body has said, if that was an error.

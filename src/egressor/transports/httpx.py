@@ -25,7 +25,7 @@ from egressor.governor.streams import aopen_call, open_call
 from .attempts import AsyncAttempts, Attempts
 from .family import family_of
 from .governed import Governed
-from .nested import notice
+from .nested import keep, keep_error, notice, repeated
 from .options import EXTENSION, CallOptions
 from .reading import is_idempotent
 
@@ -152,13 +152,17 @@ class Transport(_Governed, _Blocking):
         if route is None:
             return inner.handle_request(request)
         notice(self._gov, request.headers)
+        again = repeated(family, request, family.body)
+        if again is not None:
+            return again
         wish = Attempts(self._gov, route, family, inner, request)
         try:
             opened = open_call(route, wish, idempotent=is_idempotent(request))
-        except BaseException:
+        except BaseException as error:
             wish.abandon()
+            keep_error(request, error)
             raise
-        return _handed_out(opened, family.body)
+        return _handed_out(opened, family.body, request)
 
     def close(self) -> None:
         """
@@ -196,15 +200,21 @@ class AsyncTransport(_Governed, _Awaiting):
         if route is None:
             return await inner.handle_async_request(request)
         notice(self._gov, request.headers)
+        again = repeated(family, request, family.async_body)
+        if again is not None:
+            return again
         wish = AsyncAttempts(self._gov, route, family, inner, request)
         try:
             opened = await aopen_call(route, wish, idempotent=is_idempotent(request))
         except BaseException as error:
             await wish.abandon()
             if wish.is_cut and type(error) is TimeoutError:
-                raise _timed_out(error, family, route, request) from error
+                error, cause = _timed_out(error, family, route, request), error
+                keep_error(request, error)
+                raise error from cause
+            keep_error(request, error)
             raise
-        return _handed_out(opened, family.async_body)
+        return _handed_out(opened, family.async_body, request)
 
     async def aclose(self) -> None:
         """
@@ -225,7 +235,7 @@ class AsyncTransport(_Governed, _Awaiting):
         await self.aclose()
 
 
-def _handed_out(opened: Opened, body: Any) -> Any:
+def _handed_out(opened: Opened, body: Any, request: Any) -> Any:
     """
     Return the client's response; the body of one that streams holds the lease from now on.
     """
@@ -233,6 +243,8 @@ def _handed_out(opened: Opened, body: Any) -> Any:
     response = answer.take()
     if opened.is_open:
         response.stream = body(response.stream, opened=opened, verdict=answer.verdict, heard=answer.heard)
+    elif not answer.verdict.ok:
+        keep(request, response)
     return response
 
 

@@ -4,21 +4,30 @@ Notice an SDK, or an adapter, that tries again by itself, on top of the policy's
 An adapter of requests says so: its ``max_retries`` is there to be read. An SDK doesn't, but some requests do: the SDKs
 that Stainless generates (openai, anthropic, groq, coingecko, …) number their tries in a header. The first has 0, also
 where they never retry, so that only a number above 0 proves anything.
+
+Inside of a governed call (a decorated function, a permit) an SDK's own retry is one of that call's attempts. Once those
+are used up, nothing is sent: the SDK gets the answer again that the last of them got.
 """
 
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
+from copy import copy
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
+from egressor.governor.nesting import CURRENT
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from egressor.governor import Governor
 
-__all__ = ["NestedRetryWarning", "notice", "notice_adapter"]
+    from .family import Family
+
+__all__ = ["NestedRetryWarning", "keep", "keep_error", "notice", "notice_adapter", "repeated"]
 
 _HEADER = "x-stainless-retry-count"
 _LOCK = Lock()
@@ -35,9 +44,74 @@ def notice(gov: Governor, headers: Mapping[str, str]) -> None:
     """
     Warn, once for each governor, if *headers* are those of an SDK's own retry.
     """
-    count = headers.get(_HEADER, "")
-    if count not in {"", "0"} and count.isdecimal():
+    if _is_again(headers):
         _warn(gov, "an SDK retries by itself, on top of its policy's retries: construct it with max_retries=0")
+
+
+class _Kept(NamedTuple):
+    """
+    A failing answer that an SDK has got, whole, inside of a governed call.
+    """
+
+    method: str
+    url: str
+    status: int
+    headers: Any
+    chunks: Sequence[bytes]
+    version: Any
+
+
+def keep(request: Any, response: Any) -> None:
+    """
+    Keep *response*, a failing one that was read whole, for the SDK's own retries inside of the call around it.
+    """
+    nest = CURRENT.get()
+    chunks = getattr(response.stream, "whole", None)
+    if nest is not None and chunks is not None and _HEADER in request.headers:
+        version = {name: value for name, value in response.extensions.items() if name == "http_version"}
+        nest.kept = _Kept(request.method, str(request.url), response.status_code, response.headers, chunks, version)
+
+
+def keep_error(request: Any, error: BaseException) -> None:
+    """
+    Keep *error*, which a request came to, for the SDK's own retries inside of the call around it.
+    """
+    nest = CURRENT.get()
+    if nest is not None and isinstance(error, Exception) and _HEADER in request.headers:
+        with suppress(Exception):  # What can't be copied is not kept, and sent again.
+            # A copy: the error itself refers to every frame that it has passed.
+            nest.kept = request.method, str(request.url), copy(error)
+
+
+def repeated(family: Family, request: Any, body: Any) -> Any:
+    """
+    Return what an SDK's own retry gets, once the call around it has no attempt left; None for it to be sent.
+
+    Args:
+        family: Whose request it is.
+        request: The request.
+        body: The class of a response's body, in the client's colour.
+
+    Raises:
+        Exception: What the last of the attempts came to, if that was no answer.
+    """
+    if not _is_again(request.headers):
+        return None
+    nest = CURRENT.get()
+    if nest is None or nest.enter().retry():
+        return None
+    kept = nest.kept
+    if not isinstance(kept, tuple) or kept[:2] != (request.method, str(request.url)):
+        return None
+    if not isinstance(kept, _Kept):
+        raise kept[2]
+    stream = body(None, chunks=kept.chunks)
+    return family.library.Response(kept.status, headers=kept.headers, stream=stream, extensions=kept.version)
+
+
+def _is_again(headers: Mapping[str, str]) -> bool:
+    count = headers.get(_HEADER, "")
+    return count not in {"", "0"} and count.isdecimal()
 
 
 def notice_adapter(gov: Governor, retries: Any) -> None:

@@ -1,0 +1,183 @@
+"""
+Results that say nothing about the service: those from before the breaker opened (C08), and nobody's failures (C10).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from egressor import CircuitOpen, Governor
+from egressor.testing import FakeClock
+
+STRICT: dict[str, Any] = {"retry": {"attempts": 3}, "breaker": {"consecutive": 2, "open_for": 30}, "max_concurrency": 2}
+
+
+class Exit(BaseException):
+    """
+    Somebody's own way out.
+    """
+
+
+def fail() -> None:
+    """
+    Fail.
+    """
+    raise ConnectionError
+
+
+@pytest.mark.parametrize("way", ["permit", "call", "acall", "generator"])
+def test_a_slow_success_from_before_closes_nothing(way: str) -> None:
+    """
+    It began before the breaker opened and ends well afterwards: the breaker stays open, for as long as it would have.
+    """
+    clock = FakeClock()
+    gov = Governor({"api": {**STRICT, "retry": {"attempts": 1}}}, clock=clock)
+
+    def trip() -> None:
+        for _ in range(2):
+            with pytest.raises(ConnectionError):
+                gov.call("api", fail)
+        assert gov.status()["api"]["state"] == "open"
+
+    async def atrip() -> None:
+        # As a task of its own: it is no part of the slow call.
+        await asyncio.to_thread(trip)
+
+    def permit() -> None:
+        with gov.permit("api"):
+            trip()
+
+    def parts() -> Iterator[int]:
+        yield 1
+
+    def generator() -> None:
+        items = gov.throttled("api")(parts)()
+        next(items)
+        trip()
+        assert list(items) == []
+
+    ways: dict[str, Callable[[], object]] = {
+        "permit": permit,
+        "call": lambda: gov.call("api", trip),
+        "acall": lambda: asyncio.run(gov.acall("api", atrip)),
+        "generator": generator,
+    }
+    ways[way]()
+
+    state = gov.status()["api"]
+    assert (state["state"], state["succeeded"], state["in_flight"]) == ("open", 1, 0)
+    with pytest.raises(CircuitOpen) as refused:
+        gov.call("api", int)
+    assert refused.value.retry_after == 30.0
+    clock.advance(30)
+    assert gov.call("api", int) == 0
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _call(gov: Governor, error: BaseException) -> None:
+    gov.call("api", _raise, error)
+
+
+def _acall(gov: Governor, error: BaseException) -> None:
+    async def araise() -> None:
+        raise error
+
+    # No event loop: KeyboardInterrupt and SystemExit end asyncio's own.
+    call = gov.handled("api")(araise)()
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(call)
+    finally:
+        loop.close()
+
+
+def _permit(gov: Governor, error: BaseException) -> None:
+    with gov.permit("api"):
+        raise error
+
+
+def _generator(gov: Governor, error: BaseException) -> None:
+    def parts() -> Iterator[int]:
+        yield 1
+        raise error
+
+    list(gov.throttled("api")(parts)())
+
+
+def _agenerator(gov: Governor, error: BaseException) -> None:
+    async def parts() -> AsyncIterator[int]:
+        yield 1
+        raise error
+
+    async def run() -> None:
+        async for _ in gov.throttled("api")(parts)():
+            pass
+
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(run())
+    finally:
+        loop.close()
+
+
+def _nested(gov: Governor, error: BaseException) -> None:
+    gov.call("api", _call, gov, error)
+
+
+NOBODYS: dict[str, Callable[[], BaseException]] = {
+    "KeyboardInterrupt": KeyboardInterrupt,
+    "SystemExit": lambda: SystemExit(3),
+    "GeneratorExit": GeneratorExit,
+    "CancelledError": asyncio.CancelledError,
+    "own": Exit,
+    "group of exits": lambda: BaseExceptionGroup("leaving", [KeyboardInterrupt(), Exit()]),
+}
+
+
+@pytest.mark.parametrize("kind", NOBODYS)
+@pytest.mark.parametrize("way", [_call, _acall, _permit, _generator, _agenerator, _nested])
+def test_an_exit_is_nobodys_failure(way: Callable[[Governor, BaseException], None], kind: str) -> None:
+    """
+    It comes out as the object that was raised, at once and with no note; its place is free, and nothing counts it.
+    """
+    gov = Governor({"api": STRICT}, clock=FakeClock())
+    for _ in range(5):
+        error = NOBODYS[kind]()
+        with pytest.raises(type(error)) as raised:
+            way(gov, error)
+        assert raised.value is error
+        assert not hasattr(error, "__notes__")
+
+    state = gov.status()["api"]
+    assert (state["state"], state["in_flight"], state["retried"]) == ("closed", 0, 0)
+    assert (state["breaker"]["failures"], state["breaker"]["consecutive"]) == (0, 0)
+
+
+@pytest.mark.parametrize("way", [_call, _acall, _permit, _generator, _agenerator])
+@pytest.mark.parametrize(
+    ("members", "failures"),
+    [([ValueError("mine"), KeyError("mine")], 0), ([ConnectionError("theirs"), ValueError("mine")], 1)],
+    ids=["mine", "theirs"],
+)
+def test_a_group_comes_out_unchanged(
+    way: Callable[[Governor, BaseException], None], members: list[Exception], failures: int
+) -> None:
+    """
+    A group of the program's own errors is no failure of the service; one with a failure in it is one.
+    """
+    gov = Governor({"api": {**STRICT, "retry": {"attempts": 1}}}, clock=FakeClock())
+    error = ExceptionGroup("several", members)
+    with pytest.raises(ExceptionGroup) as raised:
+        way(gov, error)
+
+    assert raised.value is error
+    assert list(error.exceptions) == members
+    state = gov.status()["api"]
+    assert (state["breaker"]["failures"], state["in_flight"]) == (failures, 0)
