@@ -4,12 +4,17 @@ What headers say of limits, as plain values.
 
 from __future__ import annotations
 
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 
-from egressor.dialects import Hint, hints
+from egressor.dialects import Hint, classify, hints, with_hints
 
 NOW = 1795313500.0
 SECOND = 1_000_000
+bucket = partial(Hint, refills=True)
+narrow = partial(Hint, by_endpoint=True)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +29,7 @@ SECOND = 1_000_000
                 "x-ratelimit-remaining-tokens": "0",
                 "x-ratelimit-reset-tokens": "6m0s",
             },
-            (Hint("requests", 499.0, 500.0, 120_000), Hint("tokens", 0.0, None, 360 * SECOND)),
+            (bucket("requests", 499.0, 500.0, 120_000), bucket("tokens", 0.0, None, 360 * SECOND)),
         ),
         ("azure", {"x-ratelimit-remaining-requests": "-1", "x-ratelimit-limit-requests": "-1"}, ()),
         (
@@ -34,7 +39,7 @@ SECOND = 1_000_000
                 "anthropic-ratelimit-requests-limit": "50",
                 "anthropic-ratelimit-requests-reset": "2026-11-22T02:11:41Z",
             },
-            (Hint("requests", 49.0, 50.0, SECOND, 60 * SECOND),),
+            (bucket("requests", 49.0, 50.0, SECOND, 60 * SECOND),),
         ),
         (
             "reddit",
@@ -44,12 +49,12 @@ SECOND = 1_000_000
         (
             "x",
             {"x-rate-limit-limit": "900", "x-rate-limit-remaining": "898", "x-rate-limit-reset": "1795313600"},
-            (Hint("requests", 898.0, 900.0, 100 * SECOND, 900 * SECOND),),
+            (narrow("requests", 898.0, 900.0, 100 * SECOND, 900 * SECOND),),
         ),
         (
             "bybit",
             {"X-Bapi-Limit": "20", "X-Bapi-Limit-Status": "19", "X-Bapi-Limit-Reset-Timestamp": "1795313500500"},
-            (Hint("requests", 19.0, 20.0, 500_000),),
+            (narrow("requests", 19.0, 20.0, 500_000),),
         ),
         (
             "kucoin",
@@ -64,7 +69,7 @@ SECOND = 1_000_000
         (
             "discord",
             {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset-After": "64.57"},
-            (Hint("requests", 0.0, None, 64_570_000),),
+            (narrow("requests", 0.0, None, 64_570_000),),
         ),
         (
             "ietf",
@@ -82,9 +87,9 @@ SECOND = 1_000_000
         (
             "x",
             {"x-rate-limit-remaining": "1", "x-rate-limit-reset": "soon"},
-            (Hint("requests", 1.0, None, None, 900 * SECOND),),
+            (narrow("requests", 1.0, None, None, 900 * SECOND),),
         ),
-        ("openai", {"x-ratelimit-remaining-tokens": "1", "x-ratelimit-reset-tokens": "6x"}, (Hint("tokens", 1.0),)),
+        ("openai", {"x-ratelimit-remaining-tokens": "1", "x-ratelimit-reset-tokens": "6x"}, (bucket("tokens", 1.0),)),
     ],
 )
 def test_hints(dialect: str, headers: dict[str, str], expected: tuple[Hint, ...]) -> None:
@@ -110,3 +115,38 @@ def test_broken_headers_are_no_hints(headers: object) -> None:
     A hint is a help: nothing that is handed over raises.
     """
     assert hints(headers, dialect="x") == ()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("status", "scope", "counts"), [(401, "", 1), (403, "user", 1), (429, "", 1), (429, "shared", 0), (404, "", 0)]
+)
+def test_discord_s_invalid_requests_are_counted(status: int, scope: str, counts: int) -> None:
+    """
+    Each 401, 403 and 429 brings the address nearer to a ban, but for a limit that is shared with others.
+    """
+    found = hints({"X-RateLimit-Scope": scope} if scope else {}, dialect="discord", status=status)
+
+    assert found == (Hint("invalid_requests", limit=10_000, window=600 * SECOND, adds=1),) * counts
+
+
+@pytest.mark.parametrize(("resource", "expected"), [("core", False), ("search", True)])
+def test_github_s_other_resources_have_limits_of_their_own(resource: str, expected: bool) -> None:
+    """
+    That a search has nothing left says nothing of the rest.
+    """
+    headers = {"X-RateLimit-Remaining": "5", "X-RateLimit-Limit": "30", "X-RateLimit-Resource": resource}
+
+    assert [hint.by_endpoint for hint in hints(headers, dialect="github")] == [expected]
+
+
+def test_a_verdict_carries_hints_and_a_plain_answer_none() -> None:
+    """
+    Headers in any shape are read, raw ones as well; an answer without such headers leaves the verdict as it is.
+    """
+    pairs = [(b"RateLimit-Remaining", b"5"), (b"RateLimit-Reset", b"9")]
+    verdict, expected = classify(status=200), (Hint("requests", 5.0, None, 9 * SECOND),)
+
+    assert with_hints(verdict, {"Date": "x", "Content-Type": "text/plain"}) is verdict
+    assert with_hints(verdict, pairs).hints == expected
+    assert with_hints(verdict, SimpleNamespace(raw=pairs)).hints == expected
+    assert with_hints(verdict, [(3, None)]) is verdict

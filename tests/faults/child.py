@@ -316,6 +316,37 @@ def answer(status: int, **headers: str) -> Callable[[], object]:
     return partial(Answer, status, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
+def limited(limit: int, resets: int, path: str) -> Callable[[], object]:
+    """
+    Return a function that is a server's: it counts everybody's calls in the log, and says how many of *limit* are left.
+    """
+
+    def run() -> object:
+        note("x")
+        with open(path) as log:  # noqa: PTH123 - the quicker way
+            used = sum(1 for line in log if " x " in line)
+        headers = {"RateLimit-Limit": limit, "RateLimit-Remaining": max(0, limit - used), "RateLimit-Reset": resets}
+        return Answer(200, {name: str(value) for name, value in headers.items()})
+
+    return run
+
+
+def busy(workers: int, work: Callable[[], object], **options: Any) -> int:
+    """
+    Start threads that call *work* through the gate over and over; whoever is refused tries again a little later.
+    """
+
+    def run() -> None:
+        while not OVER.is_set():
+            said = attempt(work, **options)
+            REFUSED[said] += 1
+            time.sleep(0.002)  # real time: whoever is refused at once must not turn in circles
+
+    for _ in range(workers):
+        threading.Thread(target=run, daemon=True).start()
+    return workers
+
+
 def forever() -> None:
     """
     Never return.

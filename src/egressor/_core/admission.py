@@ -217,11 +217,12 @@ class Lease:
         probe: The breaker's number of this probe; 0 for an ordinary call.
         is_plain: Whether it is no probe of anything: then a success may be settled on the straight path.
         is_settled: Whether it was handed back.
+        is_heard: Whether its answer has been there, and has said what is left of the server's limits.
         is_taken: Whether its cells are charged. A lease that was put into a waiter's hand is charged when the waiter
             takes it up; until then its units are reserved.
     """
 
-    __slots__ = ("ask", "at", "generation", "is_plain", "is_settled", "is_taken", "probe")
+    __slots__ = ("ask", "at", "generation", "is_heard", "is_plain", "is_settled", "is_taken", "probe")
 
     def __init__(self, ask: Ask, *, at: int, generation: int, probe: int) -> None:
         self.ask = ask
@@ -230,6 +231,7 @@ class Lease:
         self.probe = probe
         self.is_plain = probe == 0
         self.is_settled = False
+        self.is_heard = False
         self.is_taken = True
 
 

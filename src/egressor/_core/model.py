@@ -6,6 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from egressor._core.learn import Hint
 
 __all__ = ["ErrorCategory", "ErrorSeverity", "Outcome", "Priority", "ServiceType", "Usage", "Verdict"]
 
@@ -96,6 +100,7 @@ class Verdict:
         source: Where the rule that decided is written: a section of an RFC, or the vendor's page. Empty where the name
             of an exception decided.
         backoff: What the pause before the next attempt is multiplied by; a user's pattern sets it.
+        hints: What the answer said of the server's limits.
     """
 
     category: ErrorCategory | None = None
@@ -109,6 +114,7 @@ class Verdict:
     counts: bool = False
     source: str = ""
     backoff: float = 1.0
+    hints: tuple[Hint, ...] = ()
 
     @property
     def ok(self) -> bool:

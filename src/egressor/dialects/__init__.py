@@ -10,6 +10,6 @@ from __future__ import annotations
 
 from egressor.dialects.hints import Hint
 from egressor.dialects.inside import Heed, heed
-from egressor.dialects.reading import NAMES, classify, hints
+from egressor.dialects.reading import NAMES, classify, hints, with_hints
 
-__all__ = ["NAMES", "Heed", "Hint", "classify", "heed", "hints"]
+__all__ = ["NAMES", "Heed", "Hint", "classify", "heed", "hints", "with_hints"]

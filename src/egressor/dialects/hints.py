@@ -1,8 +1,8 @@
 """
 What a provider says of its limits: how much is left, of how much, and when it is whole again.
 
-A hint is a plain value, for whoever adjusts limits by it; nothing here does. Resets are microseconds from the answer,
-in the form that the dialect's documentation states and no other: the same header name means seconds left at one
+A hint is a plain value, for whoever holds calls back by it (`egressor._core.learn`). Resets are microseconds from the
+answer, in the form that the dialect's documentation states and no other: the same header name means seconds left at one
 provider and a moment at the next. A reset that can't be read, or a moment without a clock, is None, never a guess.
 Fractions round up, so that a hint is never early.
 """
@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from egressor._core.learn import INVALID, Hint
 from egressor._core.retry_after import LONGEST
 from egressor.dialects.forms import clock, iso, number, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Hint", "read_hints"]
+__all__ = ["NAMES", "START", "Hint", "read_hints"]
 
 _MICRO: Final = 1_000_000
 _MINUTE: Final = 60 * _MICRO
@@ -26,27 +27,6 @@ _DAY: Final = 86400 * _MICRO
 _FIELDS: Final = 256
 _ITEMS: Final = 16
 _LETTERS: Final = {"S": _MICRO, "M": _MINUTE, "H": 60 * _MINUTE, "D": _DAY}
-
-
-class Hint(NamedTuple):
-    """
-    One limit, as an answer tells of it.
-
-    Attributes:
-        unit: What is counted: ``requests``, ``tokens``, ``input_tokens``, ``output_tokens``, ``weight``, ``orders``.
-        left: How much is left; None if it is not said.
-        limit: How much there is in all; None if it is not said.
-        resets: Microseconds from the answer until it is whole again; None if it is not said or can't be read.
-        window: Microseconds that the limit is for; None if it is not said.
-        used: How much is used; None if it is not said.
-    """
-
-    unit: str
-    left: float | None = None
-    limit: float | None = None
-    resets: int | None = None
-    window: int | None = None
-    used: float | None = None
 
 
 class Form(NamedTuple):
@@ -61,6 +41,8 @@ class Form(NamedTuple):
         form: How the reset is written: ``seconds``, ``millis``, ``epoch``, ``epoch_millis``, ``span``, ``iso``.
         window: Microseconds that it is for, where the documentation says.
         used: Header of what is used.
+        refills: Whether the documentation speaks of a bucket that fills all the time, and of the time until it is full.
+        by_endpoint: Whether each endpoint has such a limit of its own.
     """
 
     unit: str
@@ -70,16 +52,20 @@ class Form(NamedTuple):
     form: str = "seconds"
     window: int | None = None
     used: str = ""
+    refills: bool = False
+    by_endpoint: bool = False
 
 
 def _rates(unit: str, form: str, window: int | None = None) -> Form:
     start = "x-ratelimit"
-    return Form(unit, f"{start}-remaining-{unit}", f"{start}-limit-{unit}", f"{start}-reset-{unit}", form, window)
+    return Form(
+        unit, f"{start}-remaining-{unit}", f"{start}-limit-{unit}", f"{start}-reset-{unit}", form, window, refills=True
+    )
 
 
 def _claude(unit: str) -> Form:
     start = f"anthropic-ratelimit-{unit.replace('_', '-')}"
-    return Form(unit, f"{start}-remaining", f"{start}-limit", f"{start}-reset", "iso", _MINUTE)
+    return Form(unit, f"{start}-remaining", f"{start}-limit", f"{start}-reset", "iso", _MINUTE, refills=True)
 
 
 _FORMS: Final[dict[str, tuple[Form, ...]]] = {
@@ -113,7 +99,15 @@ _FORMS: Final[dict[str, tuple[Form, ...]]] = {
     ),
     # https://docs.x.com/x-api/fundamentals/rate-limits
     "x": (
-        Form("requests", "x-rate-limit-remaining", "x-rate-limit-limit", "x-rate-limit-reset", "epoch", 900 * _MICRO),
+        Form(
+            "requests",
+            "x-rate-limit-remaining",
+            "x-rate-limit-limit",
+            "x-rate-limit-reset",
+            "epoch",
+            900 * _MICRO,
+            by_endpoint=True,
+        ),
         Form(
             "requests",
             "x-app-limit-24hour-remaining",
@@ -121,6 +115,7 @@ _FORMS: Final[dict[str, tuple[Form, ...]]] = {
             "x-app-limit-24hour-reset",
             "epoch",
             _DAY,
+            by_endpoint=True,
         ),
         Form(
             "requests",
@@ -129,10 +124,20 @@ _FORMS: Final[dict[str, tuple[Form, ...]]] = {
             "x-user-limit-24hour-reset",
             "epoch",
             _DAY,
+            by_endpoint=True,
         ),
     ),
     # https://bybit-exchange.github.io/docs/v5/rate-limit: the present moment while nothing is exceeded
-    "bybit": (Form("requests", "x-bapi-limit-status", "x-bapi-limit", "x-bapi-limit-reset-timestamp", "epoch_millis"),),
+    "bybit": (
+        Form(
+            "requests",
+            "x-bapi-limit-status",
+            "x-bapi-limit",
+            "x-bapi-limit-reset-timestamp",
+            "epoch_millis",
+            by_endpoint=True,
+        ),
+    ),
     # https://www.kucoin.com/docs-new/rate-limit
     "kucoin": (
         Form(
@@ -152,6 +157,7 @@ _FORMS: Final[dict[str, tuple[Form, ...]]] = {
             "x-gate-ratelimit-limit",
             "x-gate-ratelimit-reset-timestamp",
             "epoch",
+            by_endpoint=True,
         ),
     ),
     # https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
@@ -167,11 +173,39 @@ _FORMS: Final[dict[str, tuple[Form, ...]]] = {
         ),
     ),
     # https://discord.com/developers/docs/topics/rate-limits
-    "discord": (Form("requests", "x-ratelimit-remaining", "x-ratelimit-limit", "x-ratelimit-reset-after"),),
+    "discord": (
+        Form("requests", "x-ratelimit-remaining", "x-ratelimit-limit", "x-ratelimit-reset-after", by_endpoint=True),
+    ),
 }
 
 
-def read_hints(dialect: str, headers: Mapping[str, Sequence[str]], now: float | None) -> tuple[Hint, ...]:
+# https://discord.com/developers/docs/topics/rate-limits, "Invalid Request Limit": 10,000 of these in ten minutes, and
+# the address is banned.
+_RUDE: Final = frozenset({401, 403, 429})
+_INVALID: Final = Hint(INVALID, limit=10_000, window=600 * _MICRO, adds=1)
+
+
+NAMES: Final = frozenset(
+    {
+        *(
+            name
+            for forms in _FORMS.values()
+            for form in forms
+            for name in (form.left, form.limit, form.reset, form.used)
+        ),
+        *("ratelimit", "ratelimit-policy", "ratelimit-remaining", "ratelimit-limit", "ratelimit-reset"),
+        *("date", "x-ratelimit-scope", "x-ratelimit-resource"),
+    }
+)
+"""
+The headers that are read, in lower case, besides those that begin with `START`.
+"""
+START: Final = "x-mbx-"
+
+
+def read_hints(
+    dialect: str, headers: Mapping[str, Sequence[str]], now: float | None, status: int | None = None
+) -> tuple[Hint, ...]:
     """
     Read what *headers* say of limits.
 
@@ -179,10 +213,16 @@ def read_hints(dialect: str, headers: Mapping[str, Sequence[str]], now: float | 
         dialect: Whose headers they are.
         headers: Header values by lower-case name.
         now: Seconds since 1970, for moments in an answer without a ``Date``.
+        status: The answer's status, where some count as bad manners.
     """
     found = [_read(form, headers, now) for form in _FORMS.get(dialect, ())]
     if dialect == "binance":
         found += _weights(headers)
+    if dialect == "github" and headers.get("x-ratelimit-resource", ["core"])[0] != "core":
+        # Searching, say, has a limit of its own.
+        found = [hint and hint._replace(by_endpoint=True) for hint in found]
+    if dialect == "discord" and status in _RUDE and "shared" not in headers.get("x-ratelimit-scope", ()):
+        found.append(_INVALID)
     hints = [hint for hint in found if hint is not None]
     return tuple(hints or _drafts(headers))
 
@@ -194,7 +234,7 @@ def _read(form: Form, headers: Mapping[str, Sequence[str]], now: float | None) -
         return None
     values = headers.get(form.reset) if form.reset else None
     seconds = _seconds(values[0], form.form, headers, now) if values else None
-    return Hint(form.unit, left, limit, micros(seconds), form.window, used)
+    return Hint(form.unit, left, limit, micros(seconds), form.window, used, form.refills, form.by_endpoint)
 
 
 def _amount(headers: Mapping[str, Sequence[str]], name: str) -> float | None:

@@ -8,9 +8,11 @@ read as plain HTTP, errors in a good status included that say so in a form of th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 from egressor._core.answers import SUCCESS, read_answer
 from egressor._core.classify import Reader, pieces
@@ -19,7 +21,8 @@ from egressor._core.evidence import Opened, document, is_a
 from egressor._core.wordings import message
 from egressor.dialects.bodies import embedded
 from egressor.dialects.engine import Dialect, read, read_raised
-from egressor.dialects.hints import Hint, read_hints
+from egressor.dialects.hints import NAMES as _HINTING
+from egressor.dialects.hints import START, Hint, read_hints
 from egressor.dialects.sniff import by_body, by_headers, by_library
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from egressor._core.evidence import Evidence
     from egressor._core.model import Verdict
 
-__all__ = ["NAMES", "classify", "hints", "known"]
+__all__ = ["NAMES", "classify", "hints", "known", "with_hints"]
 
 # Module and value of each dialect; a module loads when its dialect is first met.
 _HOMES: Final = {
@@ -68,6 +71,9 @@ All dialects. ``generic`` and ``ietf`` are plain HTTP: the IETF's headers are re
 _PLAIN: Final = frozenset({"generic", "ietf"})
 _ALIASES: Final = {"gemini-exchange": "gemini_exchange", "huobi": "htx", "twitter": "x"}
 _HINTED: Final = 512
+_LONGEST_NAME: Final = 64
+# Names of headers as they came: in lower case if hints are read from them, else empty. Servers send the same few.
+_WORDS: dict[Any, str] = {}
 
 
 def classify(
@@ -129,7 +135,11 @@ def classify(
 
 
 def hints(
-    headers: Mapping[str, str] | Iterable[tuple[str, str]], *, dialect: str = "generic", now: float | None = None
+    headers: Mapping[str, str] | Iterable[tuple[str, str]],
+    *,
+    dialect: str = "generic",
+    now: float | None = None,
+    status: int | None = None,
 ) -> tuple[Hint, ...]:
     """
     Read what an answer's headers say of limits. Never raises.
@@ -138,18 +148,54 @@ def hints(
         headers: Response headers, as a mapping or as pairs.
         dialect: Whose they are. Default: the IETF's, which are also read where the dialect's own are missing.
         now: Seconds since 1970, for moments in an answer without a ``Date`` header.
+        status: The answer's status, where some count as bad manners. Default: not known.
     """
     try:
-        pairs = headers.items() if hasattr(headers, "items") else headers
         found: dict[str, list[str]] = {}
-        for position, (name, value) in enumerate(pairs):
-            if position >= _HINTED:
-                break
-            if isinstance(name, str) and isinstance(value, str):
-                found.setdefault(name.lower(), []).append(value[:1024])
-        return read_hints(_ALIASES.get(dialect, dialect), found, now)
+        for name, value in islice(_fields(headers), _HINTED):
+            word = _WORDS.get(name)
+            if word is None:
+                word = _word(name)
+            if word:
+                text = value if isinstance(value, str) else value.decode("latin-1")
+                found.setdefault(word, []).append(text[:1024])
+        if len(found) <= ("date" in found) and dialect != "discord":
+            return ()  # As most answers.
+        return read_hints(_ALIASES.get(dialect, dialect), found, now, status)
     except Exception:  # noqa: BLE001 - a hint is a help; a broken mapping must not cost the answer
         return ()
+
+
+def _word(name: Any) -> str:
+    word: str = (name if isinstance(name, str) else name.decode("latin-1")).lower()
+    word = word if word in _HINTING or word.startswith(START) else ""
+    if len(_WORDS) < _HINTED and len(name) <= _LONGEST_NAME:
+        _WORDS[name] = word
+    return word
+
+
+def _fields(headers: Any) -> Iterable[tuple[Any, Any]]:
+    # httpx keeps the fields as they came in `raw`; its items() would decode and join each of them.
+    raw = None if type(headers) is dict else getattr(headers, "raw", None)
+    if isinstance(raw, list):
+        return raw
+    fields: Iterable[tuple[Any, Any]] = headers.items() if hasattr(headers, "items") else headers
+    return fields
+
+
+def with_hints(
+    verdict: Verdict,
+    headers: object,
+    *,
+    dialect: str = "generic",
+    now: float | None = None,
+    status: int | None = None,
+) -> Verdict:
+    """
+    Return *verdict* with what the answer's *headers* say of limits. The other arguments are those of `hints`.
+    """
+    found = hints(headers, dialect=dialect, now=now, status=status)  # type: ignore[arg-type]
+    return replace(verdict, hints=found) if found else verdict
 
 
 @cache

@@ -24,7 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from egressor._core.model import ErrorCategory, Outcome, Verdict
-from egressor.dialects import Heed, classify, heed
+from egressor.dialects import Heed, classify, heed, with_hints
 from egressor.dialects.inside import EVENTS
 from egressor.errors import Rejected
 from egressor.governor.streams import aopen_call
@@ -172,7 +172,7 @@ class Attempts:
             return Outcome(_no_answer(self._order, verdict), verdict=verdict)
         care = self._heed(answer) if answer.status < 300 else Heed.AHEAD
         if care is not Heed.AHEAD:
-            verdict = classify(status=answer.status)
+            verdict = self._taught(classify(status=answer.status), answer)
             heard = None if care is Heed.NOT else self._listener(answer)
             return Outcome(Arrived(answer, verdict, heard=heard), verdict=verdict, open=True)
         try:
@@ -180,7 +180,7 @@ class Attempts:
         except BaseException:
             answer.close()
             raise
-        verdict = self._judge(answer, head)
+        verdict = self._taught(self._judge(answer, head), answer)
         return Outcome(Arrived(answer, verdict, head, is_whole=is_whole), verdict=verdict, open=verdict.ok)
 
     def _heed(self, answer: Answer) -> Heed:
@@ -204,6 +204,16 @@ class Attempts:
             now=self._clock.wall() / 1_000_000,
             patterns=compile_patterns(origin.patterns),
         )
+
+    def _taught(self, verdict: Verdict, answer: Answer) -> Verdict:
+        """
+        Return *verdict* with what *answer*'s headers say of limits.
+        """
+        origin = self._order.origin
+        if not origin.learns:
+            return verdict
+        now = self._clock.wall() / 1_000_000
+        return with_hints(verdict, answer.headers, dialect=origin.dialect, now=now, status=answer.status)
 
     def _failed(self, error: Exception, timeout: float | None) -> Outcome:
         body = self._order.body

@@ -34,6 +34,7 @@ class Origin(NamedTuple):
         service: The service's name.
         base_url: Scheme, host, port and path prefix, without a slash at the end.
         dialect: Whose bodies it speaks.
+        learns: Whether what its headers say of limits is read.
         patterns: What its policy says of errors.
         timeout: Seconds that it may be silent.
         endpoints: Names of its endpoints, longest first.
@@ -44,6 +45,7 @@ class Origin(NamedTuple):
     service: str
     base_url: str
     dialect: str
+    learns: bool
     patterns: tuple[ErrorPattern, ...]
     timeout: float
     endpoints: tuple[str, ...]
@@ -92,7 +94,8 @@ def _origin(name: str, policy: Policy, base_url: str) -> Origin:
     place = _place(base_url, is_private=policy.private)
     if (fault := place.fault()) is not None:
         raise ConfigError(fault, key=f"services.{name}.base_url")
-    return Origin(name, base_url, policy.dialect, policy.errors, policy.timeout, endpoints, credential, place)
+    learns = policy.learn != "off"
+    return Origin(name, base_url, policy.dialect, learns, policy.errors, policy.timeout, endpoints, credential, place)
 
 
 def _place(base_url: str, *, is_private: bool) -> Place:

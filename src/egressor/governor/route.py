@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from egressor._core.admission import ONE_REQUEST, Ask, check_cost, shown
 from egressor._core.model import ErrorCategory, Outcome, Priority, Verdict
-from egressor.dialects import classify
+from egressor.dialects import classify, with_hints
 from egressor.errors import ConfigError
 from egressor.policies.patterns import compile_patterns
 
@@ -244,4 +244,29 @@ def judge(outcome: Outcome, wall: int, policy: Policy) -> Verdict:
         patterns=compile_patterns(policy.errors),
     )
     # A call inside this one was refused by us: no server has said anything, of this service least of all.
-    return _REFUSED if verdict.fingerprint.startswith("rejected.") else verdict
+    if verdict.fingerprint.startswith("rejected."):
+        return _REFUSED
+    headers = _headers_of(outcome) if policy.learn != "off" else None
+    if headers is None:
+        return verdict
+    return with_hints(verdict, headers, dialect=policy.dialect, now=wall / _MICRO, status=_status_of(outcome))
+
+
+def _headers_of(outcome: Outcome) -> object:
+    """
+    Return the headers of the answer that *outcome* is, or that its exception carries; None if there are none.
+    """
+    try:
+        holder = outcome.value if outcome.error is None else getattr(outcome.error, "response", None)
+        return getattr(holder, "headers", None)
+    except Exception:  # noqa: BLE001 - somebody's exception may raise anything when it is looked at
+        return None
+
+
+def _status_of(outcome: Outcome) -> int | None:
+    try:
+        holder: Any = outcome.value if outcome.error is None else getattr(outcome.error, "response", None)
+        status = getattr(holder, "status_code", getattr(holder, "status", None))
+    except Exception:  # noqa: BLE001 - as above
+        return None
+    return status if isinstance(status, int) else None

@@ -109,7 +109,7 @@ class _Straight(Opened):
         lease, self._lease = self._lease, None
         if lease is None:
             return
-        if error is None and (verdict is None or verdict.ok):
+        if error is None and (verdict is None or verdict.ok) and not lease.is_heard:
             self._gate.leave(lease.ask, lease.at, lease.generation)
             return
         self._gate.settle(lease, self._context.judge(Outcome(self.value, error, verdict=verdict), self._gate))
@@ -161,6 +161,8 @@ def open_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
         step_out(token)
         if not isinstance(step, Stream):
             flight.land(step)
+    if isinstance(step, Stream):
+        _listen(route, step.lease, step.outcome)
     value = conclude(flight.route, step, is_idempotent=flight.is_idempotent)
     return Opened(value, flight, run, step if isinstance(step, Stream) else None)
 
@@ -205,6 +207,8 @@ async def aopen_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
         step_out(token)
         if not isinstance(step, Stream):
             flight.land(step)
+    if isinstance(step, Stream):
+        _listen(route, step.lease, step.outcome)
     value = conclude(flight.route, step, is_idempotent=flight.is_idempotent)
     return Opened(value, flight, run, step if isinstance(step, Stream) else None)
 
@@ -227,11 +231,21 @@ def _enter(route: Route) -> tuple[Lease, Nest] | None:
 def _opened(route: Route, nest: Nest, lease: Lease, outcome: Outcome) -> Opened:
     # Nothing runs inside of the call any more: its body is read elsewhere.
     nest.leave(ok=True)
+    _listen(route, lease, outcome)
     return _Straight(outcome.value, route.context, lease, route.gate)
 
 
 def _ended(route: Route, nest: Nest, lease: Lease, outcome: Outcome) -> Opened:
     # It came whole, and is good: there is nothing left that a plan could do.
     nest.leave(ok=True)
-    route.gate.leave(lease.ask, lease.at, lease.generation)
+    if outcome.verdict is not None and outcome.verdict.hints:
+        route.gate.settle(lease, outcome.verdict)
+    else:
+        route.gate.leave(lease.ask, lease.at, lease.generation)
     return _Straight(outcome.value, route.context, None, route.gate)
+
+
+def _listen(route: Route, lease: Lease, outcome: Outcome) -> None:
+    # What the headers say of limits is for now, and the body's end may be minutes away.
+    if outcome.verdict is not None and outcome.verdict.hints:
+        route.gate.hear(lease, outcome.verdict)

@@ -101,7 +101,7 @@ base_url = "https://api.openai.com/v1"
 # Priority of calls that state none: low, medium, high, critical. Waiting raises it by one level each so many seconds.
 #priority = "medium"
 #age_after = 15.0
-# What answers teach: off or headers.
+# What answers teach: off or headers; with headers what they say is left of the server's limits holds calls back, too.
 #learn = "headers"
 # Where the windows of "fixed" limits begin.
 #timezone = "UTC"

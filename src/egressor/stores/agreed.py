@@ -25,9 +25,10 @@ from .counts import Counts
 from .standing import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from egressor._core.admission import Ask, Denied
+    from egressor._core.learn import Hint
     from egressor._core.model import Verdict
 
     from .compiled import Compiled
@@ -174,6 +175,16 @@ class Agreed(Standing):
         if at < self._failed_at and self.breaker.generation == generation:
             self.breaker.streak = streak
 
+    def hear(self, hints: Iterable[Hint], ask: Ask, now: int, wall: int) -> bool:
+        """
+        Take in what the answer to *ask* said of the server's limits.
+        """
+        is_news = super().hear(hints, ask, now, wall)
+        if is_news:
+            # Nothing to do again: what others know is joined with what we do.
+            self._note(_nothing)
+        return is_news
+
     def count(self, successes: int) -> None:
         """
         Count *successes* that can't change anything.
@@ -284,6 +295,7 @@ class Agreed(Standing):
                 "paused": self.paused,
                 "away": [self._away_until, self.away_release],
                 "failed_at": self._failed_at,
+                "learned": self.learned.dump(),
             },
             separators=(",", ":"),
         )
@@ -316,13 +328,13 @@ class Agreed(Standing):
         """
         self._note(_nothing)
 
-    def load(self, text: str, shift: int) -> None:
+    def load(self, text: str, shift: int, now: int = 0) -> None:
         """
         Take over what the store has, and do again what this process has done since; *shift* is as for `dump`.
         """
         self._unquiet()
         if text:
-            self._read(json.loads(text), shift)
+            self._read(json.loads(text), shift, now)
         log, self.log = self.log, []
         counts, self._counts = self._counts, Counts()  # What happened has been counted.
         urgent = self.is_urgent
@@ -331,7 +343,7 @@ class Agreed(Standing):
         self._counts, self.log, self.is_urgent = counts, log, urgent
         self.news.clear()  # Likewise: it has been told.
 
-    def _read(self, state: dict[str, Any], shift: int) -> None:
+    def _read(self, state: dict[str, Any], shift: int, now: int) -> None:
         # Every time in it is the writer's own, and "shift" makes the store's of it.
         by = state["shift"] - shift
         told, breaker = state["breaker"], self.breaker
@@ -363,6 +375,7 @@ class Agreed(Standing):
         self.paused = state["paused"]
         self._away_until, self.away_release = (_later(each, by) for each in state["away"])
         self._failed_at = _later(state["failed_at"], by)
+        self.learned.load(state.get("learned", ()), by, now)
 
 
 def _nothing() -> None:

@@ -263,7 +263,7 @@ class Asking(Gate):
         found = {}
         for name, line in self._room.lines.items():
             waiter = line.first()
-            if waiter is None or (name == AWAY and now < self._standing.away_release):
+            if waiter is None or (name[0] == AWAY[0] and self._held_back(waiter.what.ask, now)[0]):
                 continue
             asked = self._asked.get(name)
             if asked is None or asked[0] is not waiter or now >= asked[1]:
@@ -293,7 +293,7 @@ class Asking(Gate):
         shift = self._account.shift
         rank = Rank(ask.level, waiter.what.since + shift, waiter.deadline + shift)
         # A probe goes alone.
-        is_one = line.name == AWAY or not self._standing.breaker.calm or any(entry.key for entry in ask.entries)
+        is_one = line.name[0] == AWAY[0] or not self._standing.breaker.calm or any(entry.key for entry in ask.entries)
         most = 1 if is_one else min(_MOST, line.sizes()[waiter.level])
         return Want(rank, tuple([part_of(entry, entry.units) for entry in ask.entries]), most)
 
@@ -370,7 +370,7 @@ class Asking(Gate):
             self._standing.begin_anew()
             self._account.forget()
             return
-        self._standing.load(reply.standing, self._account.shift)
+        self._standing.load(reply.standing, self._account.shift, now)
         self._recalm()
         if not self.away:
             self._flush()
@@ -425,10 +425,11 @@ class Asking(Gate):
                 self._new.pop(parked, None)
                 continue
             line = waiter.line
-            if line.name not in self._asked and not (line.name == AWAY and now < self._standing.away_release):
+            is_held = line.name[0] == AWAY[0] and self._held_back(parked.ask, now)[0] > 0
+            if line.name not in self._asked and not is_held:
                 continue
             self._new.pop(parked, None)
-            short = Short(None if line.name == AWAY else _entry_of(parked.ask, line.name), FOREVER)
+            short = Short(_entry_of(parked.ask, line.name), FOREVER)
             denied = self._denied(parked.ask, short, until, now)._replace(is_open=False)
             answer = answered(denied, now, until) or self._no_room(parked.ask, denied, now)
             if isinstance(answer, Denied):
@@ -550,7 +551,8 @@ class Asking(Gate):
         if self.away:
             return super()._denied(ask, short, until, now)
         key = short.line[0]
-        wait = max(0, self._standing.away_release - now)
+        held, said, _ = self._held_back(ask, now)
+        wait = max(0, held - now)
         for entry in ask.entries:
             if entry.units > entry.limit.most:
                 return never(entry)
@@ -558,7 +560,7 @@ class Asking(Gate):
             needed = self._account.wait(entry, entry.units + before, now, self._clock.wall())
             if needed > wait:
                 wait, key = needed, entry.name
-        text = "the server asked every caller to stay away" if key == AWAY[0] else f"{key} is used up"
+        text = said if key == AWAY[0] and said else f"{key} is used up"
         return Denied(Why.LIMIT, key, wait or None, text, is_open=not wait)
 
     def _full(self, denied: Denied) -> Denied | None:

@@ -74,6 +74,8 @@ class Compiled:
         self.age = microseconds(policy.age_after)
         self.max_wait = microseconds(policy.max_wait)
         self.timeout = microseconds(policy.timeout)
+        self.learns = policy.learn != "off"
+        self.amounts = {(limit.unit, limit.period_us): limit.amount for limit in policy.limits}
         self.retry = policy.retry.spec()
         self.retry_budget = policy.retry.budget_spec()
         self.breaker = policy.breaker.spec(lease_for=policy.lease_for) or _NO_BREAKER

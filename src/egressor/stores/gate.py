@@ -73,6 +73,7 @@ class Gate:
 
     Attributes:
         calm: Whether nothing stands in the way of a call but the limits.
+        members: How many processes share what the server allows.
         is_exact: Whether a tick that comes a little late loses what a limit would have let through.
         counts: What happened so far.
         breaker: The breaker's cell; its ``generation`` is read before `enter` and handed to `leave`.
@@ -82,6 +83,7 @@ class Gate:
     """
 
     _standing_of = Standing
+    members = 1
 
     def __init__(self, compiled: Compiled, *, clock: Clock, dice: Callable[[], float], keeper: Home) -> None:
         self.compiled = compiled
@@ -279,6 +281,20 @@ class Gate:
             self.alone.soon(work)
             return _NOTHING
         return self.alone.run(work, instead=_NOTHING)
+
+    @step(instead=None)
+    def hear(self, lease: Lease, verdict: Verdict) -> None:
+        """
+        Learn what *lease*'s answer says of the server's limits while its body has yet to come.
+        """
+        if lease.is_settled or lease.is_heard or not verdict.hints:
+            return
+        now = self._now()
+        self._account_for(lease, verdict, now)
+        lease.is_heard = True
+        self._standing.learned.heard += 1
+        self._recalm()
+        self._room.freed_by_server(now)
 
     @step(instead=None)
     def adjust(self, lease: Lease, cost: Mapping[str, int]) -> None:
@@ -517,8 +533,9 @@ class Gate:
         denied = self._shut(now)
         if denied is not None:
             return denied
-        if now < self._standing.away_release:
-            return Short(None, self._standing.away_release)
+        held, _, where = self._held_back(ask, now)
+        if held:
+            return Short(None, held, where)
         worst: Short | None = None
         for entry in ask.entries:
             limit = entry.limit
@@ -540,6 +557,7 @@ class Gate:
         if self.calm:
             return Lease(ask, at=now, generation=self.breaker.generation, probe=0)
         before = self.breaker.state
+        self._standing.learned.granted(ask, now)
         lease = self._standing.grant(ask, now)
         if self.breaker.state is not before:
             self._tell(self.breaker.state)
@@ -614,7 +632,8 @@ class Gate:
         Return the refusal of *ask*, with a wait that is never longer than the true one.
         """
         key = short.line[0]
-        wait = max(0, self._standing.away_release - now)
+        held, said, _ = self._held_back(ask, now)
+        wait = max(0, held - now)
         for entry in ask.entries:
             if entry.units > entry.limit.most:
                 return never(entry)
@@ -623,8 +642,11 @@ class Gate:
             needed = entry.limit.wait(cell, now, entry.units + before, self._skew(now))
             if needed > wait:
                 wait, key = needed, entry.name
-        text = "the server asked every caller to stay away" if key == AWAY[0] else f"{key} is used up"
+        text = said if key == AWAY[0] and said else f"{key} is used up"
         return Denied(Why.LIMIT, key, wait or None, text)
+
+    def _held_back(self, ask: Ask, now: int) -> tuple[int, str, str]:
+        return self._standing.holds_back(ask, now, under_way=self.counts.in_flight, members=self.members)
 
     def _settle(self, lease: Lease, verdict: Verdict, *, attempt: int = 1, wants_retry: bool = False) -> Settled:
         if lease.is_settled:
@@ -634,11 +656,26 @@ class Gate:
         now = self._now()
         self.counts.settle(verdict, now - lease.at)
         put_back(lease.ask.places, now, lease.at)
+        self._account_for(lease, verdict, now)
         changed = self._standing.settle(lease, verdict, now)
         may_retry = self._standing.may_retry(now, attempt=attempt, wants=wants_retry)
         self._changed(changed, is_shut=verdict.category in SUSPENDS)
         self._room.freed(lease.ask.places, now)
+        self._room.freed_by_server(now)
         return Settled(may_retry=may_retry, breaker=changed)
+
+    def _account_for(self, lease: Lease, verdict: Verdict, now: int) -> None:
+        """
+        Learn what the answer says is left; one that says nothing has used up what its call asked for.
+        """
+        learned = self._standing.learned
+        if lease.is_heard:
+            learned.heard -= 1
+            return
+        if learned.cells:
+            learned.spent(lease.ask)
+        if verdict.hints:
+            self._standing.hear(verdict.hints, lease.ask, now, self._clock.wall())
 
     def _abandon(self, parked: Parked) -> None:
         if parked.room is not None and parked.room is not self._room:
@@ -693,7 +730,19 @@ class Gate:
     def _recalm(self) -> None:
         now, standing = self._now(), self._standing
         is_calm = standing.is_calm(now) and not standing.limps(now) and self._barred is None
-        self.calm = is_calm and not self._room.size and not self._handed
+        self.calm = is_calm and not self._room.size and not self._handed and not self._is_tight(now)
+
+    def _is_tight(self, now: int) -> bool:
+        learned = self._standing.learned
+        if not learned.cells:
+            return False
+        skew = self._skew(now)
+
+        def ours(unit: str) -> int:
+            lefts = [self._left(part, now, skew) for part in self.compiled.service_cells if part.unit == unit]
+            return min(lefts, default=FOREVER)
+
+        return learned.is_tight(now, self.counts.in_flight, ours)
 
     def _begin_in_child(self) -> None:
         # Threads that are not in the child held the lock, places, turns in the queue; none of them gives anything back.

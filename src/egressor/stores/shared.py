@@ -121,6 +121,14 @@ class SharedGate(Asking):
             self._is_used = True
             self._speak()
 
+    def hear(self, lease: Lease, verdict: Verdict) -> None:
+        """
+        Learn what *lease*'s answer says of the server's limits while its body has yet to come.
+        """
+        super().hear(lease, verdict)
+        if self._standing.is_urgent:
+            self._pass_on()
+
     def settle(self, lease: Lease, verdict: Verdict, *, attempt: int = 1, wants_retry: bool = False) -> Settled:
         """
         Take *lease* back with *verdict*. A second time nothing happens.

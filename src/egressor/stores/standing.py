@@ -21,10 +21,13 @@ from egressor._core.breaker import BreakerState, Result, record_success
 from egressor._core.limits import FOREVER
 from egressor._core.retry import BudgetCell, deposit, withdraw
 
+from .learned import Learned
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from egressor._core.admission import Ask
+    from egressor._core.learn import Hint
     from egressor._core.model import Verdict
 
     from .compiled import Compiled
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Standing"]
 
 _SECOND = 1_000_000
+_AWAY: Final = "the server asked every caller to stay away"
 _CLOSED: Final = BreakerState.CLOSED
 _DISABLED: Final = BreakerState.DISABLED
 
@@ -53,6 +57,7 @@ class Standing:
         quiet_until: Until when a quick success need only be counted in *fresh*.
         fresh: Successes that neither breaker nor retry budget has yet.
         slow_call: Microseconds above which a success is not quick.
+        learned: What answers have said of the server's limits.
         news: What has become of bans since somebody last took it from here.
         is_limping: What `limps` has found last.
     """
@@ -70,6 +75,7 @@ class Standing:
         "breaker",
         "fresh",
         "is_limping",
+        "learned",
         "news",
         "paused",
         "quiet_until",
@@ -84,6 +90,7 @@ class Standing:
         self._ban = bans.BanCell()
         self._ban_probe: Lease | None = None
         self.news: list[bans.BanNews] = []
+        self.learned = Learned(dice)
         self.paused = ""
         self._away_until = 0
         self.away_release = 0
@@ -201,6 +208,25 @@ class Standing:
         self._counts.openings += changed is BreakerState.OPEN
         return changed
 
+    def hear(self, hints: Iterable[Hint], ask: Ask, now: int, wall: int) -> bool:
+        """
+        Take in what the answer to *ask* said of the server's limits; return whether others should know of it soon.
+        """
+        return self.learned.hear(hints, ask, self._compiled, now, wall)
+
+    def holds_back(self, ask: Ask, now: int, *, under_way: int, members: int) -> tuple[int, str, str]:
+        """
+        Return until when the server's word holds *ask* back, what it said, and of which endpoint; 0 if it doesn't.
+        """
+        until, text, where = (self.away_release, _AWAY, "") if now < self.away_release else (0, "", "")
+        if self.learned.cells and ask.limited:
+            when, cell, endpoint = self.learned.ready_at(ask, now, under_way=under_way, members=members)
+            if cell is not None and when > until:
+                left = max(0, cell.left)
+                until, where = when, endpoint
+                text = f"the server has said that {left} of {cell.limit} {cell.unit} are left"
+        return until, text, where
+
     def may_retry(self, now: int, *, attempt: int, wants: bool) -> bool:
         """
         Count a call with its first *attempt*, and say whether the retry that it *wants* is inside the budget.
@@ -290,6 +316,7 @@ class Standing:
                 "rule": self._ban.why,
             },
             "retry_after_s": max(0, self._away_until - now) / _SECOND,
+            "learned": self.learned.snapshot(now),
         }
 
     def _state(self, now: int) -> str:

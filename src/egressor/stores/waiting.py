@@ -27,7 +27,8 @@ __all__ = ["AWAY", "Decide", "Short", "WaitingRoom"]
 
 AWAY = ("retry_after", "")
 """
-The line of those whom a server's Retry-After holds back.
+The line of those whom a server's word holds back: a Retry-After, or that nothing is left. Where that concerns an
+endpoint, there is a line for it, with the endpoint's name.
 """
 
 _NEWEST = 1 << 62
@@ -40,19 +41,21 @@ class Short(NamedTuple):
     Why an ask that stands first can't go yet.
 
     Attributes:
-        entry: The entry that is short; None for a Retry-After.
+        entry: The entry that is short; None where the server's word holds it back.
         ready_at: When it is worth asking again, in microseconds.
+        where: The endpoint that the server speaks of; empty for all.
     """
 
     entry: Entry | None
     ready_at: int
+    where: str = ""
 
     @property
     def line(self) -> tuple[str, str]:
         """
         The name of the line to wait in.
         """
-        return AWAY if self.entry is None else (self.entry.name, self.entry.key)
+        return (AWAY[0], self.where) if self.entry is None else (self.entry.name, self.entry.key)
 
 
 Decide = Callable[[Ask, int, "Parked"], Lease | Denied | Short]
@@ -107,9 +110,11 @@ class WaitingRoom:
         if not lines:
             return None
         # A Retry-After holds back all alike, and when it is over they go in order, too.
-        away = lines.get(AWAY)
-        if away is not None and away is not but and not away.ranks_before(level=level, deadline=until, seq=seq):
-            return Short(None, away.ready_at)
+        endpoint = ask.scope.get("endpoint", "")
+        for where in ("", endpoint) if endpoint else ("",):
+            away = lines.get((AWAY[0], where))
+            if away is not None and away is not but and not away.ranks_before(level=level, deadline=until, seq=seq):
+                return Short(None, away.ready_at, where)
         for entry in ask.entries:
             line = lines.get((entry.name, entry.key))
             if line is None or line is but or line.ranks_before(level=level, deadline=until, seq=seq):
@@ -244,6 +249,15 @@ class WaitingRoom:
                 self._serve(line, now)
         for home in self._homes:
             self._arm(home)
+
+    def freed_by_server(self, now: int) -> None:
+        """
+        Serve those whom the server's word holds back: it may be another one by now.
+        """
+        if self._queue.lines:
+            held = [line for name, line in self._queue.lines.items() if name[0] == AWAY[0]]
+            if held:
+                self.serve(held, now)
 
     def serve(self, lines: Iterable[Line[Parked]], now: int) -> None:
         """

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import ErrorCategory, Outcome, Verdict
-from egressor.dialects import Heed, classify, heed
+from egressor.dialects import Heed, classify, heed, with_hints
 from egressor.dialects.inside import EVENTS
 from egressor.policies.patterns import compile_patterns
 
@@ -102,6 +102,7 @@ class Reading:
         self._route = route
         policy = route.gate.compiled.policy
         self._dialect = policy.dialect
+        self._learns = policy.learn != "off"
         self._patterns = compile_patterns(policy.errors)
         self._request = request
 
@@ -119,6 +120,8 @@ class Reading:
         verdict = classify(
             status=status, headers=headers, body=body, dialect=self._dialect, now=wall, patterns=self._patterns
         )
+        if self._learns:
+            verdict = with_hints(verdict, headers, dialect=self._dialect, now=wall, status=status)
         return self._final(verdict)
 
     def _heed(self, status: int, headers: Mapping[str, str]) -> Heed:

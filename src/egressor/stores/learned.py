@@ -1,0 +1,157 @@
+"""
+What answers have said of the server's limits, for one service.
+
+A few cells, by unit and window, and by endpoint where a limit is an endpoint's own. Whoever calls holds the gate's
+lock. What they mean is decided in `egressor._core.learn`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from egressor._core import learn
+from egressor._core.learn import Heard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from egressor._core.admission import Ask
+    from egressor._core.learn import Hint
+
+    from .compiled import Compiled
+
+__all__ = ["Learned"]
+
+_CELLS = 64
+_SECOND = 1_000_000
+_ENDPOINT = "endpoint"
+
+_Key = tuple[str, int, str]
+
+
+class Learned:
+    """
+    The cells.
+
+    Args:
+        dice: Draws from 0 up to, not including, 1.
+
+    Attributes:
+        cells: They, by unit, window and endpoint.
+        heard: How many calls are under way whose answer has said already what it has to say: bodies that stream.
+    """
+
+    __slots__ = ("_dice", "cells", "heard")
+
+    def __init__(self, dice: Callable[[], float]) -> None:
+        self._dice = dice
+        self.cells: dict[_Key, Heard] = {}
+        self.heard = 0
+
+    def hear(self, hints: Iterable[Hint], ask: Ask, compiled: Compiled, now: int, wall: int) -> bool:
+        """
+        Take in what the answer to *ask* said; return whether other processes should know of it soon.
+        """
+        is_news = False
+        for hint in hints if compiled.learns else ():
+            endpoint = ask.scope.get(_ENDPOINT, "") if hint.by_endpoint else ""
+            if hint.by_endpoint and not endpoint:
+                continue  # Of one endpoint, and nobody knows which.
+            key = (hint.unit, hint.window or 0, endpoint)
+            cell = self.cells.get(key)
+            if cell is None and len(self.cells) >= _CELLS and not self._drop_old(now):
+                continue
+            late = 0 if hint.resets is None else int(min(hint.resets // 20, _SECOND) * self._dice())
+            was_near = cell is not None and cell.until > now and learn.is_near(cell, now)
+            cell = learn.hear(cell, hint, now, wall, compiled.amounts, late=late)
+            if cell is None:
+                self.cells.pop(key, None)
+            else:
+                self.cells[key] = cell
+            is_news = is_news or was_near or (cell is not None and learn.is_near(cell, now))
+        return is_news
+
+    def ready_at(self, ask: Ask, now: int, *, under_way: int, members: int) -> tuple[int, Heard | None, str]:
+        """
+        Return when *ask* may go as far as the server's limits say, which of them says so, and of which endpoint it is.
+        """
+        worst, why, where = now, None, ""
+        for endpoint, cell in self._of(ask):
+            units = learn.units_of(ask.cost, cell.unit)
+            out = units * max(0, under_way - self.heard)
+            when = learn.ready_at(cell, now, level=ask.level, units=units, out=out, members=members) if units else now
+            if when > worst:
+                worst, why, where = when, cell, endpoint
+        return worst, why, where
+
+    def granted(self, ask: Ask, now: int) -> None:
+        """
+        Take note that *ask* goes.
+        """
+        for _, cell in self._of(ask):
+            cell.paced[ask.level] = now
+
+    def spent(self, ask: Ask) -> None:
+        """
+        Take off what *ask* used; if its answer says what is left, that comes next.
+        """
+        for _, cell in self._of(ask):
+            learn.spend(cell, learn.units_of(ask.cost, cell.unit))
+
+    def is_tight(self, now: int, under_way: int, ours: Callable[[str], int]) -> bool:
+        """
+        Whether the server's limits may stand in the way of a call that *ours*, what is left of a unit here, lets pass.
+        """
+        out = max(0, under_way - self.heard)
+        return any(
+            cell.until > now and (key[2] or learn.available(cell, now) - out < ours(cell.unit))
+            for key, cell in self.cells.items()
+        )
+
+    def snapshot(self, now: int) -> list[dict[str, object]]:
+        """
+        Return the cells, as plain values.
+        """
+        return [
+            {
+                "unit": cell.unit,
+                "endpoint": endpoint,
+                "window_s": cell.window / _SECOND or None,
+                "left": max(0, learn.available(cell, now)),
+                "limit": cell.limit,
+                "resets_s": (cell.until - now) / _SECOND,
+            }
+            for (_, _, endpoint), cell in self.cells.items()
+            if cell.until > now
+        ]
+
+    def dump(self) -> list[list[Any]]:
+        """
+        Return the cells for other processes; times are this process's.
+        """
+        return [
+            [*key, cell.left, cell.limit, cell.at, cell.until, int(cell.refills)] for key, cell in self.cells.items()
+        ]
+
+    def load(self, rows: Iterable[list[Any]], by: int, now: int) -> None:
+        """
+        Take in what others know; *by* makes our times of theirs.
+        """
+        for unit, window, endpoint, left, limit, at, until, refills in rows:
+            other = Heard(unit, window, refills=bool(refills))
+            other.left, other.limit, other.at, other.until = left, limit, at + by, until + by
+            other.paced = [other.at] * len(other.paced)
+            key = (unit, window, endpoint)
+            cell = learn.merge(self.cells.get(key), other, now)
+            if cell is not None and (key in self.cells or len(self.cells) < _CELLS):
+                self.cells[key] = cell
+
+    def _of(self, ask: Ask) -> list[tuple[str, Heard]]:
+        own = ask.scope.get(_ENDPOINT, "")
+        return [(endpoint, cell) for (_, _, endpoint), cell in self.cells.items() if endpoint in ("", own)]
+
+    def _drop_old(self, now: int) -> bool:
+        old = [key for key, cell in self.cells.items() if cell.until <= now]
+        for key in old:
+            del self.cells[key]
+        return bool(old)

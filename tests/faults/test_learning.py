@@ -1,0 +1,56 @@
+"""
+What one process's answers teach holds in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.fleet import Fleet, eventually, now, run_for
+
+Start = Callable[..., Fleet]
+
+POLICY = {"limits": ["100000/minute"], "max_wait": 0.0, "retry": {"attempts": 1}}
+NOTHING = "attempt(answer(200, RateLimit_Remaining='0', RateLimit_Limit='100', RateLimit_Reset='600'))"
+SOON = 1.0
+
+
+def test_nothing_left_holds_all_within_a_second(start: Start) -> None:
+    """
+    One of four processes is told that nothing is left: a second later nobody goes, by the log, nor a newcomer.
+    """
+    fleet = start(4, {"s": POLICY})
+    told, *others = fleet.members
+    for each in others:
+        each.ask("threads(2, rest=0.005)")
+    eventually(lambda: len(fleet.lines()) >= 40, "calls go")
+
+    told.ask(NOTHING)
+    at = now()
+    run_for(1.5)
+
+    assert [line for line in fleet.lines() if line.at > at + 1_000_000] == []
+    assert all(each.ask("REFUSED['WaitTooLong']") > 0 for each in others)
+    [later] = fleet.start(1)
+    later.ask("attempt(str)")
+    run_for(SOON)
+    assert later.ask("attempt(str)") == "WaitTooLong"
+
+
+@pytest.mark.parametrize("priority", ["critical", "low"])
+def test_a_server_s_last_units_are_shared(start: Start, priority: str) -> None:
+    """
+    Four processes use one server that counts for itself and says what is left: what they send beyond that is no more
+    than one call each, besides those that were under way before the first answer.
+    """
+    fleet = start(4, {"s": POLICY})
+
+    for each in fleet.members:
+        each.ask(f"busy(2, limited(60, 600, {str(fleet.log)!r}), priority={priority!r})")
+    run_for(3.0)
+
+    sent = len(fleet.lines("x"))
+    assert sent <= 60 + 3 + 8
+    assert sent >= (60 if priority == "critical" else 40)

@@ -1,0 +1,323 @@
+"""
+What answers teach: the server's limits hold calls back beside the policy's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from egressor import Governor, WaitTooLong
+from egressor.testing import FakeClock
+
+RETRY = {"attempts": 1}
+
+
+class Answer:
+    """
+    A good answer that says what is left.
+    """
+
+    def __init__(self, headers: Mapping[str, str], status: int = 200) -> None:
+        self.status_code = status
+        self.headers = headers
+
+
+def left(rest: int, *, of: int = 100, resets: int = 60) -> Answer:
+    """
+    Return an answer that says so, in the IETF's words.
+    """
+    return Answer({"RateLimit-Remaining": str(rest), "RateLimit-Limit": str(of), "RateLimit-Reset": str(resets)})
+
+
+def made(**policy: Any) -> tuple[Governor, FakeClock]:
+    """
+    Return a governor whose service refuses what would have to wait.
+    """
+    clock = FakeClock()
+    settings = {"limits": ["1000/minute"], "max_wait": 0.0, "retry": RETRY, **policy}
+    return Governor({"api": settings}, clock=clock, dice=lambda: 0.0), clock
+
+
+def refused(gov: Governor, **options: Any) -> float | None:
+    """
+    Return after how many seconds a call may come again; None if it went.
+    """
+    try:
+        gov.call("api", str, **options)
+    except WaitTooLong as refusal:
+        return refusal.retry_after
+    return None
+
+
+def learned(gov: Governor) -> list[dict[str, Any]]:
+    """
+    What the status says.
+    """
+    found: list[dict[str, Any]] = gov.status()["api"]["learned"]
+    return found
+
+
+def test_nothing_left_holds_everybody_until_the_reset() -> None:
+    """
+    One answer is enough, for every user and priority; at the reset all is as before.
+    """
+    gov, clock = made()
+    gov.call("api", left, 0)
+
+    assert refused(gov, priority="critical", scope={"user": "another"}) == 60.0
+    with pytest.raises(WaitTooLong, match="the server has said that 0 of 100 requests are left"):
+        gov.call("api", str)
+    clock.advance(60)
+    assert refused(gov) is None
+    assert learned(gov) == []
+
+
+def test_the_status_shows_what_was_learned() -> None:
+    """
+    Unit, what is left, of how much, until when; a call whose answer says nothing takes its own off.
+    """
+    gov, clock = made()
+    gov.call("api", left, 50)
+    clock.advance(10)
+    gov.call("api", str)
+    gov.call("api", Answer, {})
+
+    assert learned(gov) == [
+        {"unit": "requests", "endpoint": "", "window_s": None, "left": 48, "limit": 100, "resets_s": 50.0}
+    ]
+
+
+def test_more_than_the_policy_allows_changes_nothing() -> None:
+    """
+    Whatever the server says is left, our own limit holds.
+    """
+    gov, _ = made(limits=["2/minute"])
+
+    gov.call("api", left, 5000, of=5000)
+    gov.call("api", left, 5000, of=5000)
+
+    assert refused(gov) is not None
+
+
+def test_while_the_server_allows_more_than_we_do_nothing_is_in_the_way() -> None:
+    """
+    The straight path stays: the server's word binds nobody before it is the stricter one.
+    """
+    gov, _ = made(limits=["50/minute"])
+    gate = gov.gate("api")
+    gov.call("api", left, 90)
+    assert gate.calm
+    gov.call("api", left, 10)
+    assert not gate.calm
+
+
+def test_less_at_once_and_more_slowly() -> None:
+    """
+    A11: from 80 to 20 with one answer, and back by an eighth of the difference with each.
+    """
+    gov, _ = made()
+    seen = []
+    for rest in (80, 20, 80, 80, 80):
+        gov.call("api", left, rest)
+        seen.append(learned(gov)[0]["left"])
+
+    assert seen == [80, 20, 26, 31, 36]
+
+
+@pytest.mark.parametrize("settings", [{"learn": "off"}, {"learn": "headers"}], ids=["off", "headers"])
+def test_learning_may_be_turned_off(settings: dict[str, str]) -> None:
+    """
+    With ``learn = "off"`` only what the server refuses counts.
+    """
+    gov, _ = made(**settings)
+    gov.call("api", left, 0)
+
+    assert (refused(gov) is None) == (settings["learn"] == "off")
+
+
+def test_functions_without_limits_are_not_held_back() -> None:
+    """
+    `handled` takes everything but limits, and these are limits.
+    """
+    gov, _ = made()
+    gov.call("api", left, 0)
+
+    assert gov.handled("api")(lambda: "done")() == "done"
+
+
+def test_near_the_edge_low_priorities_wait_first() -> None:
+    """
+    With a fifth left low calls are spread until the reset while medium ones go on.
+    """
+    gov, _ = made()
+    gov.call("api", left, 20)
+
+    assert refused(gov, priority="low") == pytest.approx(60 / 21, abs=1e-3)
+    assert refused(gov, priority="medium") is None
+
+
+def test_whoever_waits_near_the_edge_goes_in_its_time() -> None:
+    """
+    Ten low calls of which the server has ten left go one by one over the window, and all of them before it ends.
+    """
+    clock = FakeClock()
+    at: list[float] = []
+
+    async def call() -> Answer:
+        at.append((clock.now() - begun) / 1e6)
+        return left(10 - len(at), resets=60 - int(at[-1]))
+
+    async def main() -> None:
+        await gov.acall("api", first)
+        await asyncio.gather(*(gov.acall("api", call, priority="low", deadline=100) for _ in range(10)))
+
+    async def first() -> Answer:
+        return left(10)
+
+    gov = Governor({"api": {"limits": ["1000/minute"], "max_wait": 100.0}}, clock=clock, dice=lambda: 0.0)
+    begun = clock.now()
+    asyncio.run(main())
+
+    assert len(at) == 10
+    assert at == sorted(at)
+    assert min(b - a for a, b in pairwise(at)) > 4
+    assert at[-1] < 60
+
+
+def test_binance_s_used_weight_slows_down_before_the_ban() -> None:
+    """
+    Of 6,000 a minute 5,900 are used, by whomever: a call of 150 waits for the minute's end, a small low one for less.
+    """
+    gov, _ = made(dialect="binance", limits=["6000 weight/minute fixed"])
+    gov.call("api", Answer, {"X-MBX-USED-WEIGHT-1M": "5900"}, cost={"weight": 1})
+
+    assert refused(gov, cost={"weight": 150}, priority="critical") == 60.0
+    assert 0 < (refused(gov, cost={"weight": 1}, priority="low") or 0) < 2
+    assert refused(gov, cost={"weight": 1}, priority="critical") is None
+
+
+def test_discord_s_invalid_requests_slow_down_before_the_ban() -> None:
+    """
+    After 9,999 refusals in ten minutes low calls are far apart, and with the next one nobody goes.
+    """
+    gov, clock = made(dialect="discord", limits=[])
+    cell = learned(gov)
+    assert cell == []
+    gov.call("api", Answer, {}, 403)
+    gov.gate("api")._standing.learned.cells[("invalid_requests", 600_000_000, "")].left = 1
+
+    assert refused(gov, priority="low") == 300.0
+    gov.call("api", Answer, {}, 401, priority="critical")
+    assert refused(gov, priority="critical") == 600.0
+    clock.advance(600)
+    assert refused(gov, priority="low") is None
+
+
+def test_a_limit_of_an_endpoint_holds_no_other() -> None:
+    """
+    X counts each endpoint by itself: others go on, also while somebody waits for that one.
+    """
+    gov, clock = made(dialect="x", max_wait=1000.0)
+    reset = str(clock.wall() // 1_000_000 + 600)
+    headers = {"x-rate-limit-remaining": "0", "x-rate-limit-limit": "300", "x-rate-limit-reset": reset}
+    gov.call("api", Answer, headers, endpoint="search")
+    gone: list[str] = []
+
+    async def call(name: str) -> None:
+        gone.append(name)
+
+    async def main() -> None:
+        waits = asyncio.ensure_future(gov.acall("api", call, "search", endpoint="search", priority="high"))
+        await asyncio.sleep(0)
+        assert gov.status()["api"]["waiting"]["high"] == 1
+        await gov.acall("api", call, "users", endpoint="users", priority="low")
+        await gov.acall("api", call, "any", priority="low")
+        assert gone == ["users", "any"]
+        await waits
+
+    begun = clock.now()
+    asyncio.run(main())
+    assert gone[-1] == "search"
+    assert clock.now() - begun >= 600_000_000
+
+
+def test_a_limit_of_an_unnamed_endpoint_is_nobody_s() -> None:
+    """
+    Whoever doesn't name endpoints can't know which of them has nothing left.
+    """
+    gov, _ = made(dialect="bybit")
+    gov.call("api", Answer, {"X-Bapi-Limit-Status": "0", "X-Bapi-Limit": "5", "X-Bapi-Limit-Reset-Timestamp": "9" * 13})
+
+    assert learned(gov) == []
+
+
+def test_an_sdk_s_exception_teaches_as_well() -> None:
+    """
+    The headers of the answer that an exception carries are read.
+    """
+
+    class SdkError(Exception):
+        response = left(0)
+
+    gov, _ = made()
+    with pytest.raises(SdkError):
+        gov.call("api", fail, SdkError())
+
+    assert refused(gov) == 60.0
+
+
+def fail(error: Exception) -> None:
+    """
+    Raise *error*.
+    """
+    raise error
+
+
+def test_calls_under_way_count_though_their_answers_have_not_come() -> None:
+    """
+    Of three that are left three go, whatever order their answers come in; the fourth waits.
+    """
+    gov, _ = made()
+
+    async def main() -> None:
+        done = asyncio.Event()
+
+        async def slow() -> None:
+            await done.wait()
+
+        async def first() -> Answer:
+            return left(3)
+
+        await gov.acall("api", first)
+        running = [asyncio.ensure_future(gov.acall("api", slow, priority="critical")) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(WaitTooLong):
+            await gov.acall("api", slow, priority="critical")
+        done.set()
+        await asyncio.gather(*running)
+
+    asyncio.run(main())
+
+
+def test_the_cells_are_bounded() -> None:
+    """
+    A server that speaks of ever new limits fills no memory; what is over makes room.
+    """
+    gov, clock = made()
+
+    def many(start: int) -> Answer:
+        names = range(start, start + 10)
+        policy = ", ".join(f'"n{name}";q=9000;w={name + 1}' for name in names)
+        return Answer({"RateLimit-Policy": policy, "RateLimit": ", ".join(f'"n{name}";r=9000;t=30' for name in names)})
+
+    for start in range(0, 200, 10):
+        gov.call("api", many, start)
+    assert len(learned(gov)) == 64
+    clock.advance(31)
+    gov.call("api", many, 500)
+    assert [each["window_s"] for each in learned(gov)] == [float(name + 1) for name in range(500, 510)]
