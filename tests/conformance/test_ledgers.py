@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from egressor.ledger import Ledger, Pick, Tally
-from egressor.ledger.entry import made
+from egressor.ledger.entry import Entry, made, stamp
 from egressor.ledger.memory import MemoryLedger
 from egressor.ledger.postgres import PostgresLedger
 from egressor.ledger.sqlite import SqliteLedger
@@ -103,6 +103,8 @@ def test_an_entry_stands_there_once(open_one: Open) -> None:
         (Pick(service="a", kind="breaker"), [4]),
         (Pick(kind="breaker"), [5, 4, 3]),
         (Pick(kind="nothing"), []),
+        (Pick(without="breaker"), [2, 1, 0]),
+        (Pick(without="operator", service="a"), [4]),
         (Pick(service="\x00"), []),
         (Pick(service="\ud800' OR 1=1 --"), []),
         (Pick(since=NOW + 4 * SECOND), [5, 4]),
@@ -197,6 +199,81 @@ def test_retention_may_change(open_one: Open) -> None:
     ledger.retain(SECOND, 1_000)
     assert ledger.prune(NOW + 5 * SECOND) == 2
     assert ids(ledger.read(Pick(is_newest=False))) == ids(kept[4:])
+
+
+def failures(count: int, *, group: Callable[[int], str] = lambda _: "0000-0000-0000", apart: int = 60) -> list[Entry]:
+    """
+    That many failures of ``api``, some seconds apart.
+    """
+    data = {"severity": "medium", "outcome": "gave_up", "count": 1, "calls": 1, "attempt": 1, "call": "x"}
+    return [
+        entry(n * apart, kind="error", what="network", data={**data, "fingerprint": group(n)}) for n in range(count)
+    ]
+
+
+def test_failures_are_folded(open_one: Open) -> None:
+    """
+    Above the bound the older half becomes an entry for each group and hour, and no count is lost; others stay.
+    """
+    ledger = open_one(keep_errors=100)
+    kept = failures(200, group=lambda number: f"000{number % 2}-0000-0000")
+    actions = entries(3)
+    ledger.append([*actions, *kept])
+    dropped = ledger.prune(NOW)
+    found = ledger.read(Pick(service="api", kind="error", limit=1_000, is_newest=False))
+
+    assert (dropped, sum(each.data["count"] for each in found), sum(each.data["calls"] for each in found)) == (
+        0,
+        200,
+        200,
+    )
+    assert ids(found[-50:]) == ids(kept[-50:])
+    assert found[-50:] == kept[-50:]
+    # 150 minutes of two groups, from six minutes past the hour on.
+    assert [each.data["count"] for each in found[:-50]] == [27, 27, 30, 30, 18, 18]
+    assert (found[0].at, found[0].data["first"], "call" in found[0].data) == (kept[52].at, stamp(kept[0].at), False)
+    assert ids(ledger.read(Pick(kind="operator", is_newest=False))) == ids(actions)
+    assert ledger.tally().pruned == 0
+
+
+def test_what_is_folded_is_folded_again(open_one: Open) -> None:
+    """
+    Any number of them stays within the bound, and is counted whole.
+    """
+    ledger = open_one(keep_errors=100)
+    every = failures(1_000, apart=10)
+    for start in range(0, 1_000, 90):
+        ledger.append(every[start : start + 90])
+        ledger.prune(NOW)
+    found = ledger.read(Pick(kind="error", limit=1_000))
+
+    assert (len(found) <= 100, sum(each.data["count"] for each in found)) == (True, 1_000)
+
+
+def test_what_can_not_be_folded_is_dropped(open_one: Open) -> None:
+    """
+    Of too many groups, and of what only calls itself a failure, the oldest go, and the number is told.
+    """
+    ledger = open_one(keep_errors=100)
+    odd = [entry(n, kind="error", what="x", data={"count": "many"}) for n in range(50)]
+    ledger.append([*odd, *failures(150, group=lambda number: f"{number:04x}-0000-0000")])
+    ledger.prune(NOW)
+    found = ledger.read(Pick(kind="error", limit=1_000))
+
+    assert (len(found), ledger.tally().pruned) == (75, 125)
+    assert found[-1].data["fingerprint"] == f"{75:04x}-0000-0000"
+
+
+def test_services_are_folded_apart(open_one: Open) -> None:
+    """
+    A service that fails all the time takes no room from another one.
+    """
+    ledger = open_one(keep_errors=10)
+    other = failures(3)[0]._replace(service="other")
+    ledger.append([other, *failures(500)[1:]])
+    ledger.prune(NOW)
+
+    assert ids(ledger.read(Pick("other"))) == [other.id]
 
 
 def test_a_closed_ledger_opens_again(open_one: Open) -> None:

@@ -90,7 +90,7 @@ def test_data_is_bounded() -> None:
     deep: Any = "end"
     for _ in range(9):
         deep = [deep]
-    assert made(at=NOW, kind="a", what="b", data={"n": deep}).data == {"n": [[[[["[[[['end']]]]"]]]]]}
+    assert made(at=NOW, kind="a", what="b", data={"n": deep}).data == {"n": [[[[["<list of 1>"]]]]]}
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,31 @@ def test_the_page_has_every_action_and_state() -> None:
     with Governor({"api": {}}) as gov:
         for action in (gov.pause, gov.resume, gov.reset_breaker, gov.force_open, gov.lift_ban):
             action("api")
+        gov.record_error("api", ValueError())
+        name = gov.errors()["groups"][0]["fingerprint"]
+        for mark in (gov.resolve_error, gov.mute_error, gov.unmute_error):
+            mark(name)
         gov.reload({"api": {}})
         noted = {(each["kind"], each["what"]) for each in gov.history()}
     states = {BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED}
 
-    assert said == noted | {("breaker", state.value) for state in states}
+    # Bans are noted by gates, and read by what knows these words.
+    bans = {("ban", word) for word in ("began", "lengthened", "ended", "lifted")}
+    assert said == noted | bans | {("breaker", state.value) for state in states}
+
+
+def test_the_page_has_every_field_of_errors() -> None:
+    """
+    What `errors` returns, and what a group holds, is listed.
+    """
+    text = (DOCS / "reference/ledger.md").read_text(encoding="utf-8")
+    with Governor({"api": {}}) as gov:
+        gov.record_error("api", ValueError())
+        found = gov.errors()
+    listed = [name for cells in rows(PAGE["Failures"]) for name in codes(cells[0])]
+
+    assert sorted({*found, "open", "resolved", "reopened", "muted"}) == sorted(listed)
+    assert not [name for name in (*found["groups"][0], *found["recent"][0]) if f"`{name}`" not in text]
 
 
 def test_the_page_has_every_parameter() -> None:

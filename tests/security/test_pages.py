@@ -36,6 +36,8 @@ PAGES = [
     "/-/page.css",
     "/-/status.json",
     "/-/history.json",
+    "/-/errors.json",
+    "/-/bans.json",
     "/-/openapi.json",
     "/-/healthz",
     "/-/readyz",
@@ -287,9 +289,10 @@ async def test_the_document_has_every_path() -> None:
         async with rig.session.get(rig.url + "/-/openapi.json") as answer:
             document = await answer.json()
         paths = set(document["paths"])
-        for path in paths - {"/-/services/{service}/{action}"}:
+        actions = {"/-/services/{service}/{action}", "/-/errors/{fingerprint}/{action}"}
+        for path in paths - actions:
             async with rig.session.get(rig.url + path) as each:
                 assert each.status == 200
                 assert each.content_type in document["paths"][path]["get"]["responses"]["200"]["content"]
 
-    assert paths == {*PAGES, "/-/services/{service}/{action}"} - {"/-/none"}
+    assert paths == {*PAGES, *actions} - {"/-/none"}

@@ -26,7 +26,9 @@ _COMMANDS = {
     "resume": ("operate", "resume", "End a pause."),
     "reset-breaker": ("operate", "reset_breaker", "Close a service's breaker, and forget what it has counted."),
     "lift-ban": ("operate", "lift_ban", "End a service's suspension now."),
-    "history": ("history", "history", "Show what operators did, and how breakers changed."),
+    "history": ("history", "history", "Show what operators did, how breakers changed, and bans."),
+    "errors": ("errors", "errors", "Show what failed, and resolve or mute it."),
+    "bans": ("bans", "bans", "Show which services have banned us."),
     "doctor": ("doctor", "doctor", "Look whether store, ledger and what they stand on are fit."),
 }
 

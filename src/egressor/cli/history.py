@@ -19,6 +19,7 @@ import click
 
 from egressor.ledger import LedgerAway, Pick
 from egressor.ledger.entry import as_dict, as_line, from_line
+from egressor.ledger.grouping import ERROR
 from egressor.ledger.opening import open_history, open_ledger
 
 from . import home
@@ -28,7 +29,7 @@ from .text import columns
 if TYPE_CHECKING:
     from egressor.ledger import Ledger
 
-__all__ = ["history", "moment"]
+__all__ = ["history", "moment", "warn"]
 
 _HEADINGS = ("WHEN", "KIND", "SERVICE", "WHAT", "WHO", "MORE")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -38,7 +39,7 @@ _PAGE = 1_000
 @click.command
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--service", default="", help="Of this service only.")
-@click.option("--kind", default="", help="Of this kind only: operator, breaker, ban.")
+@click.option("--kind", default="", help="Of this kind only: operator, breaker, ban, error; default: all but error.")
 @click.option("--since", default="", help="From then on: 90s, 15m, 2h, 7d, or 2026-01-31 or 2026-01-31T12:00, in UTC.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=50, help="So many at most; default: 50.")
 @click.option("--config", "file", type=click.Path(), help="Configuration file, whose ledger is read.")
@@ -63,10 +64,12 @@ def history(
     It is read from the configuration's ledger; where that is the memory of the gateway, or nothing is configured here,
     the running gateway is asked.
     """
-    pick = Pick(service, kind, since=moment(since), limit=limit)
+    # Failed attempts are many, and `egressor errors` adds them up; a copy of the ledger has them.
+    is_copy = target is not None or source is not None
+    pick = Pick(service, kind, since=moment(since), limit=limit, without="" if kind or is_copy else ERROR)
     try:
         address = _address(file, url)
-        if target is not None or source is not None:
+        if is_copy:
             return _move(address, pick, target, source)
         code, document = _asked(url, pick) if address == "memory:" else (0, _read(address, pick))
     except LedgerAway as error:
@@ -78,7 +81,7 @@ def history(
         click.echo(json.dumps(document, ensure_ascii=False))
     else:
         click.echo(columns([_HEADINGS, *map(_row, entries)]) if entries else "no entries")
-    _warn(state)
+    warn(state)
     return 1 if state["away"] else 0
 
 
@@ -207,7 +210,10 @@ def _short(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _warn(state: dict[str, Any]) -> None:
+def warn(state: dict[str, Any]) -> None:
+    """
+    Say on standard error what is wrong with a ledger.
+    """
     if state["away"]:
         sys.stderr.write(f"egressor: the ledger is away: {state['away']}; shown is what waits for it\n")
     if state["dropped"]:

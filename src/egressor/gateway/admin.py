@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
+from . import incidents
 from .guard import arrival, stranger
 from .keys import password
 from .openapi import document
@@ -29,7 +30,7 @@ from .page import FILES, HEADERS
 from .problems import Problem, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from .app import Gateway
 
@@ -61,6 +62,9 @@ async def handle(gateway: Gateway, request: web.BaseRequest, path: str) -> web.S
     if len(parts) == 4 and parts[1] == "services":
         _allow(request, "POST")
         return await _act(gateway, request, parts[2], parts[3])
+    if len(parts) == 4 and parts[1] == "errors":
+        _allow(request, "POST")
+        return await _mark(gateway, request, parts[2], parts[3])
     if path in _PROBES:
         _allow(request, "GET", "HEAD")
         return _probe(gateway, path)
@@ -76,9 +80,9 @@ async def handle(gateway: Gateway, request: web.BaseRequest, path: str) -> web.S
     if path == "/status.json":
         _allow(request, "GET", "HEAD")
         return _json({**status(gateway), "fleet": await _FLEET.seen(gateway)})
-    if path == "/history.json":
+    if path in _LEDGER:
         _allow(request, "GET", "HEAD")
-        return _json(await _history(gateway, request.query))
+        return _json(await _LEDGER[path](gateway, request.query))
     raise RefusedError(Problem(404, "not_found", "Not found", "there is nothing here; the status page is at /-/"))
 
 
@@ -153,7 +157,7 @@ _refusals = _Refusals()
 
 
 def _document(gateway: Gateway) -> dict[str, object]:
-    return document(version("egressor"), _ACTIONS, gateway.gov.config.services)
+    return document(version("egressor"), _ACTIONS, gateway.gov.config.services, incidents.MARKING)
 
 
 def _probe(gateway: Gateway, path: str) -> web.Response:
@@ -181,6 +185,16 @@ async def _act(gateway: Gateway, request: web.BaseRequest, service: str, action:
     why = f": {reason}" if reason else ""
     AUDIT.info("%s operator: %s %s from %s%s", _now(), action, service, request.remote, why)
     return _json({"service": service, "action": action, "state": gateway.gov.status()[service]["state"]})
+
+
+async def _mark(gateway: Gateway, request: web.BaseRequest, fingerprint: str, action: str) -> web.StreamResponse:
+    _authorise(gateway, request)
+    document = await _body(request)
+    done = await incidents.mark(
+        gateway, fingerprint, action, document, by=f"the operator's token, from {request.remote}"
+    )
+    AUDIT.info("%s operator: %s errors %s from %s", _now(), action, fingerprint, request.remote)
+    return _json(done)
 
 
 async def _history(gateway: Gateway, query: Mapping[str, str]) -> dict[str, object]:
@@ -242,6 +256,18 @@ async def _reason(request: web.BaseRequest) -> str:
     """
     Return the reason in the body, ``{"reason": "…"}``; empty if there is none.
     """
+    document = await _body(request)
+    reason = document.get("reason", None if document else "")
+    if not isinstance(reason, str) or len(reason) > _LONGEST_REASON or not reason.isprintable():
+        detail = f'the body must be {{"reason": "…"}} with at most {_LONGEST_REASON} printable characters'
+        raise RefusedError(Problem(400, "bad_body", "Bad body", detail))
+    return reason
+
+
+async def _body(request: web.BaseRequest) -> dict[str, Any]:
+    """
+    Return the body, an object; an empty one if there is none.
+    """
     if (request.content_length or 0) > 4096 or (request.content_length is None and request.body_exists):
         raise RefusedError(Problem(413, "bad_body", "Body too large", "at most 4096 bytes, of a stated length"))
     try:
@@ -250,16 +276,15 @@ async def _reason(request: web.BaseRequest) -> str:
     except TimeoutError:
         detail = f"it was not there within {_PATIENCE:g} s"
         raise RefusedError(Problem(408, "slow_body", "The body came too slowly", detail)) from None
-    if not raw:
-        return ""
     try:
-        reason = json.loads(raw)["reason"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        reason = None
-    if not isinstance(reason, str) or len(reason) > _LONGEST_REASON or not reason.isprintable():
-        detail = f'the body must be {{"reason": "…"}} with at most {_LONGEST_REASON} printable characters'
-        raise RefusedError(Problem(400, "bad_body", "Bad body", detail))
-    return reason
+        document = json.loads(raw) if raw else {}
+    except (ValueError, RecursionError):
+        document = None
+    if type(document) is not dict or (raw and not document):
+        raise RefusedError(
+            Problem(400, "bad_body", "Bad body", "the body must be an object of JSON that says something")
+        )
+    return document
 
 
 def _allow(request: web.BaseRequest, *methods: str) -> None:
@@ -273,6 +298,11 @@ def _json(document: object, *, status: int = 200) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json", headers=_PLAIN)
 
 
+_LEDGER: dict[str, Callable[[Gateway, Mapping[str, str]], Awaitable[dict[str, object]]]] = {
+    "/history.json": _history,
+    "/errors.json": incidents.errors,
+    "/bans.json": incidents.bans,
+}
 _DOCUMENTS: dict[str, Callable[[Gateway], object]] = {
     "/openapi.json": _document,
 }

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from egressor._core.fingerprint import FORM
+
 __all__ = ["document"]
 
 _PROBLEM = {
@@ -71,6 +73,66 @@ _HISTORY = {
         "ledger": {"type": "object"},
     },
 }
+_COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
+_ERRORS = {
+    "type": "object",
+    "required": [
+        *("since", "until", "total", "calls", "recovered", "fell_back", "gave_up", "recovery_rate", "by_category"),
+        *("by_severity", "by_service", "by_component", "timeline", "groups_total", "groups", "recent", "ledger"),
+        *("dropped", "merged"),
+    ],
+    "properties": {
+        **{name: {"type": "string", "format": "date-time"} for name in ("since", "until")},
+        **{
+            name: {"type": "integer"}
+            for name in ("total", "calls", "recovered", "fell_back", "gave_up", "groups_total", "dropped", "merged")
+        },
+        "recovery_rate": {"type": ["number", "null"]},
+        **dict.fromkeys(("by_category", "by_severity", "by_service", "by_component"), _COUNTS),
+        "timeline": {"type": "array", "items": {"type": "object"}},
+        "groups": {"type": "array", "items": {"type": "object"}},
+        "recent": {"type": "array", "items": {"type": "object"}},
+        "ledger": {"type": "object"},
+    },
+}
+_BANS = {
+    "type": "object",
+    "required": ["active", "total", "by_service", "bans", "ledger"],
+    "properties": {
+        "active": {"type": "array", "items": {"type": "object"}},
+        "total": {"type": "integer"},
+        "by_service": _COUNTS,
+        "bans": {"type": "array", "items": {"type": "object"}},
+        "ledger": {"type": "object"},
+    },
+}
+_MARKED = {
+    "type": "object",
+    "required": ["fingerprint", "action"],
+    "properties": {"fingerprint": {"type": "string"}, "action": {"type": "string"}},
+}
+_SECONDS = {
+    "type": "object",
+    "required": ["seconds"],
+    "properties": {"seconds": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 34_560_000}},
+}
+_SINCE = {"name": "since", "in": "query", "schema": {"type": "string", "pattern": r"^[0-9]{1,11}(\.[0-9]{1,9})?$"}}
+_SERVICE = {"name": "service", "in": "query", "schema": {"type": "string", "pattern": "^[a-z0-9_.-]{0,64}$"}}
+_FINGERPRINT = {"type": "string", "pattern": f"^{FORM}$"}
+_PICK_ERRORS = [
+    _SERVICE,
+    _SINCE,
+    {"name": "fingerprint", "in": "query", "schema": {"type": "string", "pattern": f"^({FORM})?$"}},
+    *(
+        {"name": name, "in": "query", "schema": {"type": "integer", "minimum": 0, "maximum": 1000}}
+        for name in ("groups", "recent")
+    ),
+]
+_PICK_BANS = [
+    _SERVICE,
+    _SINCE,
+    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 0, "maximum": 1000}},
+]
 _PICK = [
     {"name": "service", "in": "query", "schema": {"type": "string", "pattern": "^[a-z0-9_.-]{0,64}$"}},
     {"name": "kind", "in": "query", "schema": {"type": "string", "pattern": "^[a-z0-9_.-]{0,64}$"}},
@@ -90,9 +152,9 @@ _DONE = {
 _WORD = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
 
 
-def document(version: str, actions: Iterable[str], services: Iterable[str]) -> dict[str, Any]:
+def document(version: str, actions: Iterable[str], services: Iterable[str], marking: Iterable[str]) -> dict[str, Any]:
     """
-    Return the document for this *version*, with the operator's *actions* on *services*.
+    Return the document for this *version*, with the operator's *actions* on *services*, and *marking* of errors.
     """
     return {
         "openapi": "3.1.0",
@@ -110,6 +172,9 @@ def document(version: str, actions: Iterable[str], services: Iterable[str]) -> d
             "/-/page.js": {"get": _page("Its script", "text/javascript")},
             "/-/status.json": {"get": _reading("The status of every service", _STATUS)},
             "/-/history.json": {"get": {**_reading("What the ledger holds", _HISTORY), "parameters": _PICK}},
+            "/-/errors.json": {"get": {**_reading("What failed", _ERRORS), "parameters": _PICK_ERRORS}},
+            "/-/bans.json": {"get": {**_reading("Who has banned us", _BANS), "parameters": _PICK_BANS}},
+            "/-/errors/{fingerprint}/{action}": {"post": _marking(list(marking))},
             "/-/openapi.json": {"get": _reading("This document", {"type": "object"})},
             "/-/healthz": {"get": _probe("Whether the process answers", {"200": "It does."})},
             "/-/readyz": {"get": _probe("Whether it takes requests", {"200": "It does.", "503": "It drains."})},
@@ -146,6 +211,22 @@ def _action(actions: list[str], services: list[str]) -> dict[str, Any]:
         "requestBody": {"required": False, "content": {"application/json": {"schema": _REASON}}},
         "responses": {
             "200": _answer("It is done.", _DONE),
+            **_problems("400", "401", "403", "404", "405", "408", "413", "421"),
+        },
+    }
+
+
+def _marking(actions: list[str]) -> dict[str, Any]:
+    return {
+        "summary": "Resolve, mute or unmute a group of errors",
+        "security": [{"operator": []}],
+        "parameters": [
+            {"name": "fingerprint", "in": "path", "required": True, "schema": _FINGERPRINT},
+            {"name": "action", "in": "path", "required": True, "schema": {"type": "string", "enum": actions}},
+        ],
+        "requestBody": {"required": False, "content": {"application/json": {"schema": _SECONDS}}},
+        "responses": {
+            "200": _answer("It is done.", _MARKED),
             **_problems("400", "401", "403", "404", "405", "408", "413", "421"),
         },
     }

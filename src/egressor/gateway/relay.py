@@ -92,10 +92,11 @@ class Attempts:
 
     Attributes:
         number: How many attempts were made.
+        said: The beginning of the last failing answer's body, for the history.
         waited: Microseconds that the call was held here, in the queue and between attempts.
     """
 
-    __slots__ = ("_clock", "_idle_since", "_order", "_spent", "_upstream", "number", "waited")
+    __slots__ = ("_clock", "_idle_since", "_order", "_spent", "_upstream", "number", "said", "waited")
 
     def __init__(self, upstream: Upstream, order: Order, clock: Clock) -> None:
         self._upstream = upstream
@@ -104,6 +105,7 @@ class Attempts:
         self._idle_since = clock.now()
         self._spent: Outcome | None = None
         self.number = 0
+        self.said = b""
         self.waited = 0
 
     async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ARG002, ASYNC109 - the driver's word
@@ -113,6 +115,7 @@ class Attempts:
         if self._spent is not None:
             return self._spent
         self.number += 1
+        self.said = b""
         self.waited += self._clock.now() - self._idle_since
         try:
             outcome = await self._sent(timeout)
@@ -196,10 +199,12 @@ class Attempts:
     def _judge(self, answer: Answer, body: bytes) -> Verdict:
         origin = self._order.origin
         pairs = [_text(pair) for pair in answer.headers]
+        # What the history is told of a failing answer.
+        self.said = _plain(body, pairs)
         return classify(
             status=answer.status,
             headers=pairs,
-            body=_plain(body, pairs),
+            body=self.said,
             dialect=origin.dialect,
             now=self._clock.wall() / 1_000_000,
             patterns=compile_patterns(origin.patterns),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from yarl import URL
 
 from egressor.errors import ConfigError
+from egressor.policies.redaction import learn
 
 from .dialling import Place
 from .headers import CREDENTIALS
@@ -123,4 +124,5 @@ def _key(service: str, secret: Secret) -> str:
     if len(key) > _LONGEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
         message = f"{source} holds no key: it has blanks, control characters or more than {_LONGEST_KEY} characters"
         raise ConfigError(message, key=where)
+    learn(key)
     return key

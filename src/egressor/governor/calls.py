@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from asyncio import current_task, get_running_loop
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from egressor._core.admission import Denied, Why
@@ -31,6 +30,7 @@ from egressor.errors import (
     StoreUnavailable,
     WaitTooLong,
 )
+from egressor.ledger.failure import caught
 from egressor.telemetry import Event
 
 from .handlers import Handlers
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from egressor._drivers.clock import Clock
     from egressor._drivers.job import Wish
     from egressor._drivers.watch import Watch
+    from egressor.ledger.failure import Failure
+    from egressor.ledger.failures import Failures
     from egressor.stores.gate import Gate
     from egressor.telemetry import Taps
 
@@ -65,6 +67,8 @@ __all__ = [
 ]
 
 _SECOND = 1_000_000
+# A success is nothing to remember, and a cancelled call is nobody's error.
+_UNTOLD = frozenset({None, ErrorCategory.CANCELLED})
 _NOTE = "egressor: "
 _SHED = Why.SHED.value
 _CROWDED = frozenset({Why.LIMIT, Why.QUEUE_FULL, Why.WAIT_TOO_LONG})
@@ -90,17 +94,19 @@ class Context:
         clock: The time.
         dice: Draws from 0 up to, not including, 1.
         taps: The observers.
+        failures: Where failed attempts are remembered.
         watches: The time-outs of the straight path.
         handlers: The error handlers.
         fallbacks: What calls that state no fallback fall back on, by service.
     """
 
-    __slots__ = ("clock", "dice", "fallbacks", "handlers", "taps", "watches")
+    __slots__ = ("clock", "dice", "failures", "fallbacks", "handlers", "taps", "watches")
 
-    def __init__(self, *, clock: Clock, dice: Callable[[], float], taps: Taps) -> None:
+    def __init__(self, *, clock: Clock, dice: Callable[[], float], taps: Taps, failures: Failures) -> None:
         self.clock = clock
         self.dice = dice
         self.taps = taps
+        self.failures = failures
         self.watches = Watches()
         self.handlers = Handlers()
         self.fallbacks: dict[str, object] = {}
@@ -113,6 +119,16 @@ class Context:
         verdict = judge(outcome, wall, gate.compiled.policy)
         if self.handlers and not verdict.ok:
             self.handlers.put(gate.compiled.name, verdict, outcome.error, wall / _SECOND)
+        return verdict
+
+    def judge_last(self, outcome: Outcome, lease: Lease, gate: Gate) -> Verdict:
+        """
+        Read *outcome*, as `judge` does, of a call's only attempt, which is remembered if it failed.
+        """
+        verdict = self.judge(outcome, gate)
+        if verdict.category not in _UNTOLD:
+            failure = caught(outcome, verdict, lease.ask.scope, at=self.clock.wall())
+            self.failures.tell(gate.compiled.name, "gave_up", [failure])
         return verdict
 
 
@@ -161,7 +177,7 @@ class Flight:
         idempotent: Whether a request that may have run may be sent again; None leaves it to the route.
     """
 
-    __slots__ = ("is_idempotent", "job", "lenders", "nest", "plan", "route")
+    __slots__ = ("_attempts", "_failures", "_scope", "is_idempotent", "job", "lenders", "nest", "plan", "route")
 
     def __init__(
         self,
@@ -180,6 +196,9 @@ class Flight:
         compiled = gate.compiled
         ask = first[0].ask if first is not None else route.ask(args, kwargs or {})
         self.route = route
+        self._attempts = 0
+        self._failures: list[Failure] = []
+        self._scope = ask.scope
         self.nest = nest or Nest.of(gate, CURRENT.get())
         self.is_idempotent = options.idempotent if idempotent is None else idempotent
         started = context.clock.now() if first is None else first[0].at
@@ -207,7 +226,7 @@ class Flight:
                 until=None if options.deadline is None else started + options.deadline,
                 retry=compiled.retry,
                 frame=self.nest.enter(),
-                judge=partial(context.judge, gate=route.gate),
+                judge=self._judge,
                 dice=context.dice,
                 is_idempotent=self.is_idempotent,
                 has_fallback=fallback is not UNSET,
@@ -229,6 +248,26 @@ class Flight:
             self.nest.give_back(self.lenders, waits=waits)
         if done is not None and done.denied is not None:
             self.job.gate.count_denied(done.denied.why)
+        if self._failures:
+            self.tell("gave_up" if done is None else _ending(done), waits=waits)
+
+    def tell(self, outcome: str, *, waits: bool = True) -> None:
+        """
+        Hand the call's failed attempts over, now that its *outcome* is known; a finaliser *waits* for nobody.
+        """
+        failures, self._failures = self._failures, []
+        if failures:
+            self.route.context.failures.tell(self.route.service, outcome, failures, rings=waits)
+
+    def _judge(self, outcome: Outcome) -> Verdict:
+        context = self.route.context
+        verdict = context.judge(outcome, self.route.gate)
+        self._attempts += 1
+        if verdict.category not in _UNTOLD:
+            said = getattr(self.job.wish, "said", b"")
+            failure = caught(outcome, verdict, self._scope, at=context.clock.wall(), attempt=self._attempts, said=said)
+            self._failures.append(failure)
+        return verdict
 
     def run(self) -> Done | Stream:
         """
@@ -447,6 +486,12 @@ def timed_out(error: BaseException, watch: Watch, task: asyncio.Task[Any] | None
 def _is_in_doubt(done: Done) -> bool:
     verdict = done.verdict
     return not done.is_fallback and verdict is not None and verdict.may_have_run
+
+
+def _ending(done: Done) -> str:
+    if done.is_fallback:
+        return "gave_up" if done.outcome is not None and done.outcome.error is not None else "fell_back"
+    return "recovered" if _is_good(done) else "gave_up"
 
 
 def _is_good(done: Done) -> bool:

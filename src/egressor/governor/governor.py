@@ -19,10 +19,13 @@ from egressor._drivers.clock import Clock
 from egressor.errors import ConfigError
 from egressor.ledger import Pick
 from egressor.ledger.entry import as_dict
+from egressor.ledger.failures import Failures
+from egressor.ledger.grouping import ERROR
 from egressor.ledger.history import here
 from egressor.ledger.opening import open_history
 from egressor.policies import Config, Policy, from_services, load
 from egressor.policies.reading import GLOBAL
+from egressor.policies.redaction import learn_environment
 from egressor.stores.compiled import Compiled
 from egressor.stores.courier import Courier
 from egressor.stores.gate import Gate
@@ -35,6 +38,7 @@ from .calls import Context, Here, athrough, through
 from .decorate import Binding, decorate, is_async, refuse_async_fallback
 from .explain import explain
 from .handlers import Failure, to_category
+from .incidents import Incidents
 from .permit import Permit
 from .route import UNSET, Costs, Options, Route, Scope
 
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from egressor._core.ban import BanNews
+    from egressor._core.model import Outcome, Verdict
 
 __all__ = ["Governor"]
 
@@ -50,7 +55,7 @@ _ROUTES = 4096
 _Handler = TypeVar("_Handler", bound=Callable[[Failure], object])
 
 
-class Governor:
+class Governor(Incidents):
     """
     One policy for all calls that a program makes.
 
@@ -90,7 +95,6 @@ class Governor:
         self.clock = clock or Clock()
         self.taps = Taps()
         self._file: Path | None = None
-        self._context = Context(clock=self.clock, dice=dice or random.random, taps=self.taps)
         self._lock = Lock()
         self._gates: dict[str, Gate] = {}
         # Services that a reload took away.
@@ -106,6 +110,9 @@ class Governor:
         self.ledger = open_history(config.ledger, wall=self.clock.wall, **_retention(config))
         # How bans stood when this began; the gates know since.
         self._bans = bans.newest(self.ledger)
+        self._failures = Failures(self.ledger)
+        self._context = Context(clock=self.clock, dice=dice or random.random, taps=self.taps, failures=self._failures)
+        learn_environment()
         for name, policy in config.services.items():
             self._gates[name] = self._gate_of(name, policy)
 
@@ -462,13 +469,17 @@ class Governor:
         """
         Return what the ledger holds, the newest first, as plain values: see `egressor.ledger`.
 
+        Failed attempts are many, and `errors` adds them up: they are here only where *kind* asks for them.
+
         Args:
             service: Of this service only. Default: of all, and what concerns none.
-            kind: ``operator``, ``breaker`` or ``ban`` only. Default: all.
+            kind: ``operator``, ``breaker``, ``ban`` or ``error`` only. Default: all but ``error``.
             since: From this time on, in seconds since 1970.
             limit: So many at most.
         """
-        found = self.ledger.read(Pick(str(service), kind, since=int(since * 1e6), limit=limit))
+        self._failures.gather()
+        without = "" if kind else ERROR
+        found = self.ledger.read(Pick(str(service), kind, since=int(since * 1e6), limit=limit, without=without))
         return [as_dict(entry) for entry in found]
 
     def tap(self, observer: Callable[[Event], object]) -> None:
@@ -525,6 +536,8 @@ class Governor:
             self._routes.clear()
             self._plain.clear()
         if self.ledger is not old:
+            self._failures.gather()
+            self._failures.history = self.ledger
             old.close()
         added, removed = set(config.services) - set(before.services), set(before.services) - set(config.services)
         self._note("reload", "", by, services=len(config.services), added=sorted(added), removed=sorted(removed))
@@ -536,6 +549,7 @@ class Governor:
         """
         self._shut()
         self._let_go()
+        self._failures.close()
         self.ledger.close()
 
     async def aclose(self) -> None:
@@ -545,6 +559,7 @@ class Governor:
         self._shut()
         if self._courier is not None:
             await asyncio.to_thread(self._let_go)
+        await asyncio.to_thread(self._failures.close)
         if self.ledger.is_durable:
             await asyncio.to_thread(self.ledger.close)
         self.ledger.close()
@@ -600,6 +615,9 @@ class Governor:
             return decorate(binding, target, fallback=options.fallback)
 
         return decorator
+
+    def _verdict(self, outcome: Outcome, gate: Gate) -> Verdict:
+        return self._context.judge(outcome, gate)
 
     def _set_loss(self, on_loss: str) -> None:
         for gate in self._gates.values():

@@ -354,7 +354,8 @@ class Permit:
         if run is None:
             if self._nest is not None:
                 self._nest.leave(ok=error is None, waits=not isinstance(error, GeneratorExit))
-            self._route.gate.settle(lease, self._route.context.judge(outcome, self._route.gate))
+            gate = self._route.gate
+            gate.settle(lease, self._route.context.judge_last(outcome, lease, gate))
         return run, flight, outcome
 
 

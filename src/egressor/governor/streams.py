@@ -86,6 +86,8 @@ class Opened:
         if stream is not None:
             self._flight.nest.drop(self._flight.lenders)
             self._flight.job.gate.drop(stream.lease, verdict)
+            # It had its answer, whatever was made of it.
+            self._flight.tell("recovered", waits=False)
 
 
 class _Straight(Opened):
@@ -112,7 +114,8 @@ class _Straight(Opened):
         if error is None and (verdict is None or verdict.ok) and not lease.is_heard:
             self._gate.leave(lease.ask, lease.at, lease.generation)
             return
-        self._gate.settle(lease, self._context.judge(Outcome(self.value, error, verdict=verdict), self._gate))
+        outcome = Outcome(self.value, error, verdict=verdict)
+        self._gate.settle(lease, self._context.judge_last(outcome, lease, self._gate))
 
     async def afinish(self, error: BaseException | None = None, verdict: Verdict | None = None) -> None:
         self.finish(error, verdict)

@@ -47,6 +47,7 @@ class Pick(NamedTuple):
         after: Only those whose id is above this one.
         limit: So many at most.
         is_newest: Whether the newest come first; else the oldest do.
+        without: Those of this kind left out; empty for none.
     """
 
     service: str = ""
@@ -55,6 +56,7 @@ class Pick(NamedTuple):
     after: str = ""
     limit: int = 100
     is_newest: bool = True
+    without: str = ""
 
     def fits(self, entry: Entry) -> bool:
         """
@@ -65,6 +67,7 @@ class Pick(NamedTuple):
             and self.kind in ("", entry.kind)
             and entry.at >= self.since
             and entry.id > self.after
+            and (not self.without or entry.kind != self.without)
         )
 
     def of(self, entries: Sequence[Entry]) -> list[Entry]:

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from egressor.policies.hiding import hide
+from .plain import bounded, clean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Entry", "as_dict", "as_line", "from_line", "made", "new_id", "stamp"]
 
@@ -27,9 +29,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _KIND = r"[a-z][a-z0-9_]{0,31}"
-_LONGEST = 200
-_LONGEST_DATA = 8_192
-_DEEPEST = 5
 _LAST = 253_402_300_799_999_999  # The last microsecond of the year 9999, where dates end.
 _FIELDS = frozenset({"id", "at", "kind", "service", "what", "who", "data"})
 _turn = count()
@@ -42,7 +41,8 @@ class Entry(NamedTuple):
     Attributes:
         id: A UUID of version 7; entries sort by it.
         at: When it happened, in microseconds since 1970 UTC.
-        kind: ``operator`` (somebody stepped in) or ``breaker`` (a breaker changed its state).
+        kind: ``operator`` (somebody stepped in), ``breaker`` (a breaker changed its state), ``error`` (an attempt
+            failed) or ``ban`` (a service has banned us).
         service: The service; empty for what concerns all.
         what: What was done, or the new state.
         who: Who did it; empty where nobody did.
@@ -88,12 +88,12 @@ def made(
         msg = f"{at!r} is no time in microseconds since 1970"
         raise ValueError(msg)
     if not re.fullmatch(_KIND, kind):
-        msg = f"{_clean(kind)!r} is no kind of entry: a-z, 0-9 and _, at most 32"
+        msg = f"{clean(kind)!r} is no kind of entry: a-z, 0-9 and _, at most 32"
         raise ValueError(msg)
     if key and not re.fullmatch(_ID, key):
-        msg = f"{_clean(key)!r} is no id: a UUID of version 7"
+        msg = f"{clean(key)!r} is no id: a UUID of version 7"
         raise ValueError(msg)
-    return Entry(key or new_id(at), at, kind, _clean(service), _clean(what), _clean(who), _bounded(data or {}))
+    return Entry(key or new_id(at), at, kind, clean(service), clean(what), clean(who), bounded(data or {}))
 
 
 def stamp(at: int) -> str:
@@ -148,35 +148,5 @@ def _instant(text: object) -> int:
         moment = datetime.fromisoformat(str(text))
         return (moment - _EPOCH) // _MICROSECOND
     except (ValueError, TypeError, OverflowError):
-        msg = f"at: {_clean(str(text))!r} is no time such as 2026-01-31T12:00:00.000000Z"
+        msg = f"at: {clean(str(text))!r} is no time such as 2026-01-31T12:00:00.000000Z"
         raise ValueError(msg) from None
-
-
-def _clean(text: str) -> str:
-    # Hidden before it is cut, as half a secret looks like none.
-    return "".join(char if char.isprintable() else "?" for char in hide(text[: 10 * _LONGEST])[:_LONGEST])
-
-
-def _bounded(data: Mapping[str, Any]) -> dict[str, Any]:
-    import json
-
-    kept = {_clean(str(name)): _plain(value, _DEEPEST) for name, value in data.items()}
-    size = len(json.dumps(kept))
-    return kept if size <= _LONGEST_DATA else {"left_out": f"{size} bytes of data, above {_LONGEST_DATA}"}
-
-
-def _plain(value: object, depth: int) -> Any:
-    """
-    Return *value* as JSON can hold it, *depth* levels of it.
-    """
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return value if abs(value) < 1 << 63 else _clean(f"{value:#x}")
-    if isinstance(value, float):
-        return value if abs(value) < float("inf") else str(value)
-    if depth and isinstance(value, Mapping):
-        return {_clean(str(name)): _plain(each, depth - 1) for name, each in value.items()}
-    if depth and isinstance(value, list | tuple):
-        return [_plain(each, depth - 1) for each in value]
-    return _clean(str(value))

@@ -28,7 +28,7 @@ from . import LedgerAway, Pick
 from .entry import Entry, made
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from . import Ledger
     from .spool import Spool
@@ -85,7 +85,7 @@ class History:
         self._spool = spool
         self._wall = wall
         self._most = queue
-        self._notes: deque[_Note] = deque()
+        self._notes: deque[_Note | Entry] = deque()
         self._changed = Condition()
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._pending: list[Entry] = []
@@ -124,13 +124,33 @@ class History:
         self._ledger.retain(keep_for, keep_most)
         self._unpruned = _PRUNE_EACH
 
+    def add(self, entries: Sequence[Entry]) -> None:
+        """
+        Take up *entries* that are made already, as `note` does; from a thread of its own, never from a finaliser.
+        """
+        if self._is_closed:
+            self.dropped += len(entries)
+        elif self._spool is None:
+            self._ledger.append(entries)
+        else:
+            for entry in entries:
+                if len(self._notes) >= self._most:
+                    self.dropped += 1
+                    self._next_note()
+                self._notes.append(entry)
+            self._bell.put(None)
+            if self._thread is None:
+                self._start()
+
     def read(self, pick: Pick) -> list[Entry]:
         """
         Return the entries that are asked for, with those that wait for the ledger; only those where it is away.
         """
         self.flush(_FIRST_RETRY)
+        # In the order in which they move on: what moves meanwhile is found twice, and told once.
+        waiting = [note for note in self._notes.copy() if isinstance(note, Entry)]
         with self._changed:
-            waiting = list(self._pending)
+            waiting += self._pending
         if self._spool is not None:
             waiting += self._spool.waiting()
         try:
@@ -288,6 +308,9 @@ class History:
             note = self._next_note()
             if note is None:
                 return
+            if isinstance(note, Entry):
+                self._pending.append(note)
+                continue
             try:
                 at, kind, what, service, who, data = note
                 self._pending.append(made(at=at, kind=kind, what=what, service=service, who=who, data=data))
@@ -302,7 +325,7 @@ class History:
             self._ledger.append(entries)
             self._ledger.prune(self._wall())
 
-    def _next_note(self) -> _Note | None:
+    def _next_note(self) -> _Note | Entry | None:
         try:
             return self._notes.popleft()
         except IndexError:

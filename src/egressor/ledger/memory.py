@@ -8,6 +8,8 @@ from threading import RLock
 from typing import TYPE_CHECKING
 
 from . import KEEP_FOR, Pick, Tally
+from .folding import KEEP_ERRORS, fewer
+from .grouping import ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,30 +27,37 @@ class MemoryLedger:
 
     Args:
         keep_for: How long an entry is kept, in microseconds. Default: a year.
-        keep_most: How many are kept. Default: 10,000, a few megabytes.
+        keep_most: How many are kept, failures apart. Default: 10,000, a few megabytes.
+        keep_errors: How many failures are kept of each service. Default: 4,000.
     """
 
     name = "memory"
     is_durable = False
 
-    def __init__(self, *, keep_for: int = KEEP_FOR, keep_most: int = _RING) -> None:
+    def __init__(self, *, keep_for: int = KEEP_FOR, keep_most: int = _RING, keep_errors: int = KEEP_ERRORS) -> None:
         self._keep_for = keep_for
         self._keep_most = keep_most
+        self._keep_errors = keep_errors
         self._lock = RLock()
         self._entries: dict[str, Entry] = {}
+        self._errors: dict[str, dict[str, Entry]] = {}
         self._pruned = 0
 
     def append(self, entries: Sequence[Entry]) -> int:
         """
-        Keep *entries*; above the ring's size the oldest are dropped, and counted.
+        Keep *entries*; above the ring's size the oldest are dropped, and counted, and failures are folded.
         """
         with self._lock:
-            before = len(self._entries)
+            new = 0
             for entry in entries:
-                self._entries.setdefault(entry.id, entry)
-            new = len(self._entries) - before
+                place = self._errors.setdefault(entry.service, {}) if entry.kind == ERROR else self._entries
+                new += entry.id not in place
+                place.setdefault(entry.id, entry)
             if len(self._entries) > self._keep_most:
-                self._drop(sorted(self._entries)[: len(self._entries) - self._keep_most])
+                self._drop(self._entries, sorted(self._entries)[: len(self._entries) - self._keep_most])
+            for errors in self._errors.values():
+                if len(errors) > self._keep_errors:
+                    self._fold(errors)
             return new
 
     def read(self, pick: Pick) -> list[Entry]:
@@ -56,7 +65,7 @@ class MemoryLedger:
         Return the entries that are asked for.
         """
         with self._lock:
-            return pick.of(list(self._entries.values()))
+            return pick.of([entry for place in self._places() for entry in place.values()])
 
     def retain(self, keep_for: int, keep_most: int) -> None:
         """
@@ -70,27 +79,41 @@ class MemoryLedger:
         Drop what is too old at *now*, and the oldest of too many.
         """
         with self._lock:
-            old = [key for key, entry in self._entries.items() if entry.at < now - self._keep_for]
-            excess = len(self._entries) - len(old) - self._keep_most
-            if excess > 0:
-                old += sorted(self._entries.keys() - set(old))[:excess]
-            self._drop(old)
-            return len(old)
+            total = 0
+            for place in self._places():
+                old = [key for key, entry in place.items() if entry.at < now - self._keep_for]
+                excess = len(place) - len(old) - self._keep_most
+                if place is self._entries and excess > 0:
+                    old += sorted(place.keys() - set(old))[:excess]
+                self._drop(place, old)
+                total += len(old)
+            return total
 
     def tally(self) -> Tally:
         """
         Return what it holds.
         """
         with self._lock:
-            oldest = min((entry.at for entry in self._entries.values()), default=None)
-            return Tally(len(self._entries), self._pruned, oldest)
+            every = [entry.at for place in self._places() for entry in place.values()]
+            return Tally(len(every), self._pruned, min(every, default=None))
 
     def close(self) -> None:
         """
         Nothing is open; the entries stay readable.
         """
 
-    def _drop(self, keys: list[str]) -> None:
+    def _places(self) -> list[dict[str, Entry]]:
+        return [self._entries, *self._errors.values()]
+
+    def _fold(self, errors: dict[str, Entry]) -> None:
+        old = sorted(errors)[: len(errors) - self._keep_errors // 2]
+        changed, folded, dropped = fewer([errors[key] for key in old], self._keep_errors // 4)
+        errors.update((each.id, each) for each in changed)
+        for key in folded:
+            del errors[key]
+        self._drop(errors, dropped)
+
+    def _drop(self, place: dict[str, Entry], keys: list[str]) -> None:
         for key in keys:
-            del self._entries[key]
+            del place[key]
         self._pruned += len(keys)

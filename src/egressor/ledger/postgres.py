@@ -22,7 +22,21 @@ from typing import TYPE_CHECKING, Any
 from egressor.errors import ConfigError
 
 from . import KEEP_FOR, KEEP_MOST, LedgerAway, Pick, Tally
-from .sql import DROP, INSERT, MIGRATIONS, TALLY, entry_of, migrate, row_of, selection
+from .folding import KEEP_ERRORS
+from .sql import (
+    CROWDED,
+    DROP,
+    FOLD,
+    INSERT,
+    MIGRATIONS,
+    TALLY,
+    entry_of,
+    fold_of,
+    migrate,
+    oldest_errors,
+    row_of,
+    selection,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,6 +65,7 @@ class PostgresLedger:
         address: ``postgresql://user@host:port/database``, without a password.
         keep_for: How long an entry is kept, in microseconds. Default: a year.
         keep_most: How many are kept. Default: 1,000,000.
+        keep_errors: How many failures are kept of each service, about. Default: 4,000.
         migrations: The schema, version by version.
 
     Raises:
@@ -66,6 +81,7 @@ class PostgresLedger:
         *,
         keep_for: int = KEEP_FOR,
         keep_most: int = KEEP_MOST,
+        keep_errors: int = KEEP_ERRORS,
         migrations: Sequence[Sequence[str]] = MIGRATIONS,
     ) -> None:
         try:
@@ -77,6 +93,7 @@ class PostgresLedger:
         self._address = address
         self._keep_for = keep_for
         self._keep_most = keep_most
+        self._keep_errors = keep_errors
         self._migrations = migrations
         self._lock = RLock()
         self._pid = os.getpid()
@@ -117,7 +134,7 @@ class PostgresLedger:
 
     def prune(self, now: int) -> int:
         """
-        Drop the oldest thousand of what is beyond the retention at *now*, or what there is of it.
+        Drop the oldest thousand of what is beyond the retention at *now*, or what there is of it, and fold failures.
 
         Raises:
             LedgerAway: The database can't be written now.
@@ -130,7 +147,23 @@ class PostgresLedger:
                 dropped += db.execute(_said(DROP[1]), (excess,)).rowcount
             if dropped:
                 db.execute(_said(DROP[2]), (dropped,))
-        return dropped
+        return dropped + self._fold()
+
+    def _fold(self) -> int:
+        # Two processes may do it at once: both come to the same sums, and one of them to rows that are gone.
+        keep, total = self._keep_errors, 0
+        with self._turn() as db, db.transaction(), db.cursor() as cursor:
+            for service, count in db.execute(_said(CROWDED), (keep,)).fetchall():
+                text, values = oldest_errors(service, count, keep)
+                changed, gone, dropped = fold_of(db.execute(_said(text), values), keep // 4)
+                if changed:
+                    cursor.executemany(_said(FOLD[0]), changed)
+                if gone:
+                    cursor.executemany(_said(FOLD[1]), gone)
+                total += dropped
+            if total:
+                db.execute(_said(DROP[2]), (total,))
+        return total
 
     def tally(self) -> Tally:
         """

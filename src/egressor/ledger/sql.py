@@ -16,11 +16,26 @@ from typing import TYPE_CHECKING, Any
 
 from . import LedgerAway, Pick
 from .entry import Entry
+from .folding import fewer
+from .grouping import ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["DROP", "INSERT", "MIGRATIONS", "TALLY", "entry_of", "migrate", "row_of", "selection"]
+__all__ = [
+    "CROWDED",
+    "DROP",
+    "FOLD",
+    "INSERT",
+    "MIGRATIONS",
+    "TALLY",
+    "entry_of",
+    "fold_of",
+    "migrate",
+    "oldest_errors",
+    "row_of",
+    "selection",
+]
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -52,6 +67,18 @@ DROP = (
 )
 """
 Drop what is older than a time, so many rows at once; drop the oldest so many; count them.
+"""
+
+CROWDED = (
+    "SELECT service, COUNT(*) FROM egressor_entries WHERE kind = 'error' AND service <> ''"
+    " GROUP BY service HAVING COUNT(*) > ?"
+)
+"""
+The services with more than so many failures, and how many those are.
+"""
+FOLD = ("UPDATE egressor_entries SET data = ? WHERE id = ?", "DELETE FROM egressor_entries WHERE id = ?")
+"""
+Let an entry stand for others, too; take one of those away.
 """
 
 _VERSION = "SELECT value FROM egressor_ledger WHERE name = 'schema'"
@@ -92,7 +119,7 @@ def row_of(entry: Entry) -> tuple[object, ...]:
     """
     Return *entry* as a row.
     """
-    return (*entry[:-1], json.dumps(entry.data, separators=(",", ":")))
+    return (*entry[:-1], dumped(entry.data))
 
 
 def entry_of(row: Iterable[Any]) -> Entry:
@@ -113,6 +140,29 @@ def entry_of(row: Iterable[Any]) -> Entry:
     return Entry(key, at, kind, service, what, who, found)
 
 
+def fold_of(rows: Iterable[Iterable[Any]], room: int) -> tuple[list[tuple[str, str]], list[tuple[str]], int]:
+    """
+    Return what `FOLD` is told to do so that *rows*, failures of one service, become at most *room*; and how many of
+    them are dropped.
+    """
+    changed, folded, dropped = fewer(map(entry_of, rows), room)
+    return [(dumped(each.data), each.id) for each in changed], [(key,) for key in (*folded, *dropped)], len(dropped)
+
+
+def oldest_errors(service: str, count: int, keep: int) -> tuple[str, list[object]]:
+    """
+    Return the query for those of the *count* failures of *service* that are to become fewer, where *keep* are kept.
+    """
+    return selection(Pick(service, ERROR, limit=count - keep // 2, is_newest=False))
+
+
+def dumped(data: Any) -> str:
+    """
+    Return an entry's *data* as a column holds it.
+    """
+    return json.dumps(data, separators=(",", ":"))
+
+
 def selection(pick: Pick) -> tuple[str, list[object]]:
     """
     Return the query of *pick*, with its values.
@@ -120,6 +170,7 @@ def selection(pick: Pick) -> tuple[str, list[object]]:
     wanted = [
         ("service = ?", _sayable(pick.service)),
         ("kind = ?", _sayable(pick.kind)),
+        ("kind <> ?", _sayable(pick.without)),
         ("at >= ?", pick.since),
         ("id > ?", _sayable(pick.after)),
     ]

@@ -18,8 +18,22 @@ from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from . import KEEP_FOR, KEEP_MOST, LedgerAway, Pick, Tally
+from .folding import KEEP_ERRORS
 from .lock import turn
-from .sql import DROP, INSERT, MIGRATIONS, TALLY, entry_of, migrate, row_of, selection
+from .sql import (
+    CROWDED,
+    DROP,
+    FOLD,
+    INSERT,
+    MIGRATIONS,
+    TALLY,
+    entry_of,
+    fold_of,
+    migrate,
+    oldest_errors,
+    row_of,
+    selection,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,6 +56,7 @@ class SqliteLedger:
         path: The file; its folder must be there.
         keep_for: How long an entry is kept, in microseconds. Default: a year.
         keep_most: How many are kept. Default: 1,000,000.
+        keep_errors: How many failures are kept of each service, about. Default: 4,000.
         migrations: The schema, version by version.
     """
 
@@ -54,12 +69,14 @@ class SqliteLedger:
         *,
         keep_for: int = KEEP_FOR,
         keep_most: int = KEEP_MOST,
+        keep_errors: int = KEEP_ERRORS,
         migrations: Sequence[Sequence[str]] = MIGRATIONS,
     ) -> None:
         self.path = path
         self._lock = path.with_name(path.name + ".lock")
         self._keep_for = keep_for
         self._keep_most = keep_most
+        self._keep_errors = keep_errors
         self._migrations = migrations
 
     def append(self, entries: Sequence[Entry]) -> int:
@@ -96,7 +113,7 @@ class SqliteLedger:
 
     def prune(self, now: int) -> int:
         """
-        Drop the oldest thousand of what is beyond the retention at *now*, or what there is of it.
+        Drop the oldest thousand of what is beyond the retention at *now*, or what there is of it, and fold failures.
 
         Raises:
             LedgerAway: The file can't be written now.
@@ -108,7 +125,19 @@ class SqliteLedger:
                 dropped += db.execute(DROP[1], (excess,)).rowcount
             if dropped:
                 db.execute(DROP[2], (dropped,))
-        return dropped
+        return dropped + self._fold()
+
+    def _fold(self) -> int:
+        keep, total = self._keep_errors, 0
+        with self._turn() as db, _transaction(db):
+            for service, count in db.execute(CROWDED, (keep,)).fetchall():
+                changed, gone, dropped = fold_of(db.execute(*oldest_errors(service, count, keep)), keep // 4)
+                db.executemany(FOLD[0], changed)
+                db.executemany(FOLD[1], gone)
+                total += dropped
+            if total:
+                db.execute(DROP[2], (total,))
+        return total
 
     def tally(self) -> Tally:
         """

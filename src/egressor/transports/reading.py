@@ -97,6 +97,8 @@ class Reading:
         request: The request.
     """
 
+    said = b""
+
     def __init__(self, gov: Governor, route: Route, request: Any) -> None:
         self._clock = gov.clock
         self._route = route
@@ -122,6 +124,8 @@ class Reading:
         )
         if self._learns:
             verdict = with_hints(verdict, headers, dialect=self._dialect, now=wall, status=status)
+        # What the history is told of a failing answer.
+        self.said = b"" if body is None or verdict.ok else body
         return self._final(verdict)
 
     def _heed(self, status: int, headers: Mapping[str, str]) -> Heed:

@@ -1,0 +1,191 @@
+"""
+What went wrong: the governor's view of failed attempts and bans, and what an operator says of them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from egressor._core.admission import shown
+from egressor._core.fingerprint import FORM
+from egressor._core.model import Outcome
+from egressor.errors import ConfigError
+from egressor.ledger import Pick
+from egressor.ledger.bans import read_bans
+from egressor.ledger.failure import caught
+from egressor.ledger.grouping import ERROR
+from egressor.ledger.history import here
+from egressor.ledger.plain import fitted
+from egressor.ledger.statistics import MARKS, WEEK, Window, read_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from egressor._core.model import ServiceType, Verdict
+    from egressor._drivers.clock import Clock
+    from egressor.ledger.failures import Failures
+    from egressor.ledger.history import History
+    from egressor.stores.gate import Gate
+
+__all__ = ["Incidents"]
+
+_CONTEXT = 1_400
+_LONGEST_MUTE = 400 * 86_400.0
+
+
+class Incidents:
+    """
+    The part of a governor that looks at errors and bans.
+    """
+
+    clock: Clock
+    ledger: History
+    _failures: Failures
+
+    def gate(self, service: str | ServiceType) -> Gate:
+        """
+        Return the gate of *service*.
+        """
+        raise NotImplementedError
+
+    def errors(
+        self,
+        service: str | ServiceType = "",
+        *,
+        since: float | None = None,
+        fingerprint: str = "",
+        groups: int = 100,
+        recent: int = 20,
+    ) -> dict[str, Any]:
+        """
+        Return the failed attempts in the ledger, those of other processes on it, too, as plain values.
+
+        In the result are the ``total`` of failed attempts and how many ``calls`` had one, of which some ``recovered``,
+        ``fell_back`` or ``gave_up``; the ``recovery_rate``; counts ``by_category``, ``by_severity``, ``by_service`` and
+        ``by_component``; a ``timeline`` by the hour; the most common ``groups`` with their fingerprint, state and
+        counts; and the ``recent`` failures, the newest first. See the ledger's page for all fields.
+
+        Args:
+            service: Of this service only. Default: of all.
+            since: From this time on, in seconds since 1970. Default: the last seven days.
+            fingerprint: Of this group only. Default: of all.
+            groups: So many groups at most, the most common first.
+            recent: So many of the newest failures at most.
+        """
+        self._failures.gather()
+        now = self.clock.wall()
+        start = now - WEEK if since is None else int(since * 1e6)
+        found = read_errors(self.ledger, Window(start, now, fingerprint, groups, recent), service=str(service))
+        return {**found, "dropped": self._failures.dropped, "merged": self._failures.merged}
+
+    def record_error(
+        self,
+        service: str | ServiceType,
+        error: BaseException,
+        *,
+        endpoint: str = "",
+        scope: Mapping[str, str] | None = None,
+        context: object = None,
+    ) -> Verdict:
+        """
+        Remember an *error* that a program has met outside of the gate, and return what it is.
+
+        It counts as a call that gave up, in the history only: breaker, ban and limits don't hear of it.
+
+        Args:
+            service: The service that it is about.
+            error: The exception.
+            endpoint: A name for what was called.
+            scope: Who and what for, ``{"user": "u1"}``.
+            context: Whatever else helps, best a dictionary of texts and numbers. Secrets in it are hidden, and what is
+                no plain value is told by its type; 1,500 bytes of it are kept.
+
+        Raises:
+            ConfigError: There is no such service, or *error* is no exception.
+        """
+        gate = self.gate(service)
+        if not isinstance(error, BaseException):
+            msg = f"record_error takes an exception, not {shown(error)}"
+            raise ConfigError(msg, key="error")
+        outcome = Outcome(error=error)
+        verdict = self._verdict(outcome, gate)
+        where = {**({"endpoint": str(endpoint)} if endpoint else {}), **(scope or {})}
+        failure = caught(outcome, verdict, where, at=self.clock.wall())
+        if context is not None:
+            failure = failure._replace(context=fitted(context, _CONTEXT))
+        self._failures.tell(gate.compiled.name, "gave_up", [failure])
+        return verdict
+
+    def bans(self, service: str | ServiceType = "", *, since: float = 0.0, limit: int = 100) -> dict[str, Any]:
+        """
+        Return the bans in the ledger, the newest first, and those that are ``active``, as plain values.
+
+        Args:
+            service: Of this service only. Default: of all.
+            since: Those that began at this time or later, in seconds since 1970, or are active.
+            limit: So many at most.
+        """
+        now = self.clock.wall()
+        return read_bans(self.ledger, now=now, since=int(since * 1e6), service=str(service), limit=limit)
+
+    def resolve_error(self, fingerprint: str, *, by: str = "") -> None:
+        """
+        Call the group *fingerprint* resolved; it is reopened when it is seen again.
+
+        Raises:
+            ConfigError: There is no such group in the ledger.
+        """
+        self._mark("resolve", fingerprint, by)
+
+    def mute_error(self, fingerprint: str, *, seconds: float | None = None, by: str = "") -> None:
+        """
+        Mute the group *fingerprint* for *seconds*, 400 days at most, or until `unmute_error`: it is counted on.
+
+        Raises:
+            ConfigError: There is no such group in the ledger, or *seconds* is no such number.
+        """
+        if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= _LONGEST_MUTE):
+            msg = f"a group is muted for more than 0 and at most {_LONGEST_MUTE:.0f} seconds, not {shown(seconds)}"
+            raise ConfigError(msg, key="seconds")
+        self._mark("mute", fingerprint, by, seconds=seconds)
+
+    def unmute_error(self, fingerprint: str, *, by: str = "") -> None:
+        """
+        End a muting.
+
+        Raises:
+            ConfigError: There is no such group in the ledger.
+        """
+        self._mark("unmute", fingerprint, by)
+
+    def _verdict(self, outcome: Outcome, gate: Gate) -> Verdict:
+        raise NotImplementedError
+
+    def _mark(self, action: str, fingerprint: str, by: str, **data: object) -> None:
+        self._failures.gather()
+        mark(self.ledger, action, fingerprint, by=by, **data)
+
+
+def mark(history: History, action: str, fingerprint: object, *, by: str = "", **data: object) -> str:
+    """
+    Note in *history* what an operator says of a group; return its service.
+
+    Raises:
+        ConfigError: There is no such group.
+    """
+    service = _service_of(history, fingerprint)
+    given = {"fingerprint": fingerprint, **{name: value for name, value in data.items() if value is not None}}
+    history.note("operator", MARKS[action], service=service, who=by or here(), data=given)
+    return service
+
+
+def _service_of(history: History, fingerprint: object) -> str:
+    if not isinstance(fingerprint, str) or re.fullmatch(FORM, fingerprint) is None:
+        msg = f"a group's fingerprint looks like 0a1b-2c3d-4e5f, not {shown(fingerprint)}"
+        raise ConfigError(msg, key="fingerprint")
+    for entry in history.read(Pick(kind=ERROR, limit=200_000)):
+        if entry.data.get("fingerprint") == fingerprint:
+            return entry.service
+    msg = f"the ledger holds no errors of the group {fingerprint}"
+    raise ConfigError(msg, key="fingerprint")
