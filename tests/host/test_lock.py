@@ -164,3 +164,46 @@ def test_turns_of_threads(tmp_path: Path) -> None:
 
     assert len(log) == 16
     assert all(one != two for one, two in pairwise(log))
+
+
+def test_a_line_that_moves_is_worth_waiting_in(tmp_path: Path) -> None:
+    """
+    Who finds the lock taken gives up when nobody has had a turn for that long, not while others have theirs.
+    """
+    latch, other = Latch(tmp_path / "lock"), Latch(tmp_path / "lock")
+    other.take(patience=1)
+    over = threading.Event()
+
+    def begin_runs() -> None:
+        while not over.wait(0.02):  # real time: the other one has its turns
+            other._begin()
+
+    thread = threading.Thread(target=begin_runs)
+    thread.start()
+    with pytest.raises(LockAway, match=r"its lock lock could not be had for 1(\.\d+)? s: others have it in turns"):
+        latch.take(patience=0.3)
+    over.set()
+    thread.join()
+    with pytest.raises(LockAway, match=r"another process has held its lock lock for 0\.05 s"):
+        latch.take(patience=0.05)
+    other.close()
+    latch.take(patience=1)
+    latch.close()
+
+
+def test_who_is_next_looks_closely_when_a_run_should_be_over(tmp_path: Path) -> None:
+    """
+    While a run is young whoever is next looks now and then, and closely from its end on; without word of it as before.
+    """
+    latch = Latch(tmp_path / "lock")
+    latch.take(patience=1)
+    began = latch._run()
+    rests = [latch._pause(began + late, began, began) for late in (0.001, 0.003_5, 0.004_5, 0.01)]
+
+    assert rests[0] > 0.000_5
+    assert rests[1] == pytest.approx(0.000_5)
+    assert rests[2] < 0.000_2
+    assert rests[3] > 0.000_5
+    (tmp_path / "lock.next").write_bytes(b"")
+    assert latch._run() == 0.0
+    latch.close()

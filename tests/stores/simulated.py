@@ -23,8 +23,10 @@ from egressor.stores import Parked, StoreAway
 from egressor.stores.shared import SharedGate, shared
 
 if TYPE_CHECKING:
+    from egressor._core.admission import Ask
     from egressor.stores.asking import Asking
     from egressor.stores.gate import Gate
+    from egressor.stores.straight import Errand
 
 SECOND = 1_000_000
 START = 1_700_000_000 * SECOND
@@ -180,20 +182,26 @@ class SimLink:
     def _ask(self, gate: Asking, request: Any) -> None:
         if self.is_dead:
             return
+        reply = self._reply(gate, request)
+        if reply is None:
+            self._done(gate, more=False)
+        else:
+            self._world.later(self._world.dice.randrange(1, self._trip), partial(self._apply, gate, request, reply))
+
+    def _reply(self, gate: Asking, request: Any) -> Any:
         try:
             reply = self._store.exchange(request)
         except StoreAway:
             gate.failed()
             gate.lose("the simulation says so")
             gate.ask_again(250_000)
-            self._done(gate, more=False)
-            return
+            return None
         gate.regain()
         for address in reply.calls:
             other = self._members[address]
             if self._world.dice.random() > 0.01:  # Calls may get lost.
                 self._world.later(self._world.dice.randrange(1, self._trip), other.called)
-        self._world.later(self._world.dice.randrange(1, self._trip), partial(self._apply, gate, request, reply))
+        return reply
 
     def _apply(self, gate: Asking, request: Any, reply: Any) -> None:
         if not self.is_dead:
@@ -203,6 +211,44 @@ class SimLink:
         gate.turn.release()
         if more or gate.is_wanted:
             self._run(gate)
+
+    def fetch(self, gate: Asking, ask: Ask) -> int | None:
+        """
+        Leave it to the line: nothing is asked at once here, see `straight`.
+        """
+        return None
+
+    def straight(self, gate: Asking, ask: Ask, done: Callable[[int | None], object]) -> bool:
+        """
+        Ask for *ask* alone, and hand *done* what came of it; False where it has to join a line.
+        """
+        if self.is_dead or not gate.turn.acquire(blocking=False):
+            return False
+        gate.is_wanted = False
+        errand = gate.prepare_one(ask)
+        if errand is None:
+            self._done(gate, more=False)
+            return False
+        self._world.later(self._world.dice.randrange(1, self._trip), partial(self._ask_one, gate, errand, done))
+        return True
+
+    def _ask_one(self, gate: Asking, errand: Errand, done: Callable[[int | None], object]) -> None:
+        if self.is_dead:
+            return
+        reply = self._reply(gate, errand.request)
+        if reply is None:
+            self._done(gate, more=False)
+            done(None)
+        else:
+            self._world.later(
+                self._world.dice.randrange(1, self._trip), partial(self._take_one, gate, errand, reply, done)
+            )
+
+    def _take_one(self, gate: Asking, errand: Errand, reply: Any, done: Callable[[int | None], object]) -> None:
+        if not self.is_dead:
+            at = gate.take_one(errand, reply, 0)
+            self._done(gate, more=False)
+            done(at)
 
     def called(self) -> None:
         """
@@ -280,7 +326,15 @@ class Fleet:
         ask = gate.compiled.ask(scope={}, cost={"requests": cost}, level=level)
         parked = Parked(home, None)
         parked.signal = partial(self._woken, use, link, gate, parked, hold)
-        self._take(use, link, gate, parked, hold, gate.park(ask, use.deadline, parked))
+
+        def join(at: int | None) -> None:
+            reply = gate.lease(ask, at, generation) if at is not None else gate.park(ask, use.deadline, parked)
+            self._take(use, link, gate, parked, hold, reply)
+
+        generation = gate.breaker.generation
+        # Every other call is one of a thread that has nothing else to do meanwhile, and asks the store itself.
+        if self.world.dice.random() < 0.5 or link.gate is None or not link.straight(link.gate, ask, join):
+            join(None)
         return use
 
     def cancel(self, use: Use, parked: Parked, gate: Gate) -> None:

@@ -336,10 +336,12 @@ def lay(entries: Sequence[Entry]) -> Laid:
 
 
 def _undo(ask: Ask, refused: object, now: int) -> bool:
+    steps = (*ask.buckets, *ask.slides, *ask.holds, *ask.others)
+    if refused is steps[0]:
+        return False
     # The order in which `take` goes: by kind, and inside of a kind as the entries stand.
     kinds = {Gcra: 0, Sliding: 1, Concurrency: 2}
     order = sorted(ask.entries, key=lambda entry: kinds.get(type(entry.limit), 3))
-    steps = (*ask.buckets, *ask.slides, *ask.holds, *ask.others)
     taken = takewhile(lambda pair: pair[0] is not refused, zip(steps, order, strict=True))
     put_back([entry for _, entry in taken], now, now)
     return False

@@ -63,7 +63,6 @@ LIFE = 5_000_000
 How long a member that says nothing counts as alive, in microseconds.
 """
 
-_HOLD = 100_000
 _TOP = len(Priority) - 1
 
 
@@ -87,13 +86,16 @@ def exchange(state: State, request: Request, now: int, skew: int = 0) -> Reply:
         # Numbers never come twice, also where a server forgets everything.
         state.version = max(state.version + 1, now)
         state.standing = request.standing
-    given |= _take_back(state, request, now, skew)
+    if request.places or request.backs:
+        given |= _take_back(state, request, now, skew)
     mine: dict[str, Wait] = {}
     limits: dict[str, Algorithm] = {}
     answers = tuple([_serve(state, request, want, mine, limits, now, skew) for want in request.wants])
-    tops = tuple([_top(state, request, top, limits, now, skew) for top in request.tops])
-    _register(state, request, mine, limits)
-    calls = _calls(state, request, mine, limits, given, now, skew)
+    tops = tuple([_top(state, request, top, limits, now, skew) for top in request.tops]) if request.tops else ()
+    calls: tuple[str, ...] = ()
+    if mine or state.waits:
+        _register(state, request, mine, limits)
+        calls = _calls(state, request, mine, limits, given, now, skew)
     cells = tuple([(cell, _cell(state, cell, limit)) for cell, limit in limits.items()])
     return Reply(now, state.version, None, answers, tops, cells, len(state.members), calls)
 
@@ -108,7 +110,7 @@ def grace(limit: Algorithm, cell: int, now: int, units: int) -> int:
         return limit.end(cell)
     if type(limit) is Gcra:
         # A cost that is nearly all of the burst needs all of it: what is held back for lateness, too.
-        return now + (_late(limit) if units * limit.gap <= limit.span - _kept(limit) else limit.gap - 1)
+        return now + (limit.late if units * limit.gap <= limit.span - limit.kept else limit.gap - 1)
     return now + LIFE
 
 
@@ -118,8 +120,9 @@ def lend(limit: Algorithm, cell: int, now: int, units: int, skew: int = 0) -> in
     """
     if type(limit) is not Gcra:
         return limit.ask(cell, now, units, skew)
-    after = max(cell, now) + units * limit.gap
-    latest = now + max(limit.span - _kept(limit), min(limit.span, units * limit.gap))
+    cost = units * limit.gap
+    after = (cell if cell > now else now) + cost
+    latest = now + max(limit.span - limit.kept, min(limit.span, cost))
     return after if after <= latest else latest - after
 
 
@@ -131,16 +134,6 @@ def before(rank: Rank, other: Rank, now: int, age: int) -> bool:
 
 
 # --- inside ----------------------------------------------------------------------------------------------------------
-
-
-def _late(limit: Gcra) -> int:
-    # How late a grant may be used: half of what the bucket holds beyond its first unit, and one gap, which is free.
-    return min(_HOLD, limit.gap + (limit.span - limit.gap) // 2) - 1
-
-
-def _kept(limit: Gcra) -> int:
-    # What comes back meanwhile, and is held back of the burst.
-    return max(0, _late(limit) + 1 - limit.gap)
 
 
 def _key(rank: Rank, now: int, age: int) -> tuple[int, int, int]:
@@ -156,15 +149,16 @@ def _bury(state: State, now: int) -> set[str]:
     """
     Forget the dead; return the cells of which they held places.
     """
-    dead = [name for name, member in state.members.items() if member.until <= now]
     given: set[str] = set()
+    dead = [name for name, member in state.members.items() if member.until <= now]
+    if not dead:
+        return given
     for name in dead:
         del state.members[name]
         given |= _forget(state.held, name)
         _forget(state.waits, name)
-    if dead:
-        state.held = {cell: row for cell, row in state.held.items() if row}
-        state.waits = {cell: row for cell, row in state.waits.items() if row}
+    state.held = {cell: row for cell, row in state.held.items() if row}
+    state.waits = {cell: row for cell, row in state.waits.items() if row}
     return given
 
 
@@ -209,14 +203,17 @@ def _serve(
     """
     Let as many of *want*'s calls go as may; the next one is registered where it is held up.
     """
+    blocked = None
     for part in want.parts:
         limits[part.cell] = part.limit
-    # Behind one of its own: that one ranks before, and is registered there.
-    blocked = next((part for part in want.parts if part.cell in mine), None)
+        if part.cell in mine:
+            # Behind one of its own: that one ranks before, and is registered there.
+            blocked = part.cell if blocked is None else blocked
     if blocked is not None:
-        return Answer(0, 0, blocked.cell)
+        return Answer(0, 0, blocked)
     times, until, most = 0, 0, want.most
-    for part in want.parts:
+    # Mostly nobody waits for anything.
+    for part in want.parts if state.waits else ():
         first = _best(state, part.cell, request.member, now, request.age)
         if first is None:
             continue

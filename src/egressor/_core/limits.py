@@ -51,6 +51,7 @@ A wait that no clock ends, in microseconds.
 
 _SLICES = 64
 _FAST = 1_000
+_HOLD = 100_000
 _TICK = 2_500
 _SLOW = 10_000
 BUCKET_BITS = 40
@@ -75,10 +76,15 @@ class Gcra:
         amount: Units per period, 1 or more.
         period: Microseconds.
         burst: Units that may be taken at once, 1 or more.
+
+    Attributes:
+        late: By how many microseconds what `fleet` lends may be used later than it was taken: half of what the bucket
+            holds beyond its first unit, and one gap, which is free.
+        kept: What comes back meanwhile, in microseconds, and is held back of the burst there.
     """
 
     tells = True
-    __slots__ = ("amount", "gap", "horizon", "is_exact", "most", "period", "slack", "span")
+    __slots__ = ("amount", "gap", "horizon", "is_exact", "kept", "late", "most", "period", "slack", "span")
 
     def __init__(self, *, amount: int, period: int, burst: int) -> None:
         self.amount = amount
@@ -92,6 +98,8 @@ class Gcra:
         self.slack = min(_TICK, room // 2) if self.gap < _FAST else 0
         self.is_exact = room < _TICK and self.gap < _SLOW
         self.horizon = max(self.span, period)
+        self.late = min(_HOLD, self.gap + room // 2) - 1
+        self.kept = max(0, self.late + 1 - self.gap)
 
     def ask(self, cell: int, now: int, cost: int, skew: int = 0) -> int:  # noqa: ARG002 - one signature for all
         """

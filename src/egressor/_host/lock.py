@@ -12,8 +12,9 @@ chance. Eight processes that never stop wait some ten milliseconds each.
 
 *Fast.* A `Latch` is for turns of some ten microseconds, where to wake somebody takes longer than a turn. So whoever
 has it may have it again, for a run of some milliseconds; then it looks whether somebody stands in line, and goes to the
-end of it. Eight processes that never stop have run after run, each as many as the others, and wait some ten
-milliseconds in between; who comes now and then waits for a tenth of a millisecond.
+end of it. When its run began stands beside the lock: so whoever is next knows when to look closely, and all that wait
+see that others have their turns. Eight processes that never stop have run after run, each as many as the others, and
+wait some ten milliseconds in between; who comes now and then waits for a tenth of a millisecond.
 
 The kernel gives a lock back when its holder dies. A child closes the copies that a fork has given it: so nobody holds
 one who doesn't know.
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from threading import Lock
@@ -52,6 +54,11 @@ _NAP = 0.000_8
 _FIRST = 0.006
 _HALF = 0.004
 _LEAST = 0.000_5
+# For so long after the end of a run whoever is next looks closely.
+_OVER = 0.002
+_STAMP = struct.Struct("<d")
+# So long it waits at most while others have their turns, however busy the machine is.
+_LONGEST = 1.0
 # So often it is seen whether somebody has removed the file, after which others have another lock.
 _CHECK_EACH = 1.0
 # Who has waited so long doesn't count on whoever is next: that one may be stopped.
@@ -113,10 +120,16 @@ class Latch:
 
     Args:
         path: The file, made when it is needed; beside it is another one, for who is next.
+
+    Attributes:
+        runs: How many runs of turns it has had, the present one included.
+        moved: When somebody had a turn last, as far as is known here, in seconds of monotonic time.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.runs = 0
+        self.moved = 0.0
         self._descriptor = -1
         self._next = -1
         self._began = 0.0
@@ -128,7 +141,7 @@ class Latch:
         Have the lock.
 
         Raises:
-            LockAway: As `turn`.
+            LockAway: Nobody had a turn for *patience* seconds, or others had all of them for a second.
         """
         now = time.monotonic()
         if now >= self._check_at:
@@ -137,12 +150,25 @@ class Latch:
                 self.close()
         if self._descriptor not in _held:
             self._descriptor, self._next = _opened(self.path), _opened(_door(self.path))
-        if now - self._given > _GAP:
-            self._began = now
-        if (now - self._began < _RUN or self._is_alone(now)) and hold(self._descriptor):
-            return
-        self._stand_in_line(now, patience)
-        self._began = time.monotonic()
+        is_new = now - self._given > _GAP
+        if not is_new and now - self._began >= _RUN:
+            is_new = True
+            if not self._is_alone():
+                self._stand_in_line(now, patience)
+                self._begin()
+                return
+        if not hold(self._descriptor):
+            self._stand_in_line(now, patience)
+            is_new = True
+        if is_new:
+            self._begin()
+
+    def _begin(self) -> None:
+        self.runs += 1
+        self.moved = self._began = time.monotonic()
+        # It helps those that wait; on a full disk they have to do without.
+        with suppress(OSError):
+            os.pwrite(self._next, _STAMP.pack(self._began), 0)
 
     def give(self) -> None:
         """
@@ -152,33 +178,54 @@ class Latch:
             _lock(self._descriptor, LOCK_UN)
             self._given = time.monotonic()
 
-    def _is_alone(self, now: float) -> bool:
+    def _is_alone(self) -> bool:
         if not hold(self._next):
             return False
         _lock(self._next, LOCK_UN)
-        self._began = now
         return True
 
     def _stand_in_line(self, since: float, patience: float) -> None:
         is_next = False
-        now = since
+        now = self.moved = since
+        run = self._run()
         try:
-            while now - since < patience:
+            while now - self.moved < patience and now - since < max(_LONGEST, patience):
                 waited = now - since
                 if not is_next:
                     is_next = hold(self._next)
                 if (is_next or waited > _STUCK) and hold(self._descriptor):
                     return
-                pause = (
-                    (_SOON if now == since else _NAP) if is_next else max(_LEAST, _FIRST / (1 + (waited / _HALF) ** 2))
-                )
-                time.sleep(pause * (0.75 + random.random() / 2))  # noqa: S311 - so that those who look don't keep step
+                time.sleep(self._pause(now, since, run) if is_next else _scattered(_look_in(waited)))
                 now = time.monotonic()
+                before, run = run, self._run()
+                if run != before:
+                    self.moved = now
         finally:
             if is_next:
                 _lock(self._next, LOCK_UN)
-        msg = f"another process has held its lock {self.path.name} for {patience:g} s"
+        msg = f"its lock {self.path.name} could not be had for {now - since:.3g} s: others have it in turns"
+        if now - self.moved >= patience:
+            msg = f"another process has held its lock {self.path.name} for {patience:g} s"
         raise LockAway(msg)
+
+    def _run(self) -> float:
+        """
+        Return when the run under way began; 0 where nobody knows.
+        """
+        try:
+            began: float = _STAMP.unpack(os.pread(self._next, _STAMP.size, 0))[0]
+        except (OSError, struct.error):
+            return 0.0
+        return began
+
+    def _pause(self, now: float, since: float, run: float) -> float:
+        """
+        Return in how many seconds whoever is next looks again.
+        """
+        rest = run + _RUN - now
+        if now == since or -_OVER < rest <= 0:
+            return _scattered(_SOON)
+        return rest if 0 < rest < _NAP else _scattered(_NAP)
 
     def is_there(self) -> bool:
         """
@@ -210,6 +257,14 @@ class Latch:
         _close(self._descriptor)
         _close(self._next)
         self._descriptor = self._next = -1
+
+
+def _look_in(waited: float) -> float:
+    return max(_LEAST, _FIRST / (1 + (waited / _HALF) ** 2))
+
+
+def _scattered(pause: float) -> float:
+    return pause * (0.75 + random.random() / 2)  # noqa: S311 - so that those who look don't keep step
 
 
 def _door(path: Path) -> Path:

@@ -18,7 +18,7 @@ from .cells import Allotted
 from .stock import Stock, packed, units_of, until_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from egressor._core.limits import Algorithm
 
@@ -34,6 +34,8 @@ After how long units that nobody came for go back, in microseconds.
 
 # For how long what the store said of a cell is good enough to refuse a wait by.
 _FRESH = 1_000_000
+# And to tell whether somebody waits for a place.
+_MOMENT = 10_000
 # How many of the store's cells are remembered.
 _KNOWN = 4_096
 # A cell that is asked for again so soon is under load: the next time more is taken, twice as much each time.
@@ -143,13 +145,27 @@ class Account:
                 place = self._places[name] = _Place(entry)
             place.take(units)
             return
+        lot = self._lot(name, entry)
+        units_now, until_now = units_of(lot.cell), until_of(lot.cell)
+        lot.cell = packed(units_now + units, min(until, until_now) if units_now else until)
+        lot.since = now
+
+    def spend(self, entry: Entry, now: int) -> None:
+        """
+        Note that what *entry* wants was had of the store, and is used at once.
+        """
+        name = cell_name(entry.limit, entry.name, entry.key)
+        if type(entry.limit) is Concurrency:
+            self._places.setdefault(name, _Place(entry)).lent += entry.units
+            return
+        self._lot(name, entry).since = now
+
+    def _lot(self, name: str, entry: Entry) -> _Lot:
         lot = self._lots.pop(name, None)
         if lot is None or lot.entry.cells is not entry.cells:  # A reload may have given the limit another cell.
             lot = _Lot(entry)
         self._lots[name] = lot
-        units_now, until_now = units_of(lot.cell), until_of(lot.cell)
-        lot.cell = packed(units_now + units, min(until, until_now) if units_now else until)
-        lot.since = now
+        return lot
 
     def expect(self, entries: Iterable[Entry]) -> None:
         """
@@ -186,7 +202,7 @@ class Account:
         """
         for part in wanted:
             lot = self._lots.get(part.cell)
-            if lot is not None:
+            if lot is not None and units_of(lot.cell):
                 self._return(part.cell, lot, handed, now)
         while self._lots:
             cell, lot = next(iter(self._lots.items()))
@@ -206,10 +222,11 @@ class Account:
             lot.since = -FOREVER
 
     def _return(self, cell: str, lot: _Lot, handed: Handed, now: int) -> None:
-        value, part = lot.cell, part_of(lot.entry, 0)
+        value = lot.cell
         units, until = units_of(value), until_of(value)
         free = units - (handed.units(lot.entry) if now < until else 0)
         if free > 0:
+            part = part_of(lot.entry, 0)
             # A window knows the units again by the last time at which they might have been used.
             at = lot.since if isinstance(part.limit, Gcra) else until - 1
             self.backs.append(Back(Part(cell, free, part.limit), at + self.shift))
@@ -219,7 +236,7 @@ class Account:
         """
         Give back the places that nobody holds; return the lines of their cells.
         """
-        found = []
+        found: list[tuple[str, str]] = []
         for place in self._places.values():
             before = place.lent
             place.take(-max(0, place.spare() - handed.units(place.entry)))
@@ -227,11 +244,18 @@ class Account:
                 found.append((place.entry.name, place.entry.key))
         return found
 
+    def has_spare(self, entry: Entry, now: int) -> bool:
+        """
+        Whether the store had places of *entry*'s cell to spare a moment ago, so that nobody waits for one.
+        """
+        value, at = self._seen.get(cell_name(entry.limit, entry.name, entry.key), (entry.limit.most, 0))
+        return value < entry.limit.most and now - at < _MOMENT
+
     def places(self) -> tuple[tuple[str, int], ...]:
         """
         Return how many places this process holds, by cell.
         """
-        return tuple([(cell, place.lent) for cell, place in self._places.items()])
+        return tuple([(cell, place.lent) for cell, place in self._places.items()]) if self._places else ()
 
     def held(self) -> tuple[tuple[str, int], ...]:
         """
@@ -239,12 +263,13 @@ class Account:
         """
         return tuple([(cell, place.cells.used(place.entry.key)) for cell, place in self._places.items()])
 
-    def told(self, backs: Iterable[Back], places: Iterable[tuple[str, int]]) -> None:
+    def told(self, backs: Sequence[Back], places: Iterable[tuple[str, int]]) -> None:
         """
         Take note that the store knows of *backs* and *places*.
         """
-        known = set(map(id, backs))
-        self.backs = [back for back in self.backs if id(back) not in known]
+        if backs:
+            known = set(map(id, backs))
+            self.backs = [back for back in self.backs if id(back) not in known]
         for cell, units in places:
             place = self._places.get(cell)
             if place is not None and not units and not place.lent and not place.cells.is_alone:

@@ -1,9 +1,9 @@
 """
-What a gate says to a store that others use as well, and what it makes of the answer.
+What a gate says to a store that others use as well.
 
 `prepare` collects what there is to say: what the first of each line wants, what goes back, what has happened to the
-service's standing. Whoever carries it to the store holds no lock meanwhile. `apply` fills the stocks, serves the lines
-from them, notes for whom it is worth asking again and when, and refuses those whose wait can't fit.
+service's standing. Whoever carries it to the store holds no lock meanwhile. What becomes of the answer is said in
+`hearing`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ from __future__ import annotations
 import json
 import os
 import socket
-from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 from weakref import ref
 
 from egressor._core.admission import Denied, Lease, Why
-from egressor._core.fleet import STAY, Rank, Request, Want
+from egressor._core.fleet import Rank, Request, Want
 from egressor._core.limits import FOREVER
-from egressor._core.plan import answered
 
-from .account import Account, cell_name, part_of
+from .account import Account, part_of
 from .agreed import Agreed
 from .exclusive import step
 from .gate import Gate, never
@@ -29,30 +27,33 @@ from .stock import Stock
 from .waiting import AWAY, Short
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from egressor._core.admission import Ask, Entry
-    from egressor._core.fleet import Answer, Reply, Top
+    from egressor._core.fleet import Reply, Top
     from egressor._core.queue import Line, Waiter
 
     from . import Clock, Home, Parked
     from .compiled import Compiled
+    from .straight import Errand
 
-__all__ = ["NEWS", "Asking", "Link"]
+__all__ = ["BEAT", "NEWS", "QUIET", "Asking", "Link"]
 
 NEWS = 400_000
 """
 How often a process asks how a service stands that stands badly: others may know that it is over; in microseconds.
 """
 
-# How often whoever waits says so: twice before the store takes its turn away. Who does not know when its turn is, and
-# is to be called by others, looks more often: they may be cut off from the store, and it would not hear of that.
-_REFRESH = STAY * 2 // 5
-_LISTEN = 100_000
-# How often a process that holds something says so.
-_BEAT = 1_000_000
-# How long successes may wait until others hear of them.
-_QUIET = 2_000_000
+BEAT = 1_000_000
+"""
+How often a process that holds something says so, in microseconds.
+"""
+
+QUIET = 2_000_000
+"""
+How long successes may wait until others hear of them, in microseconds.
+"""
+
 # Lines that one request speaks for, and calls of one line.
 _LINES = 64
 _MOST = 1_000
@@ -91,6 +92,11 @@ class Link(Protocol):
     def sync(self, gate: Asking) -> None:
         """
         Make *gate*'s next request now, however long it takes.
+        """
+
+    def fetch(self, gate: Asking, ask: Ask) -> int | None:
+        """
+        Ask for *ask* alone, now, where nobody else is at it: since when its call goes; None where it has to wait.
         """
 
 
@@ -252,7 +258,7 @@ class Asking(Gate):
         quiet = now - self._spoke_at
         if quiet >= NEWS and (self._is_used or not self._standing.is_calm(now)):
             return True
-        return quiet >= _BEAT and bool(self._account.has_places or self._room.size)
+        return quiet >= BEAT and bool(self._account.has_places or self._room.size)
 
     def _due_lines(self, now: int) -> list[tuple[Line[Parked], Waiter[Parked]]]:
         """
@@ -302,9 +308,9 @@ class Asking(Gate):
         self._deeds = -1
         if not self._is_timed:
             return None  # The store's time is not known yet, and the standing is full of times.
-        if standing.fresh and now - self._agreed_at >= _QUIET:
+        if standing.fresh and now - self._agreed_at >= QUIET:
             standing.fold()
-        if not standing.log or not (standing.is_urgent or now - self._agreed_at >= _QUIET):
+        if not standing.log or not (standing.is_urgent or now - self._agreed_at >= QUIET):
             return None
         self._deeds = len(standing.log)
         return standing.dump(self._account.shift)
@@ -317,132 +323,7 @@ class Asking(Gate):
         self._topped = [entry for entry, _ in found]
         return tuple([top for _, top in found])
 
-    # --- its answer --------------------------------------------------------------------------------------------------
-
-    def apply(self, request: Request, reply: Reply, shift: int) -> bool:
-        """
-        Take the store's *reply* to *request*; return whether there is more to say at once.
-        """
-        return self.alone.run(partial(self._apply, request, reply, shift), instead=False)
-
-    def _apply(self, request: Request, reply: Reply, shift: int) -> bool:
-        now, account = self._now(), self._account
-        account.shift = shift
-        self._is_timed = True
-        self.members = max(1, reply.members)
-        if reply.standing is not None:
-            self._catch_up(reply, now)
-            return True
-        self._version = reply.version
-        self._has_heard = True
-        account.told(request.backs, request.places)
-        if self.away:
-            return False
-        account.note(reply.cells, now)
-        if self._deeds >= 0:
-            self._standing.agreed(self._deeds)
-            self._agreed_at = now
-        for cell in request.left:
-            self._shown.pop(cell, None)
-        wanted = list(zip(self._wanted, request.wants, reply.answers, strict=True))
-        for (_, ask), want, answer in wanted:
-            self._get(ask, want, answer, now)
-        for entry, (units, until) in zip(self._topped, reply.tops, strict=True):
-            if units:
-                account.put(entry, units, until - shift, now)
-        self._serve(wanted, now)
-        self._standing.cancel(now)
-        for (waiter, ask), _, answer in wanted:
-            self._wait_for(waiter, ask, answer, now)
-        self._tell_new(now)
-        self._recalm()
-        # Whoever wanted to be the probe and is not.
-        self._flush()
-        return self._plan_next(now)
-
-    def _catch_up(self, reply: Reply, now: int) -> None:
-        """
-        Take over the standing that others have brought about; nothing else of the request was done.
-        """
-        self._version = reply.version
-        if not reply.standing:
-            # It has forgotten everything; what we know of the service holds.
-            self._standing.begin_anew()
-            self._account.forget()
-            return
-        self._standing.load(reply.standing, self._account.shift, now)
-        self._recalm()
-        if not self.away:
-            self._flush()
-            self._room.serve_all(now)
-            self._tell_new(now)
-
-    def _get(self, ask: Ask, want: Want, answer: Answer, now: int) -> None:
-        for entry, part in zip(ask.entries, want.parts, strict=True):
-            if answer.times:
-                self._account.put(entry, part.units * answer.times, answer.until - self._account.shift, now)
-            if part.cell == answer.cell:
-                self._shown[part.cell] = entry.name, entry.key
-            else:
-                # Nobody is shown there any more: whoever stands first now has to be.
-                self._shown.pop(part.cell, None)
-                self._asked.pop((entry.name, entry.key), None)
-
-    def _serve(self, wanted: Iterable[tuple[tuple[Waiter[Parked], Ask], Want, Answer]], now: int) -> None:
-        names = {
-            waiter.line.name: waiter.line
-            for (waiter, _), _, answer in wanted
-            if answer.times and waiter.line is not None
-        }
-        self._room.serve(names.values(), now)
-
-    def _wait_for(self, waiter: Waiter[Parked], ask: Ask, answer: Answer, now: int) -> None:
-        """
-        Note for which cell *waiter* waits, and for how long at least.
-        """
-        if waiter.line is None or not answer.cell:
-            return
-        entry = next(each for each in ask.entries if cell_name(each.limit, each.name, each.key) == answer.cell)
-        if waiter.line.name != (entry.name, entry.key):
-            self._room.move(waiter, Short(entry, FOREVER))
-        line = waiter.line
-        self._shown[answer.cell] = line.name
-        if line.first() is waiter:
-            # Many that listen closely are too many for the store.
-            blind = _LISTEN * max(1, self.members // 10) if answer.wait is None else answer.wait
-            ready_at = now + min(blind, _REFRESH)
-            self._asked[line.name] = waiter, ready_at
-
-    def _tell_new(self, now: int) -> None:
-        """
-        Refuse those whose wait can't fit, now that the store has said how long it is, or for whom there is no room.
-        """
-        for parked, until in list(self._new.items()):
-            waiter = parked.waiter
-            if waiter is None:
-                continue
-            if waiter.line is None:
-                self._new.pop(parked, None)
-                continue
-            line = waiter.line
-            is_held = line.name[0] == AWAY[0] and self._held_back(parked.ask, now)[0] > 0
-            if line.name not in self._asked and not is_held:
-                continue
-            self._new.pop(parked, None)
-            short = Short(_entry_of(parked.ask, line.name), FOREVER)
-            denied = self._denied(parked.ask, short, until, now)._replace(is_open=False)
-            answer = answered(denied, now, until) or self._no_room(parked.ask, denied, now)
-            if isinstance(answer, Denied):
-                self._room.refuse(waiter, answer)
-            elif until < waiter.deadline:
-                self._room.hasten(waiter, until)
-
-    def _no_room(self, ask: Ask, denied: Denied, now: int) -> Denied | None:
-        size, full = self._room.size - len(self._new) - 1, self.compiled.queue_size
-        if size < full:
-            return None
-        denied = denied._replace(why=Why.QUEUE_FULL, text=f"{size} calls wait already (queue_size {full})")
-        return None if self._room.displace(ask.level, denied, now) else denied
+    # --- the next one ------------------------------------------------------------------------------------------------
 
     def _plan_next(self, now: int) -> bool:
         """
@@ -460,9 +341,9 @@ class Asking(Gate):
                 del self._asked[name]
         times.append(self._account.next_idle())
         if self._account.has_places or self._room.size:
-            times.append(self._spoke_at + _BEAT)
+            times.append(self._spoke_at + BEAT)
         if self._standing.log or self._standing.fresh:
-            times.append(max(now, self._agreed_at + _QUIET))
+            times.append(max(now, self._agreed_at + QUIET))
         if not self._standing.is_calm(now):
             times.append(now + NEWS)
         if min(times) < FOREVER:
@@ -514,6 +395,24 @@ class Asking(Gate):
         Have everything given back with the next request: it is the last one.
         """
         self._account.all_idle()
+
+    def apply(self, request: Request, reply: Reply, shift: int) -> bool:
+        """
+        Take the store's *reply* to *request*; return whether there is more to say at once.
+        """
+        raise NotImplementedError
+
+    def prepare_one(self, ask: Ask) -> Errand | None:
+        """
+        Return what *ask*'s call has to say to the store; None where it has to go the long way.
+        """
+        raise NotImplementedError
+
+    def take_one(self, errand: Errand, reply: Reply, shift: int) -> int | None:
+        """
+        Take the store's *reply*: since when the call goes; None where it has to go the long way.
+        """
+        raise NotImplementedError
 
     def lose(self, why: str) -> None:
         """
@@ -582,7 +481,3 @@ class Asking(Gate):
 def _by_rank(each: tuple[Line[Parked], Waiter[Parked]]) -> tuple[int, int, int]:
     waiter = each[1]
     return -waiter.level, waiter.deadline, waiter.seq
-
-
-def _entry_of(ask: Ask, name: tuple[str, str]) -> Entry | None:
-    return next((entry for entry in ask.entries if (entry.name, entry.key) == name), None)

@@ -25,6 +25,9 @@ from weakref import WeakSet, finalize, ref
 from . import StoreAway
 
 if TYPE_CHECKING:
+    from egressor._core.admission import Ask
+    from egressor._core.fleet import Reply, Request
+
     from . import Store
     from .asking import Asking
 
@@ -124,12 +127,33 @@ class Courier:
         if not self.run(gate):
             self.soon(gate)
 
-    def run(self, gate: Asking) -> bool:
+    def fetch(self, gate: Asking, ask: Ask) -> int | None:
         """
-        Make what requests *gate* has, or leave them to whoever is at it; False if there is more to say than one turn
-        takes.
+        Ask for *ask* alone, here and now: since when its call goes; None where it has to join a line.
+
+        Not in an event loop, for which another process may have the store's lock for too long.
         """
-        for _ in range(_ROUNDS):
+        turn = gate.turn
+        if self.away or self._is_closed or _has_loop() is not None or not turn.acquire(blocking=False):
+            return None
+        try:
+            gate.is_wanted = False
+            errand = gate.prepare_one(ask)
+            answer = None if errand is None else self._asked(gate, errand.request)
+            at = None if errand is None or answer is None else gate.take_one(errand, *answer)
+        finally:
+            turn.release()
+        # Somebody came meanwhile: to leave it to the thread would have the two of us wake each other again and again.
+        if gate.is_wanted and not self.run(gate, rounds=1):
+            self.soon(gate)
+        return at
+
+    def run(self, gate: Asking, *, rounds: int = _ROUNDS) -> bool:
+        """
+        Make what requests *gate* has, or leave them to whoever is at it; False if there is more to say than *rounds*
+        requests take.
+        """
+        for _ in range(rounds):
             if self._is_closed:
                 return True
             if not gate.turn.acquire(blocking=False):
@@ -163,8 +187,13 @@ class Courier:
 
     def _exchange(self, gate: Asking) -> bool:
         request = gate.prepare()
-        if request is None:
-            return False
+        answer = None if request is None else self._asked(gate, request)
+        return request is not None and answer is not None and gate.apply(request, *answer)
+
+    def _asked(self, gate: Asking, request: Request) -> tuple[Reply, int] | None:
+        """
+        Return the store's reply and what makes its time of ours; None where it is away, which *gate* knows then.
+        """
         began = monotonic_ns() // 1000
         try:
             reply = self.store.exchange(gate.name, request)
@@ -173,7 +202,7 @@ class Courier:
             self._lost(gate, str(error) if isinstance(error, StoreAway) else f"{type(error).__name__}: {error}")
             # Whoever has found out asks again, for all.
             gate.ask_again(_RETRY)
-            return False
+            return None
         except BaseException:
             # Ctrl-C, or a test's own: nobody knows what the store has done.
             gate.failed()
@@ -181,10 +210,11 @@ class Courier:
             raise
         if self.away:
             self._found()
-        gate.regain()
+        if gate.away:
+            gate.regain()
         if reply.calls:
             self.store.call(gate.name, reply.calls)
-        return gate.apply(request, reply, self._shift_of(reply.now, began))
+        return reply, self._shift_of(reply.now, began)
 
     def _shift_of(self, now: int, began: int) -> int:
         """

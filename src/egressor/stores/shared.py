@@ -25,11 +25,12 @@ from egressor._core.model import ErrorCategory
 
 from . import PATIENCE
 from .account import part_of
-from .asking import NEWS, Asking
+from .asking import NEWS
 from .compiled import Compiled
 from .exclusive import step
 from .share import share_of
 from .stock import stocked
+from .straight import Straight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,6 +50,8 @@ __all__ = ["SharedGate", "shared"]
 _ANSWER = int((PATIENCE + 0.05) * 1_000_000)
 # How long a process goes on with its share after the store has come back: until all others know.
 _RETURN = 600_000
+# How long places that nobody waits for stay, in case another call comes.
+_LINGER = 1_000
 _TELL = 100_000
 
 
@@ -59,7 +62,7 @@ def shared(name: str, policy: Policy) -> Compiled:
     return Compiled(name, policy, alter=stocked)
 
 
-class SharedGate(Asking):
+class SharedGate(Straight):
     """
     Admission to one service, of which other processes use the same store.
     """
@@ -71,7 +74,8 @@ class SharedGate(Asking):
         Admit *ask* if nothing stands in its way: the time; None for any surprise.
         """
         self._doubt(ask)
-        return super().enter(ask)
+        at = super().enter(ask)
+        return self._link.fetch(self, ask) if at is None and self.calm and not self.away else at
 
     def admit(self, ask: Ask, until: int) -> Lease | Denied:
         """
@@ -94,11 +98,15 @@ class SharedGate(Asking):
             return super().park(ask, until, parked)
         self._new[parked] = until
         reply = super().park(ask, max(until, self._now() + _ANSWER), parked)
-        if reply is None:
-            self._link.now(self)
-        else:
+        if reply is not None:
             self._new.pop(parked, None)
+        elif not self._heard(parked):
+            self._link.now(self)
         return reply
+
+    @step(instead=False)
+    def _heard(self, parked: Parked) -> bool:
+        return self._hear_refusal(parked)
 
     def take_up(self, parked: Parked, signal: Callable[[], object]) -> Lease | Denied | None:
         """
@@ -114,9 +122,9 @@ class SharedGate(Asking):
         Settle the success of an attempt that `enter` admitted.
         """
         super().leave(ask, at, generation)
-        if ask.holds or self._standing.is_urgent:
+        if self._standing.is_urgent or (ask.holds and not self._lingers(ask)):
             self._pass_on()
-        elif at - self._spoke_at > NEWS:
+        elif not ask.holds and at - self._spoke_at > NEWS:
             # Who takes nothing of the store has to ask all the same how the service stands.
             self._is_used = True
             self._speak()
@@ -128,6 +136,18 @@ class SharedGate(Asking):
         super().hear(lease, verdict)
         if self._standing.is_urgent:
             self._pass_on()
+
+    @step(instead=False)
+    def _lingers(self, ask: Ask) -> bool:
+        """
+        Whether the places of *ask* may stay here for a moment, as nobody waits for them: then the next call that asks
+        the store gives them back along with that, in one exchange.
+        """
+        now = self._now()
+        if self.away or self._room.size or not all(self._account.has_spare(entry, now) for entry in ask.places):
+            return False
+        self._look_at(now + _LINGER, now)
+        return True
 
     def settle(self, lease: Lease, verdict: Verdict, *, attempt: int = 1, wants_retry: bool = False) -> Settled:
         """

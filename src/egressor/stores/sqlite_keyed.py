@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
     from egressor._core.fleet_model import Request
+    from egressor._core.limits import Algorithm
 
     from .sqlite_rows import Hot
 
-__all__ = ["bring", "every", "keep", "prune"]
+__all__ = ["bring", "every", "has_dead", "is_light", "keep", "prune"]
 
 _FIND = "SELECT value, shared, until FROM cells WHERE service = ? AND name = ?"
 _SHARED = "SELECT name, value, shared, until FROM cells WHERE service = ? AND shared IS NOT NULL"
@@ -39,21 +40,39 @@ By cell: its key, its value (None: there was no row), its places and waiters, it
 """
 
 
+def is_light(hot: Hot, request: Request, now: int) -> bool:
+    """
+    Whether an exchange touches nothing but the service's text; then all is brought that it may touch.
+    """
+    if request.standing is not None or request.version != hot.state.version or has_dead(hot, now):
+        return False
+    for cell, limit in limits_of(request):
+        if not is_hot(cell):
+            return False
+        _extend(hot, cell, limit, now)
+    return True
+
+
+def has_dead(hot: Hot, now: int) -> bool:
+    """
+    Whether a member has died that nobody has buried yet.
+    """
+    return any(member.until <= now for member in hot.state.members.values())
+
+
 def bring(db: Connection, hot: Hot, request: Request, now: int) -> Rows:
     """
     Bring the rows that an exchange may touch into the state.
     """
-    state = hot.state
     rows: Rows = {}
     for cell, limit in limits_of(request):
         if is_hot(cell):
-            if limit is not None and type(limit) is not Concurrency and hot.ends.get(cell, 0) < now + limit.horizon:
-                hot.ends[cell] = end_of(limit, now)
+            _extend(hot, cell, limit, now)
         elif cell not in rows:
             key = as_key(cell)
             row = db.execute(_FIND, (hot.number, key)).fetchone()
             rows[cell] = (key, None, None, 0) if row is None else (key, as_number(row[0]), row[1], row[2])
-    if any(member.until <= now for member in state.members.values()):
+    if has_dead(hot, now):
         keys = {row[0] for row in rows.values()}
         for key, value, shared, until in db.execute(_SHARED, (hot.number,)).fetchall():
             if key not in keys:
@@ -104,6 +123,11 @@ def every(db: Connection, hot: Hot, most: int) -> None:
     """
     for key, value, shared in db.execute(_ALL, (hot.number, most)):
         _put(hot, as_name(key), as_number(value), shared)
+
+
+def _extend(hot: Hot, cell: str, limit: Algorithm | None, now: int) -> None:
+    if limit is not None and type(limit) is not Concurrency and hot.ends.get(cell, 0) < now + limit.horizon:
+        hot.ends[cell] = end_of(limit, now)
 
 
 def _put(hot: Hot, cell: str, value: int, shared: str | None) -> None:

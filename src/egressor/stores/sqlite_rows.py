@@ -43,6 +43,7 @@ _SPLIT = "|"
 # What SQLite takes as a number.
 _SMALL = 1 << 63
 _write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_quoted = json.encoder.encode_basestring_ascii
 Table = dict[str, dict[str, Any]]
 
 
@@ -83,7 +84,7 @@ class Hot:
         ends: When nothing depends on a cell any more, by cell.
     """
 
-    __slots__ = ("count", "ends", "number", "state", "text")
+    __slots__ = ("_said", "count", "ends", "number", "state", "text")
 
     def __init__(self, number: int, text: str) -> None:
         self.number = number
@@ -91,6 +92,8 @@ class Hot:
         self.state = State({})
         self.count = 0
         self.ends: dict[str, int] = {}
+        # What was written of each member: most say nothing between two exchanges.
+        self._said: dict[str, tuple[Member, str]] = {}
         if text:
             self._read(text)
 
@@ -99,12 +102,23 @@ class Hot:
         Count an exchange, and say everything anew.
         """
         self.count += 1
-        state = self.state
-        cells = {
-            cell: (value if value < _SMALL else f"{value:x}", self.ends.get(cell, 0))
-            for cell, value in state.cells.items()
-        }
-        return _sealed((self.count, state.version, cells, state.held, state.waits, state.members))
+        state, ends = self.state, self.ends
+        cells = ",".join(
+            [f"{_quoted(cell)}:[{_written(value)},{ends.get(cell, 0)}]" for cell, value in state.cells.items()]
+        )
+        members = ",".join([self._member(name, member) for name, member in state.members.items()])
+        held = _write(state.held) if state.held else "{}"
+        waits = _write(state.waits) if state.waits else "{}"
+        return _marked(f"[{self.count},{state.version},{{{cells}}},{held},{waits},{{{members}}}]")
+
+    def _member(self, name: str, member: Member) -> str:
+        said = self._said.get(name)
+        if said is not None and said[0] is member:
+            return said[1]
+        until, address, info = member
+        text = f"{_quoted(name)}:[{until},{_quoted(address)},{_quoted(info)}]"
+        self._said[name] = member, text
+        return text
 
     def sweep(self, now: int) -> None:
         """
@@ -113,6 +127,7 @@ class Hot:
         for cell in [cell for cell, end in self.ends.items() if end <= now]:
             self.ends.pop(cell)
             self.state.cells.pop(cell, None)
+        self._said.clear()
 
     def _read(self, text: str) -> None:
         self.count, version, cells, held, waits, members = _unsealed(text)
@@ -225,8 +240,15 @@ def _waits(row: Mapping[str, Any]) -> dict[str, Wait]:
     return {name: Wait(Rank(*rank), units, seen, is_told) for name, (rank, units, seen, is_told) in row.items()}
 
 
+def _written(value: int) -> int | str:
+    return value if value < _SMALL else f'"{value:x}"'
+
+
 def _sealed(value: object) -> str:
-    text = _write(value)
+    return _marked(_write(value))
+
+
+def _marked(text: str) -> str:
     return f"{crc32(text.encode()):08x}{text}"
 
 
