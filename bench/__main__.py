@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bench import admission, contended, decorated, fleets, keys, limited, reading, relayed
+from bench import admission, contended, crowds, decorated, fleets, keys, limited, reading, relayed
 from bench.measure import ROOT, Table, machine
 
 _ROUNDS = 15
@@ -36,6 +36,7 @@ _GROUPS: dict[str, tuple[Callable[..., list[Table]], int]] = {
     "D": (keys.measure, 5),
     "E": (fleets.through_redis, 5),
     "F": (fleets.through_files, 5),
+    "G": (crowds.measure, 5),
     "H": (reading.measure, 1),
     "I": (limited.measure, 5),
     "W": (relayed.measure, 5),

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from bench.measure import ROOT, Table
 from bench.servers import free_port, missing, nowhere
 
-__all__ = ["run", "through_files", "through_redis"]
+__all__ = ["run", "server", "through_files", "through_redis"]
 
 _SECONDS = 3.0
 # An interpreter takes a while to start, four of them on two cores a while longer.
@@ -60,7 +60,7 @@ def through_redis(*, rounds: int) -> list[Table]:
     title = "E. One key, many processes, Redis"
     if packages := missing("redis-server"):
         return [nowhere(title, packages)]
-    with _server() as address:
+    with server() as address:
         rows = [
             _row(shown, name, [address] * count, count, rounds)
             for count in (1, 4)
@@ -123,7 +123,10 @@ def _processes(name: str, address: str, limit: int, count: int) -> Run:
 
 
 @contextmanager
-def _server() -> Iterator[str]:
+def server() -> Iterator[str]:
+    """
+    A Redis server for the length of the block; its address.
+    """
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         command = ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", folder]

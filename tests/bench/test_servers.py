@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from bench import limited, relayed, servers
+from bench import crowds, limited, relayed, servers
 from bench.relayed import FRONTS, Load, read
 
 WRK = """\
@@ -51,6 +51,7 @@ def test_what_is_not_from_wrk_is_no_figure() -> None:
 @pytest.mark.parametrize(
     ("group", "rows"),
     [
+        (crowds, [["`apt-get install redis-server`"]]),
         (limited, [["`apt-get install nginx-light`"]]),
         (relayed, [["`apt-get install nginx-light`"], ["`apt-get install wrk`"]]),
     ],

@@ -20,7 +20,7 @@ KILLS = 30 if SOAK else 2
 BETWEEN_KILLS = 2.0 if SOAK else 0.7
 WORKERS = 8
 # What a busy machine adds: its processes wait for their turn, and a new one has to start.
-BUSY = SECOND
+BUSY = 3 * SECOND
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -39,7 +39,8 @@ def test_workers_that_are_killed_stall_nobody(start: Start, store: str, policy: 
     lease for one to go, and when all rest nothing is held.
     """
     settings, stall = POLICIES[policy]
-    fleet = start(WORKERS, {"s": settings})
+    # On a busy machine a store may be late, and shares beside those who go on are not what is judged here.
+    fleet = start(WORKERS, {"s": settings}, on_store_loss="closed")
     dice = random.Random(policy)
 
     fleet.all("threads(2, hold=0.01)")
