@@ -28,7 +28,7 @@ POLICIES = {
     # A waiter whose process is gone keeps the others waiting for a second at most,
     "limit": ({"limits": ["100/second"], "max_wait": 30.0}, SECOND),
     # and the places that it held for as long as its lease.
-    "places": ({"limits": ["100/second"], "max_concurrency": 4, "max_wait": 30.0}, SECOND + LIFE),
+    "places": ({"limits": ["100/second"], "max_concurrency": WORKERS, "max_wait": 30.0}, SECOND + LIFE),
 }
 
 
