@@ -21,6 +21,8 @@ __all__ = ["Event", "Taps"]
 _QUEUE = 10_000
 _EVERY: WeakSet[Taps] = WeakSet()
 _LOG = logging.getLogger("egressor")
+# Neither its text nor its traceback is told: both may show what a call has sent.
+_RAISED = "a tap raised %s at %s; its calls go on, and later faults are only counted"
 
 
 class Event(NamedTuple):
@@ -128,10 +130,17 @@ class Taps:
             for tap in self._taps:
                 try:
                     tap(event)
-                except BaseException:  # noqa: BLE001 - an observer's fault is nobody else's, nor is its exit
+                except BaseException as error:  # noqa: BLE001 - an observer's fault is nobody else's, nor is its exit
                     self.failed += 1
                     if self.failed == 1:
-                        _LOG.warning("a tap raised; its calls go on, and later faults are only counted", exc_info=True)
+                        _LOG.warning(_RAISED, type(error).__name__, _place(error))
+
+
+def _place(error: BaseException) -> str:
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return "nowhere" if step is None else f"{step.tb_frame.f_code.co_filename}:{step.tb_lineno}"
 
 
 def _after_fork() -> None:
