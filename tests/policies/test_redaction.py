@@ -77,6 +77,7 @@ def nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr(redaction, "_known", set())
     monkeypatch.setattr(redaction, "_pattern", [None])
+    redaction._remembered.cache_clear()
 
 
 @pytest.mark.parametrize("text", HIDDEN)

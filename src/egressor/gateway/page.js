@@ -11,7 +11,22 @@ const STATES = {
   closed: [7, "✔", "ok", "good"],
 };
 const LEVELS = ["critical", "high", "medium", "low"];
+const GROUPS = {
+  open: ["✖", "open", "bad"],
+  reopened: ["✖", "reopened", "bad"],
+  muted: ["○", "muted", "soft"],
+  resolved: ["✔", "resolved", "good"],
+};
+const BANS = {
+  active: ["⛔", "banned", "bad"],
+  over: ["✔", "over", "soft"],
+  ended: ["✔", "ended", "good"],
+  lifted: ["✔", "lifted", "good"],
+};
 const EVERY_MS = 1000;
+const LEDGER_MS = 5000;
+const MOST_ROWS = 20;
+const DAY_S = 86400;
 const STALE_S = 5;
 
 let seenAt = null;
@@ -35,6 +50,41 @@ function list(lines, none) {
     node.append(item);
   }
   return node;
+}
+
+function badge(sign, word, kind) {
+  const node = document.createElement("span");
+  node.className = `state ${kind}`;
+  const icon = document.createElement("span");
+  icon.setAttribute("aria-hidden", "true");
+  icon.textContent = `${sign} `;
+  node.append(icon, word);
+  return node;
+}
+
+function head(text) {
+  const node = document.createElement("th");
+  node.scope = "row";
+  node.textContent = text;
+  return node;
+}
+
+function line(...cells) {
+  const node = document.createElement("tr");
+  node.append(...cells);
+  return node;
+}
+
+function since(stamp) {
+  const seconds = Math.floor((Date.now() - Date.parse(stamp)) / 1000);
+  if (!(seconds >= 0)) return stamp ? day(stamp) : "";
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  return seconds < DAY_S ? `${Math.floor(seconds / 3600)} h ago` : day(stamp);
+}
+
+function day(stamp) {
+  return `${String(stamp).slice(0, 16).replace("T", " ")} UTC`;
 }
 
 function total(numbers) {
@@ -72,13 +122,7 @@ function row(name, service, fleet) {
   if (service.retry_after_s > 0) notes.push(`retry after ${Math.ceil(service.retry_after_s)} s`);
 
   const state = document.createElement("div");
-  const main = document.createElement("span");
-  main.className = `state ${kind}`;
-  const icon = document.createElement("span");
-  icon.setAttribute("aria-hidden", "true");
-  icon.textContent = `${sign} `;
-  main.append(icon, word);
-  state.append(main);
+  state.append(badge(sign, word, kind));
   for (const note of notes) {
     const line = document.createElement("div");
     line.className = "soft";
@@ -88,12 +132,8 @@ function row(name, service, fleet) {
 
   const limits = service.limits.map((limit) => `${limit.left} of ${limit.limit} ${limit.unit}: ${limit.name}`);
   const waiting = LEVELS.filter((level) => service.waiting[level]).map((level) => `${service.waiting[level]} ${level}`);
-  const heading = document.createElement("th");
-  heading.scope = "row";
-  heading.textContent = name;
-  const node = document.createElement("tr");
-  node.append(
-    heading,
+  return line(
+    head(name),
     cell("State", state),
     cell("Breaker", breaker(service)),
     cell("Limits left", list(limits, "no limit")),
@@ -103,7 +143,79 @@ function row(name, service, fleet) {
     cell("Failed", service.failed, "number"),
     cell("Refused", total(service.denied), "number"),
   );
-  return node;
+}
+
+function group(each) {
+  const [sign, word, kind] = GROUPS[each.state] || ["?", each.state, "wait"];
+  return line(
+    head(each.endpoint ? `${each.service}/\u200b${each.endpoint}` : each.service),
+    cell("Category", each.category.replaceAll("_", " ")),
+    cell("State", badge(sign, word, kind)),
+    cell("Count", each.count, "number"),
+    cell("Gave up", each.gave_up, "number"),
+    cell("Last seen", since(each.last_seen)),
+    cell("Fingerprint", each.fingerprint, "mono"),
+    cell("Message", each.message, "text"),
+  );
+}
+
+function ban(each) {
+  const [sign, word, kind] = BANS[each.state] || ["?", each.state, "wait"];
+  const until = each.ended || each.until || "";
+  return line(
+    head(each.service),
+    cell("State", badge(sign, word, kind)),
+    cell("Began", since(each.began)),
+    cell("Until", until ? day(until) : ""),
+    cell("Scope", each.scope || ""),
+    cell("Because of", each.rule || "", "text"),
+  );
+}
+
+function fill(name, rows, summary) {
+  document.getElementById(name).replaceChildren(...rows);
+  document.getElementById(`${name}-table`).hidden = !rows.length;
+  document.getElementById(`${name}-summary`).textContent = summary;
+}
+
+function showErrors(found) {
+  const most = Math.max(1, ...found.timeline.map((hour) => hour.count));
+  const hours = found.timeline.map((hour) => {
+    const node = document.createElement("li");
+    node.className = hour.gave_up ? "lost" : hour.count ? "some" : "";
+    node.style.height = `${Math.round((100 * hour.count) / most)}%`;
+    return node;
+  });
+  document.getElementById("hours").replaceChildren(...(found.total ? hours : []));
+  const rate = found.recovery_rate === null ? "" : ` (${Math.round(100 * found.recovery_rate)} %)`;
+  const lost = found.dropped ? `; ${found.dropped} were dropped` : "";
+  const away = found.ledger.away ? `; the ledger is away: ${found.ledger.away}` : "";
+  const sums =
+    `${found.total} failed attempts of ${found.calls} calls in 24 hours: ${found.recovered} recovered${rate}, ` +
+    `${found.fell_back} fell back, ${found.gave_up} gave up`;
+  fill("errors", found.groups.map(group), (found.total ? sums : "none in 24 hours") + lost + away);
+}
+
+function showBans(found) {
+  const active = found.active.length;
+  fill("bans", found.bans.map(ban), active ? `${active} in force` : found.total ? "none in force" : "none");
+}
+
+async function get(path) {
+  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(4000) });
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  return answer.json();
+}
+
+async function look() {
+  const from = Math.floor(Date.now() / 1000) - DAY_S;
+  try {
+    showErrors(await get(`/-/errors.json?since=${from}&groups=${MOST_ROWS}&recent=0`));
+    showBans(await get(`/-/bans.json?limit=${MOST_ROWS}`));
+  } catch {
+    // How old the data is, the header says; what is shown stays.
+  }
+  setTimeout(look, LEDGER_MS);
 }
 
 function show(status) {
@@ -130,9 +242,7 @@ function showAge() {
 
 async function poll() {
   try {
-    const answer = await fetch("/-/status.json", { cache: "no-store", signal: AbortSignal.timeout(4000) });
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
-    show(await answer.json());
+    show(await get("/-/status.json"));
     seenAt = performance.now();
     failed = "";
   } catch {
@@ -144,3 +254,4 @@ async function poll() {
 
 setInterval(showAge, EVERY_MS);
 poll();
+look();

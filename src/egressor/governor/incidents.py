@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Incidents"]
 
-_CONTEXT = 1_400
+_CONTEXT = 1_200
 _LONGEST_MUTE = 400 * 86_400.0
 
 
@@ -99,7 +99,7 @@ class Incidents:
             endpoint: A name for what was called.
             scope: Who and what for, ``{"user": "u1"}``.
             context: Whatever else helps, best a dictionary of texts and numbers. Secrets in it are hidden, and what is
-                no plain value is told by its type; 1,500 bytes of it are kept.
+                no plain value is told by its type; 1,200 bytes of it are kept.
 
         Raises:
             ConfigError: There is no such service, or *error* is no exception.

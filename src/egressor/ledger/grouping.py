@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from egressor._core.evidence import document
 from egressor._core.fingerprint import fingerprint, normalised
@@ -117,25 +117,25 @@ def entry_of(draft: Draft) -> Entry:
     Return the entry of *draft*: redacted and bounded, whatever is in it.
     """
     failure, verdict = draft.newest, draft.newest.verdict
+    # Together they stay below what an entry may hold, whatever they are.
     told = {
-        "message": _fitting(said_by(failure), 2_500),
-        "type": failure.kind,
-        "rule": verdict.fingerprint,
-        "why": _fitting(verdict.why, 500),
-        "endpoint": failure.scope.get("endpoint", "")[:200],
-        "place": failure.place,
-        "cause": _fitting(failure.cause, 700),
-        "scope": bounded({name: text for name, text in failure.scope.items() if name != "endpoint"}, most=1_000),
-        "context": fitted(failure.context, 1_500),
+        "message": _fitting(said_by(failure), 2_400),
+        "type": clean(failure.kind),
+        "rule": clean(verdict.fingerprint),
+        "why": _fitting(verdict.why, 400),
+        "endpoint": _fitting(failure.scope.get("endpoint", ""), 500),
+        "place": _fitting(failure.place, 500),
+        "cause": _fitting(failure.cause, 600),
+        "scope": bounded({name: text for name, text in failure.scope.items() if name != "endpoint"}, most=900),
+        "context": fitted(failure.context, 1_300),
         "retry_after": verdict.retry_after,
     }
-    # The texts above are clean by now or short words of ours; what is empty says nothing.
-    kept = bounded({name: value for name, value in told.items() if value or name == "message"})
-    data = {
+    data: dict[str, Any] = {
         "fingerprint": draft.name,
         "severity": verdict.severity.name.lower(),
         "outcome": draft.call.outcome,
-        **kept,
+        # What is empty says nothing.
+        **{name: value for name, value in told.items() if value or name == "message"},
         "count": draft.count,
         "calls": draft.calls,
     }

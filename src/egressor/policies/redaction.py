@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from egressor.policies.hiding import NOT_SHOWN, hide
@@ -50,7 +51,10 @@ _RULES = tuple(
         (rf"(?<![\w-])((?:{_PARAMETERS})(?:=|%3D))[^\s&;\"'<>()]+", rf"\1{_GONE}"),
     )
 )
+# Without one of these no rule can hold, and most texts have none.
+_SIGNS = (":", "=", "%3", "-----")
 _NAME = re.compile(rf"{_NAMES}|\A(?:{_PARAMETERS})\Z", re.IGNORECASE)
+_SHORT = 100
 _SHORTEST_KNOWN = 6
 _MOST_KNOWN = 1_000
 _known: set[str] = set()
@@ -61,13 +65,24 @@ def redact(text: str) -> str:
     """
     Return *text* with `NOT_SHOWN` in place of whatever is a secret by its place, its look, or by being known.
     """
+    return _remembered(text) if len(text) <= _SHORT else _redacted(text)
+
+
+# Names of services, endpoints, types and fields come again and again.
+@lru_cache(maxsize=2_048)
+def _remembered(text: str) -> str:
+    return _redacted(text)
+
+
+def _redacted(text: str) -> str:
     # One character stands for what is hidden meanwhile, so that nothing takes it for a word.
     text = text.replace(_GONE, "?").replace(NOT_SHOWN, _GONE)
     pattern = _pattern[0]
     if pattern is not None:
         text = pattern.sub(_GONE, text)
-    for rule, shown in _RULES:
-        text = rule.sub(shown, text)
+    if any(sign in text for sign in _SIGNS):
+        for rule, shown in _RULES:
+            text = rule.sub(shown, text)
     pieces = _URL.split(text)
     # Long as a whole, with all kinds of letters, a URL is no key; its parts may be.
     pieces[::2] = map(_looked_at, pieces[::2])
@@ -107,6 +122,7 @@ def learn(secret: str) -> None:
     _known.add(secret)
     # The longest first: one may begin with another.
     _pattern[0] = re.compile("|".join(map(re.escape, sorted(_known, key=len, reverse=True))))
+    _remembered.cache_clear()
 
 
 def learn_environment(environment: Mapping[str, str] | None = None) -> None:
