@@ -16,8 +16,11 @@ from egressor._core.learn import (
     Hint,
     available,
     hear,
+    hold,
     is_near,
     merge,
+    part_of,
+    parts_of,
     ready_at,
     spend,
     units_of,
@@ -205,10 +208,11 @@ def test_one_priority_s_calls_don_t_put_off_another_s() -> None:
     """
     Each level has its own pace, so that many high ones don't starve a low one.
     """
-    cell = heard(24)
-    cell.paced[HIGH] = 10 * S
-
+    cell = heard(12)
+    cell.paced = [0, 10 * S, 10 * S, 10 * S]
     assert when(cell, 10, level=LOW) == 0.0
+    cell.paced = [10 * S, 0, 10 * S, 10 * S]
+    assert when(cell, 10, level=MEDIUM) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -240,6 +244,26 @@ def test_a_cost_beyond_the_limit_goes_when_all_of_it_is_there() -> None:
     Who wants more than there ever is waits for no more than the whole: the server may know better.
     """
     assert [when(heard(left), units=500) for left in (99, 100)] == [60.0, 0.0]
+
+
+def test_what_is_taken_of_a_bucket_comes_back_as_slowly() -> None:
+    """
+    Half of it is there again in a minute; with ten more taken it is full twelve seconds later, and no sooner.
+    """
+    cell = heard(50, refills=True)
+    spend(cell, 10)
+
+    assert [available(cell, at * S) for at in (0, 36, 72)] == [40, 70, 100]
+    full = heard(100, refills=True)
+    spend(full, 10)
+    assert available(full, 0) == 90
+
+
+def test_nothing_left_of_an_unknown_whole_holds() -> None:
+    """
+    Many servers say what is left and not of how much.
+    """
+    assert [when(heard(left, None, refills=refills)) for left in (0, 1) for refills in (False, True)] == [60, 60, 0, 0]
 
 
 def test_calls_under_way_and_other_processes_have_their_part() -> None:
@@ -305,6 +329,34 @@ def test_near_means_that_somebody_has_to_wait() -> None:
     assert [is_near(heard(left), 0) for left in (25, 24)] == [False, True]
 
 
+def test_a_wait_that_is_asked_for_is_nothing_left() -> None:
+    """
+    Until its end nobody goes; the longer of two holds; what is known of a bucket doesn't fill meanwhile.
+    """
+    cell = hold(None, 0, 20 * S)
+    assert (when(cell), when(cell, 20)) == (20.0, 0.0)
+    assert hold(cell, S, 10 * S) is cell
+    assert when(cell, 1) == 19.0
+    assert when(hold(heard(50, refills=True), 0, 90 * S), 59) == 31.0
+    assert hold(cell, 30 * S, 40 * S) is not cell
+
+
+def test_the_parts_of_a_service() -> None:
+    """
+    An endpoint and a recipient have limits of their own at some servers; a user is no part of the service.
+    """
+    scope = {"user": "u", "endpoint": "search", "recipient": "r"}
+
+    assert parts_of({}) == ("",)
+    assert parts_of(scope) == ("", "endpoint=search", "recipient=r")
+    assert [part_of(scope, name) for name in ("endpoint", "recipient", "user", "ip")] == [
+        "endpoint=search",
+        "recipient=r",
+        "",
+        "",
+    ]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 200), st.integers(1, 120), st.booleans()), min_size=1, max_size=20),
     st.integers(0, 300),
@@ -342,27 +394,36 @@ def test_a_server_that_says_what_is_left_is_never_overrun(
     refills: bool,
 ) -> None:
     """
-    Against a server that counts for itself no call meets a limit, whether answers come at once or are late.
+    Against a server that counts for itself no call meets a limit, whether answers come at once or late, up to the reset
+    behind which nobody knows of them any more.
     """
-    now, left, cell, under_way = 0, float(limit), None, 0
+    now, left, cell = 0, float(limit), None
     late: list[Hint] = []
+
+    def come_home() -> None:
+        nonlocal cell
+        for _ in late:
+            if cell is not None:
+                spend(cell, 1)
+        cell = hear(cell, late[-1], now, WALL, {}) if late else cell
+        late.clear()
+
     for pause, level, is_late in calls:
         now += pause * S
+        if cell is not None and now >= cell.until:
+            # They came just before.
+            now, then = cell.until - 1, now
+            come_home()
+            now = then
         if refills:
             left = min(limit, left + pause * limit / 60)
         elif now % (60 * S) < pause * S:
             left = limit
-        if cell is not None and ready_at(cell, now, level=level, units=1, out=under_way, members=1) > now:
+        if cell is not None and ready_at(cell, now, level=level, units=1, out=len(late), members=1) > now:
             continue
-        assert left >= 1 or cell is None
+        assert left > 0.999 or cell is None
         left = max(0.0, left - 1)
         resets = int((limit - left) * 60 / limit * S) if refills else 60 * S - now % (60 * S)
-        under_way += 1
         late.append(Hint("requests", left, limit, resets, refills=refills))
         if not is_late or cell is None:
-            # All that are under way come home, this one last.
-            for _ in late:
-                if cell is not None:
-                    spend(cell, 1)
-            cell = hear(cell, late[-1], now, WALL, {})
-            late, under_way = [], 0
+            come_home()

@@ -154,6 +154,33 @@ def test_many_reports_of_one_ban_are_one_entry() -> None:
     asyncio.run(main())
 
 
+def test_whoever_waits_is_refused_when_the_challenge_comes() -> None:
+    """
+    Nobody waits for a turn that will not come.
+    """
+
+    async def main() -> None:
+        clock, done = FakeClock(jumps=False), asyncio.Event()
+
+        async def challenged() -> Answer:
+            await done.wait()
+            return CHALLENGE()
+
+        async with Governor({"api": {**S, "limits": ["1/minute"], "max_wait": 100.0}}, clock=clock) as gov:
+            first = asyncio.ensure_future(gov.acall("api", challenged))
+            await asyncio.sleep(0)
+            second = asyncio.ensure_future(gov.acall("api", challenged))
+            await asyncio.sleep(0)
+            assert gov.status()["api"]["waiting"]["medium"] == 1
+            done.set()
+            async with asyncio.timeout(10):
+                await first
+                with pytest.raises(Banned):
+                    await second
+
+    asyncio.run(main())
+
+
 # --- restarts --------------------------------------------------------------------------------------------------------
 
 

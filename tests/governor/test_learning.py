@@ -88,7 +88,7 @@ def test_the_status_shows_what_was_learned() -> None:
     gov.call("api", Answer, {})
 
     assert learned(gov) == [
-        {"unit": "requests", "endpoint": "", "window_s": None, "left": 48, "limit": 100, "resets_s": 50.0}
+        {"unit": "requests", "scope": "", "window_s": None, "left": 48, "limit": 100, "resets_s": 50.0}
     ]
 
 
@@ -254,6 +254,54 @@ def test_a_limit_of_an_unnamed_endpoint_is_nobody_s() -> None:
     gov.call("api", Answer, {"X-Bapi-Limit-Status": "0", "X-Bapi-Limit": "5", "X-Bapi-Limit-Reset-Timestamp": "9" * 13})
 
     assert learned(gov) == []
+
+
+@pytest.mark.parametrize(("scope", "others"), [({"recipient": "chat 5"}, None), ({}, 20.0)], ids=["named", "unnamed"])
+def test_a_wait_for_one_recipient_holds_no_other(scope: dict[str, str], others: float | None) -> None:
+    """
+    Telegram's slow mode of one chat: calls to others go on; where no chat is named, everybody waits.
+    """
+    gov, clock = made(dialect="telegram", errors=[])
+    slow = Answer({"Retry-After": "20"}, 420)
+    slow._content = b'{"error_code": 420, "description": "SLOWMODE_WAIT_X"}'  # type: ignore[attr-defined]
+    gov.call("api", lambda: slow, scope=scope)
+
+    assert refused(gov, scope={"recipient": "chat 6"}) == others
+    assert refused(gov, scope={"recipient": "chat 5"}) == 20.0
+    if scope:
+        with pytest.raises(WaitTooLong, match="asked calls of recipient=chat 5 to stay away"):
+            gov.call("api", str, scope=scope)
+        assert [(each["scope"], each["left"]) for each in learned(gov)] == [("recipient=chat 5", 0)]
+    clock.advance(20)
+    assert refused(gov, scope={"recipient": "chat 5"}) is None
+
+
+def test_more_recipients_than_can_be_told_apart_are_held_as_one() -> None:
+    """
+    Beyond 64 that are slow at once everybody waits: fewer calls, not more, and no more memory.
+    """
+    gov, _ = made(dialect="discord", limits=[])
+    for number in range(65):
+        answer = Answer({"Retry-After": "20", "X-RateLimit-Scope": "shared"}, 429)
+        gov.call("api", lambda answer=answer: answer, endpoint=f"channel {number}")
+
+    assert len(learned(gov)) == 64
+    assert refused(gov, endpoint="another") == 20.0
+
+
+def test_an_exception_that_can_not_be_looked_at_is_raised_as_it_is() -> None:
+    """
+    Whatever its attributes do when they are read.
+    """
+
+    class OddError(Exception):
+        @property
+        def response(self) -> object:
+            raise RuntimeError
+
+    gov, _ = made()
+    with pytest.raises(OddError):
+        gov.call("api", fail, OddError())
 
 
 def test_an_sdk_s_exception_teaches_as_well() -> None:

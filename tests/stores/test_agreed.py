@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from egressor._core.admission import Ask, Lease
 from egressor._core.breaker import BreakerState
+from egressor._core.learn import Hint
 from egressor._core.model import ErrorCategory, Verdict
 from egressor.policies import BanPolicy, BreakerPolicy, Policy
 from egressor.stores.agreed import Agreed
@@ -214,6 +215,30 @@ def test_the_probe_of_a_ban_goes_alone() -> None:
     fleet.members[0].settle(fleet.members[0].grant(_ASK, fleet.now), _OK, fleet.now)
     fleet.agree_all()
     assert not any(member.needs_probe() for member in fleet.members)
+
+
+def test_what_servers_say_is_known_to_all() -> None:
+    """
+    Near the edge it is told at once; whoever knows less to be left is believed; what is over is nobody's.
+    """
+    fleet = Fleet(3)
+    first, second, third = fleet.members
+    assert not first.hear([_left(90)], _ASK, fleet.now, 0)
+    assert not first.log
+    assert first.hear([_left(9)], _ASK, fleet.now, 0)
+    second.hear([_left(5, resets=50)], _ASK, fleet.now, 0)
+    third.hear([_left(20, resets=70)], _ASK, fleet.now, 0)
+    fleet.agree_all()
+
+    known = [member.learned.snapshot(fleet.now) for member in fleet.members]
+    assert [(each[0]["left"], each[0]["limit"]) for each in known] == [(5, 100)] * 3
+    lasts = [member.learned.snapshot(fleet.now + 40 * _SECOND)[0]["resets_s"] for member in fleet.members]
+    assert all(9 < float(str(each)) < 13 for each in lasts)
+    assert not any(member.learned.snapshot(fleet.now + 60 * _SECOND) for member in fleet.members)
+
+
+def _left(rest: int, *, resets: int = 50) -> Hint:
+    return Hint("requests", rest, 100, resets * _SECOND)
 
 
 def test_a_store_that_forgot_is_told_again() -> None:

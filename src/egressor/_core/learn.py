@@ -22,7 +22,21 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["INVALID", "Heard", "Hint", "available", "hear", "is_near", "merge", "ready_at", "spend", "units_of"]
+__all__ = [
+    "INVALID",
+    "Heard",
+    "Hint",
+    "available",
+    "hear",
+    "hold",
+    "is_near",
+    "merge",
+    "part_of",
+    "parts_of",
+    "ready_at",
+    "spend",
+    "units_of",
+]
 
 INVALID: Final = "invalid_requests"
 """
@@ -32,6 +46,9 @@ The unit of requests that a service counts as bad manners, and bans for.
 # Below limit / EDGE[level] of what a window has, calls of that level are spread; 0: never.
 _EDGE: Final = (4, 8, 16, 0)
 _SLOWLY: Final = 8
+# Keys of a scope whose values a server may limit, each by itself.
+_PARTS: Final = ("endpoint", "recipient")
+_WHOLE: Final = ("",)
 _MOST: Final = 1 << 53
 # Every call takes some of these, whether or not its cost says so.
 _EVERY: Final = frozenset({"requests", "tokens", "input_tokens", "output_tokens", "weight", INVALID})
@@ -187,7 +204,8 @@ def ready_at(cell: Heard, now: int, *, level: int, units: int, out: int, members
     kept = cell.limit // (2 * edge) if cell.refills and edge else 0
     # Of what is left each process has its part; the last units are one's who is first.
     share = -(-(have - kept) // members) - out
-    if share < units and (units + kept <= cell.limit or have < cell.limit):
+    is_whole = have >= cell.limit > 0
+    if share < units and not (is_whole and units + kept > cell.limit):
         lacking = (units + out) * members + kept - have
         speed = cell.limit - have
         if not cell.refills or lacking >= speed:
@@ -198,12 +216,40 @@ def ready_at(cell: Heard, now: int, *, level: int, units: int, out: int, members
     return now
 
 
+def hold(cell: Heard | None, now: int, until: int) -> Heard:
+    """
+    Return what is known when the server has asked to be left alone until *until*, without saying what is left.
+    """
+    if cell is None or cell.until <= now:
+        cell = Heard("requests", 0, refills=False)
+    cell.left, cell.at, cell.until, cell.refills = 0, now, max(cell.until, until), False
+    return cell
+
+
+def parts_of(scope: Mapping[str, str]) -> tuple[str, ...]:
+    """
+    Return the parts of a service that a call of *scope* is about, of which a server may speak apart; all of it first.
+    """
+    return ("", *[f"{name}={scope[name]}" for name in _PARTS if name in scope]) if scope else _WHOLE
+
+
+def part_of(scope: Mapping[str, str], name: str) -> str:
+    """
+    Return the part that *scope* names as its *name*; empty if it names none, or if there are no such parts.
+    """
+    return f"{name}={scope[name]}" if name in _PARTS and name in scope else ""
+
+
 def spend(cell: Heard, units: int) -> None:
     """
     Take *units* off what is left: a call has ended, and its answer did not say what is left now.
     """
-    if cell.unit != INVALID:
-        cell.left -= units
+    if cell.unit == INVALID:
+        return
+    if cell.refills and cell.limit > cell.left:
+        # It fills as fast as before, and is full the later.
+        cell.until += -(-units * (cell.until - cell.at) // (cell.limit - cell.left))
+    cell.left -= units
 
 
 def units_of(cost: Mapping[str, int], unit: str) -> int:

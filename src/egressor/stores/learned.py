@@ -1,7 +1,7 @@
 """
 What answers have said of the server's limits, for one service.
 
-A few cells, by unit and window, and by endpoint where a limit is an endpoint's own. Whoever calls holds the gate's
+A few cells, by unit and window, and by endpoint or recipient where a limit is its own. Whoever calls holds the gate's
 lock. What they mean is decided in `egressor._core.learn`.
 """
 
@@ -24,8 +24,6 @@ __all__ = ["Learned"]
 
 _CELLS = 64
 _SECOND = 1_000_000
-_ENDPOINT = "endpoint"
-
 _Key = tuple[str, int, str]
 
 
@@ -37,7 +35,7 @@ class Learned:
         dice: Draws from 0 up to, not including, 1.
 
     Attributes:
-        cells: They, by unit, window and endpoint.
+        cells: They, by unit, window and part of the service; the empty part is all of it.
         heard: How many calls are under way whose answer has said already what it has to say: bodies that stream.
     """
 
@@ -54,12 +52,12 @@ class Learned:
         """
         is_news = False
         for hint in hints if compiled.learns else ():
-            endpoint = ask.scope.get(_ENDPOINT, "") if hint.by_endpoint else ""
-            if hint.by_endpoint and not endpoint:
+            part = learn.part_of(ask.scope, "endpoint") if hint.by_endpoint else ""
+            if hint.by_endpoint and not part:
                 continue  # Of one endpoint, and nobody knows which.
-            key = (hint.unit, hint.window or 0, endpoint)
+            key = (hint.unit, hint.window or 0, part)
             cell = self.cells.get(key)
-            if cell is None and len(self.cells) >= _CELLS and not self._drop_old(now):
+            if cell is None and not self._has_room(now):
                 continue
             late = 0 if hint.resets is None else int(min(hint.resets // 20, _SECOND) * self._dice())
             was_near = cell is not None and cell.until > now and learn.is_near(cell, now)
@@ -71,17 +69,28 @@ class Learned:
             is_news = is_news or was_near or (cell is not None and learn.is_near(cell, now))
         return is_news
 
+    def hold(self, ask: Ask, name: str, now: int, until: int) -> bool:
+        """
+        Hold calls of *ask*'s endpoint or recipient back until *until*, and no others; False if it has no such *name*.
+        """
+        part = learn.part_of(ask.scope, name)
+        key = ("requests", 0, part)
+        if not part or not (key in self.cells or self._has_room(now)):
+            return False
+        self.cells[key] = learn.hold(self.cells.get(key), now, until)
+        return True
+
     def ready_at(self, ask: Ask, now: int, *, under_way: int, members: int) -> tuple[int, Heard | None, str]:
         """
-        Return when *ask* may go as far as the server's limits say, which of them says so, and of which endpoint it is.
+        Return when *ask* may go as far as the server's limits say, which of them says so, and of which part it is.
         """
         worst, why, where = now, None, ""
-        for endpoint, cell in self._of(ask):
+        for part, cell in self._of(ask):
             units = learn.units_of(ask.cost, cell.unit)
             out = units * max(0, under_way - self.heard)
             when = learn.ready_at(cell, now, level=ask.level, units=units, out=out, members=members) if units else now
             if when > worst:
-                worst, why, where = when, cell, endpoint
+                worst, why, where = when, cell, part
         return worst, why, where
 
     def granted(self, ask: Ask, now: int) -> None:
@@ -115,13 +124,13 @@ class Learned:
         return [
             {
                 "unit": cell.unit,
-                "endpoint": endpoint,
+                "scope": part,
                 "window_s": cell.window / _SECOND or None,
                 "left": max(0, learn.available(cell, now)),
                 "limit": cell.limit,
                 "resets_s": (cell.until - now) / _SECOND,
             }
-            for (_, _, endpoint), cell in self.cells.items()
+            for (_, _, part), cell in self.cells.items()
             if cell.until > now
         ]
 
@@ -137,21 +146,21 @@ class Learned:
         """
         Take in what others know; *by* makes our times of theirs.
         """
-        for unit, window, endpoint, left, limit, at, until, refills in rows:
+        for unit, window, part, left, limit, at, until, refills in rows:
             other = Heard(unit, window, refills=bool(refills))
             other.left, other.limit, other.at, other.until = left, limit, at + by, until + by
             other.paced = [other.at] * len(other.paced)
-            key = (unit, window, endpoint)
+            key = (unit, window, part)
             cell = learn.merge(self.cells.get(key), other, now)
-            if cell is not None and (key in self.cells or len(self.cells) < _CELLS):
+            if cell is not None and (key in self.cells or self._has_room(now)):
                 self.cells[key] = cell
 
     def _of(self, ask: Ask) -> list[tuple[str, Heard]]:
-        own = ask.scope.get(_ENDPOINT, "")
-        return [(endpoint, cell) for (_, _, endpoint), cell in self.cells.items() if endpoint in ("", own)]
+        parts = learn.parts_of(ask.scope)
+        return [(part, cell) for (_, _, part), cell in self.cells.items() if part in parts]
 
-    def _drop_old(self, now: int) -> bool:
-        old = [key for key, cell in self.cells.items() if cell.until <= now]
-        for key in old:
-            del self.cells[key]
-        return bool(old)
+    def _has_room(self, now: int) -> bool:
+        if len(self.cells) >= _CELLS:
+            for key in [key for key, cell in self.cells.items() if cell.until <= now]:
+                del self.cells[key]
+        return len(self.cells) < _CELLS

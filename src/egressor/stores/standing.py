@@ -193,7 +193,7 @@ class Standing:
         self._unquiet()
         told = 0 if verdict.retry_after is None else -int(-verdict.retry_after * _SECOND // 1)
         self._feed_ban(lease, verdict, now)
-        if told:
+        if told and not self.learned.hold(lease.ask, verdict.scope, now, now + self._spread(told)):
             self._stay_away(now, told)
         changed = breakers.settle(
             self.breaker,
@@ -216,15 +216,16 @@ class Standing:
 
     def holds_back(self, ask: Ask, now: int, *, under_way: int, members: int) -> tuple[int, str, str]:
         """
-        Return until when the server's word holds *ask* back, what it said, and of which endpoint; 0 if it doesn't.
+        Return until when the server's word holds *ask* back, what it said, and of which part; 0 if it doesn't.
         """
         until, text, where = (self.away_release, _AWAY, "") if now < self.away_release else (0, "", "")
         if self.learned.cells and ask.limited:
-            when, cell, endpoint = self.learned.ready_at(ask, now, under_way=under_way, members=members)
+            when, cell, part = self.learned.ready_at(ask, now, under_way=under_way, members=members)
             if cell is not None and when > until:
-                left = max(0, cell.left)
-                until, where = when, endpoint
-                text = f"the server has said that {left} of {cell.limit} {cell.unit} are left"
+                until, where = when, part
+                text = f"the server has said that {max(0, cell.left)} of {cell.limit} {cell.unit} are left"
+                if not cell.limit:
+                    text = f"the server asked calls of {part} to stay away"
         return until, text, where
 
     def may_retry(self, now: int, *, attempt: int, wants: bool) -> bool:
@@ -349,7 +350,9 @@ class Standing:
     def _stay_away(self, now: int, told: int) -> None:
         # Every process that was told so would come back at the same moment: this one comes a little later.
         if now + told > self._away_until:
-            spread = min(told, max(10 * _SECOND, told // 10))
             self._away_until = now + told
-            # Only a little: those who were told so wait by themselves, and would pile up where this holds them back.
-            self.away_release = now + told + int(spread * self._dice() / 16)
+            self.away_release = now + self._spread(told)
+
+    def _spread(self, told: int) -> int:
+        # Only a little: those who were told so wait by themselves, and would pile up where this holds them back.
+        return told + int(min(told, max(10 * _SECOND, told // 10)) * self._dice() / 16)

@@ -16,6 +16,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
 from egressor._core.admission import Ask, Denied, Entry, Lease, Why
+from egressor._core.learn import parts_of
 from egressor._core.limits import FOREVER
 from egressor._core.model import Priority
 from egressor._core.queue import Line, Queue, Waiter
@@ -28,7 +29,7 @@ __all__ = ["AWAY", "Decide", "Short", "WaitingRoom"]
 AWAY = ("retry_after", "")
 """
 The line of those whom a server's word holds back: a Retry-After, or that nothing is left. Where that concerns an
-endpoint, there is a line for it, with the endpoint's name.
+endpoint or a recipient only, there is a line for it.
 """
 
 _NEWEST = 1 << 62
@@ -43,7 +44,7 @@ class Short(NamedTuple):
     Attributes:
         entry: The entry that is short; None where the server's word holds it back.
         ready_at: When it is worth asking again, in microseconds.
-        where: The endpoint that the server speaks of; empty for all.
+        where: The part of the service that the server speaks of; empty for all of it.
     """
 
     entry: Entry | None
@@ -110,8 +111,7 @@ class WaitingRoom:
         if not lines:
             return None
         # A Retry-After holds back all alike, and when it is over they go in order, too.
-        endpoint = ask.scope.get("endpoint", "")
-        for where in ("", endpoint) if endpoint else ("",):
+        for where in parts_of(ask.scope):
             away = lines.get((AWAY[0], where))
             if away is not None and away is not but and not away.ranks_before(level=level, deadline=until, seq=seq):
                 return Short(None, away.ready_at, where)
