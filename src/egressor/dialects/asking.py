@@ -1,0 +1,247 @@
+"""
+Requests to language models: what they ask for, and the wish for usage that is added to them.
+
+OpenAI's chat sends no usage in a stream unless it is asked for it, in one chunk more than usual, which clients that did
+not ask for it trip over: they look at its first choice, and it has none. So the wish is added to the request, and the
+chunk taken out of the answer again; every other byte of both stays as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final, NamedTuple
+
+from egressor._core.usage import MOST
+from egressor.dialects.usage import parse
+
+__all__ = ["ASKED", "LONGEST", "Asking", "UsageHider", "read_request", "with_usage"]
+
+ASKED: Final = frozenset({"openai", "azure", "deepseek", "openrouter"})
+"""
+Dialects whose vendor documents ``stream_options``. Groq and Mistral send usage unasked; others may refuse the word.
+"""
+
+LONGEST: Final = 16 << 10
+"""
+Bytes of the longest chunk that may be taken out: usage is some hundred.
+"""
+
+_WISH: Final = b'"stream_options":{"include_usage":true}'
+_PATHS: Final = (
+    ("/chat/completions", "chat"),
+    ("/responses", "responses"),
+    ("/messages", "messages"),
+    ("/embeddings", "embeddings"),
+    ("/completions", "completions"),
+)
+_GEMINI: Final = re.compile(r"/models/([^/:?]{1,200}):(stream)?(?:[Gg]enerate)[A-Za-z]*")
+_BLANK: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))")
+_CHOSEN: Final = re.compile(rb'"choices"\s*:\s*\[\s*[^\]\s]')
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+
+
+class Asking(NamedTuple):
+    """
+    What a request asks for.
+
+    Attributes:
+        kind: ``chat``, ``completions``, ``responses``, ``messages`` (Anthropic's), ``embeddings`` or ``gemini``.
+        model: The model's name; empty if it names none.
+        stream: Whether the answer is to be a stream.
+        most_output: Tokens that one answer may have at most, thought ones included; None if it says none.
+        answers: How many answers it asks for: 1 or more.
+        usage: Whether it asks for usage in a stream itself.
+        size: Bytes of the body: no request has more tokens than that.
+    """
+
+    kind: str
+    model: str
+    stream: bool
+    most_output: int | None
+    answers: int
+    usage: bool
+    size: int
+
+
+def read_request(body: bytes, path: str = "") -> Asking | None:
+    """
+    Tell what a request to a language model asks for; never raises.
+
+    Args:
+        body: The body, whole.
+        path: The path of its URL; without it the body's own words have to tell.
+
+    Returns:
+        What it asks for; None if it is no such request, or not one that can be read.
+    """
+    parsed = parse(body)
+    if not isinstance(parsed, dict):
+        return None
+    path = path.partition("?")[0].rstrip("/")
+    gemini = _GEMINI.search(path)
+    kind = "gemini" if gemini else next((kind for end, kind in _PATHS if path.endswith(end)), _guess(parsed))
+    if not kind:
+        return None
+    config = parsed.get("generationConfig")
+    config = config if isinstance(config, dict) else {}
+    options = parsed.get("stream_options")
+    model = gemini[1] if gemini else parsed.get("model")
+    return Asking(
+        kind=kind,
+        model=model if isinstance(model, str) else "",
+        stream=bool(gemini[2]) if gemini else parsed.get("stream") is True,
+        most_output=_first(
+            parsed.get("max_completion_tokens"),
+            parsed.get("max_tokens"),
+            parsed.get("max_output_tokens"),
+            config.get("maxOutputTokens"),
+        ),
+        answers=max(1, _first(parsed.get("n"), parsed.get("best_of"), config.get("candidateCount")) or 1),
+        usage=isinstance(options, dict) and options.get("include_usage") is True,
+        size=len(body),
+    )
+
+
+def _guess(parsed: dict[str, object]) -> str:
+    if isinstance(parsed.get("contents"), list):
+        return "gemini"
+    if not isinstance(parsed.get("model"), str):
+        return ""
+    if isinstance(parsed.get("messages"), list):
+        # Anthropic needs max_tokens, and has its system prompt beside the messages.
+        return "messages" if "max_tokens" in parsed and "system" in parsed else "chat"
+    if "prompt" in parsed:
+        return "completions"
+    return "responses" if "input" in parsed else ""
+
+
+def _first(*values: object) -> int | None:
+    return next((value for value in values if type(value) is int and 0 <= value <= MOST), None)
+
+
+def with_usage(body: bytes) -> bytes | None:
+    """
+    Add the wish for usage to the body of a streamed chat; None if it has it, or isn't one.
+
+    Whatever else stands in the body stays as it is, byte by byte, and in its order.
+    """
+    parsed = parse(body)
+    end = len(body.rstrip(b" \t\r\n"))
+    # UTF-16 is JSON too, and nobody sends it.
+    if not isinstance(parsed, dict) or body[end - 1 : end] != b"}" or b"\0" in body[:4]:
+        return None
+    if parsed.get("stream") is not True or not ("messages" in parsed or "prompt" in parsed):
+        return None
+    if "stream_options" not in parsed:
+        return body[: end - 1] + b"," + _WISH + body[end - 1 :]
+    options = parsed["stream_options"]
+    return None if isinstance(options, dict) and options.get("include_usage") is True else _wishing(body, options)
+
+
+def _wishing(body: bytes, options: object) -> bytes:
+    """
+    Put the wish into the ``stream_options`` that are there; what they say besides stays.
+    """
+    # Half a surrogate is no UTF-8, but Python's JSON takes it, and so may somebody's server.
+    text = body.decode("utf-8", "surrogatepass")
+    begin, end = _span(text, "stream_options")
+    inner = text[begin:end]
+    if not isinstance(options, dict):
+        inner = '{"include_usage":true}'
+    elif "include_usage" in options:
+        at, stop = _span(inner, "include_usage")
+        inner = f"{inner[:at]}true{inner[stop:]}"
+    else:
+        comma = "," if options else ""
+        inner = f'{inner[:-1]}{comma}"include_usage":true}}'
+    return (text[:begin] + inner + text[end:]).encode("utf-8", "surrogatepass")
+
+
+def _span(text: str, name: str) -> tuple[int, int]:
+    """
+    Return where the value of the top-level key *name* stands in *text*, a valid JSON object; the last one counts.
+    """
+    decoder = json.JSONDecoder()
+    at = _skip(text, text.index("{") + 1)
+    found = (0, 0)
+    while text[at] != "}":
+        key, at = decoder.raw_decode(text, at)
+        begin = _skip(text, _skip(text, at) + 1)
+        _, at = decoder.raw_decode(text, begin)
+        if key == name:
+            found = (begin, at)
+        at = _skip(text, at)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+    return found
+
+
+def _skip(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return at if found is None else found.end()
+
+
+class UsageHider:
+    """
+    Takes the chunk with the usage out of a stream whose client did not ask for it.
+
+    Nothing else changes, and nothing is held back but a frame that may still turn out to be that chunk: one that has no
+    choice in it so far, and is no longer than 16 KiB.
+    """
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._is_open = False
+
+    def feed(self, data: bytes) -> bytes:
+        """
+        Take the next *data* from upstream; return what goes to the client.
+        """
+        searched = max(0, len(self._held) - 4)
+        held = self._held + data
+        begin, out = 0, []
+        while found := _BLANK.search(held, max(begin, searched)):
+            frame = held[begin : found.end()]
+            if self._is_open or not _is_usage(frame):
+                out.append(frame)
+            begin, self._is_open = found.end(), False
+        rest = held[begin:]
+        if self._is_open or _is_other(rest):
+            # The rest of the frame goes as it comes, but for what may be the beginning of its end.
+            self._is_open = True
+            sure = len(rest.rstrip(b"\r\n"))
+            out.append(rest[:sure])
+            rest = rest[sure:]
+        self._held = rest
+        return b"".join(out)
+
+    def finish(self) -> bytes:
+        """
+        Say that the stream is over; return what is left for the client.
+        """
+        rest, self._held = self._held, b""
+        return b"" if not self._is_open and _is_usage(rest) else rest
+
+
+def _is_other(frame: bytes) -> bool:
+    """
+    Tell whether the beginning of a frame shows that it is not the chunk.
+    """
+    return len(frame) > LONGEST or _CHOSEN.search(frame) is not None
+
+
+def _is_usage(frame: bytes) -> bool:
+    """
+    Tell whether a whole frame is the chunk with the usage: no choice, and usage that is not null.
+    """
+    if b'"usage"' not in frame or _is_other(frame):
+        return False
+    lines = [line[5:] for line in re.split(rb"\r\n|\r|\n", frame) if line.startswith(b"data:")]
+    parsed = parse(b"\n".join(lines))
+    return (
+        isinstance(parsed, dict)
+        and parsed.get("choices") == []
+        and isinstance(parsed.get("usage"), dict)
+        and not parsed.get("error")
+    )

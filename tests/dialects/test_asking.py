@@ -1,0 +1,273 @@
+"""
+What requests to language models ask for, the wish that is added to them, and the chunk that is taken out again.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egressor.dialects.asking import LONGEST, Asking, UsageHider, read_request, with_usage
+
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "usage?"}]}
+USED = {"prompt_tokens": 7, "completion_tokens": 2}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [
+        ("/v1/chat/completions", CHAT, ("chat", "m", False, None, 1, False)),
+        ("", {**CHAT, "stream": True, "max_tokens": 9, "n": 3}, ("chat", "m", True, 9, 3, False)),
+        (
+            "/openai/deployments/d/chat/completions?api-version=1",
+            {**CHAT, "max_completion_tokens": 8, "max_tokens": 9, "stream_options": {"include_usage": True}},
+            ("chat", "m", False, 8, 1, True),
+        ),
+        ("/v1/messages", {**CHAT, "max_tokens": 5, "stream": True}, ("messages", "m", True, 5, 1, False)),
+        ("", {**CHAT, "max_tokens": 5, "system": "s"}, ("messages", "m", False, 5, 1, False)),
+        ("/v1/responses/", {"model": "m", "input": "x"}, ("responses", "m", False, None, 1, False)),
+        ("", {"model": "m", "input": "x", "max_output_tokens": 4}, ("responses", "m", False, 4, 1, False)),
+        ("/v1/embeddings", {"model": "m", "input": ["x"]}, ("embeddings", "m", False, None, 1, False)),
+        ("", {"model": "m", "prompt": "x", "best_of": 2}, ("completions", "m", False, None, 2, False)),
+        (
+            "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse",
+            {"contents": [], "generationConfig": {"maxOutputTokens": 3, "candidateCount": 2}},
+            ("gemini", "gemini-2.5-pro", True, 3, 2, False),
+        ),
+        (
+            "/v1/models/g:generateContent",
+            {"contents": [], "generationConfig": 1},
+            ("gemini", "g", False, None, 1, False),
+        ),
+        ("", {"contents": []}, ("gemini", "", False, None, 1, False)),
+        ("", {**CHAT, "stream": 1, "max_tokens": "9", "n": -1}, ("chat", "m", False, None, 1, False)),
+        ("", {**CHAT, "max_tokens": True, "n": 0, "stream_options": []}, ("chat", "m", False, None, 1, False)),
+    ],
+)
+def test_a_request_tells_what_it_asks_for(path: str, body: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    """
+    Model, stream, bound on the output, answers: by the path, or by the body's own words.
+    """
+    data = json.dumps(body).encode()
+
+    assert Asking._make((*expected, len(data))) == read_request(data, path)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b"\xff", b'{"model": 7, "messages": []}', b'{"model": "m"}', b'{"messages": []}']
+)
+def test_what_is_no_such_request_is_none(body: bytes) -> None:
+    """
+    Another API's body, or one that can't be read, is not taken for one.
+    """
+    assert read_request(body) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            '{"model":"m","messages":[],"stream":true}',
+            '{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}',
+        ),
+        (
+            ' { "stream" : true, "x" : 1.50e2, "messages" : [ "é" ] }\n',
+            ' { "stream" : true, "x" : 1.50e2, "messages" : [ "é" ] ,"stream_options":{"include_usage":true}}\n',
+        ),
+        (
+            '{"stream_options": { }, "prompt":"p", "stream":true}',
+            '{"stream_options": { "include_usage":true}, "prompt":"p", "stream":true}',
+        ),
+        (
+            '{"messages":[{"stream_options":1}],"stream_options":{"a":1.0},"stream":true}',
+            '{"messages":[{"stream_options":1}],"stream_options":{"a":1.0,"include_usage":true},"stream":true}',
+        ),
+        (
+            '{"stream_options":{"include_usage":false, "a" : "é}" } , "messages":[],"stream":true}',
+            '{"stream_options":{"include_usage":true, "a" : "é}" } , "messages":[],"stream":true}',
+        ),
+        (
+            '{"messages":[],"stream":true,"stream_options":null}',
+            '{"messages":[],"stream":true,"stream_options":{"include_usage":true}}',
+        ),
+        (
+            '{"stream_options":{"include_usage":true},"messages":[],"stream":true,"stream_options":{}}',
+            '{"stream_options":{"include_usage":true},"messages":[],"stream":true,"stream_options":{"include_usage":true}}',
+        ),
+    ],
+)
+def test_the_wish_is_added_and_nothing_else_is_touched(body: str, expected: str) -> None:
+    """
+    Spaces, order, numbers as they were written, doubled keys: all stay, and the wish is there once it is read.
+    """
+    found = with_usage(body.encode())
+
+    assert expected.encode() == found
+    assert json.loads(expected)["stream_options"]["include_usage"] is True
+    assert with_usage(expected.encode()) is None
+
+
+def test_half_a_surrogate_is_no_obstacle() -> None:
+    """
+    What Python's JSON reads goes through, although it is no UTF-8.
+    """
+    body = b'{"messages":["\xed\xa0\x80"],"stream":true,"stream_options":{}}'
+
+    assert body.replace(b"{}", b'{"include_usage":true}') == with_usage(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"messages":[]}',
+        b'{"messages":[],"stream":false}',
+        b'{"input":"x","stream":true}',
+        b'[{"messages":[],"stream":true}]',
+        b'{"messages":[],"stream":true',
+        b'{"messages":[],"stream":true,"stream_options":{"include_usage":true}}',
+        '{"messages":[],"stream":true}'.encode("utf-16-le"),
+    ],
+)
+def test_no_wish_is_added_where_none_is_needed_or_understood(body: bytes) -> None:
+    """
+    A request that is no stream of a chat, or has the wish, goes as it is.
+    """
+    assert with_usage(body) is None
+
+
+_VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=3), inner, max_size=2)),
+    max_leaves=6,
+)
+
+
+@given(
+    body=st.dictionaries(st.one_of(st.text(max_size=4), st.just("stream_options")), _VALUES, max_size=5),
+    options=st.one_of(st.none(), st.dictionaries(st.sampled_from(["a", "include_usage"]), _VALUES, max_size=2)),
+    indent=st.sampled_from([None, 1]),
+    ascii_only=st.booleans(),
+)
+def test_the_wish_is_all_that_differs(
+    body: dict[str, Any], options: object, indent: int | None, *, ascii_only: bool
+) -> None:
+    """
+    Parsed, the new body is the old one with the wish; its keys keep their order.
+    """
+    body = {**body, "messages": ["x"], "stream": True}
+    if options is not None:
+        body["stream_options"] = options
+    found = with_usage(json.dumps(body, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass"))
+    before = body.get("stream_options")
+    expected = {**body, "stream_options": {**(before if isinstance(before, dict) else {}), "include_usage": True}}
+
+    assert (None if expected == body and _has(before) else expected) == (None if found is None else json.loads(found))
+    assert found is None or list(expected) == list(json.loads(found))
+
+
+def _has(options: object) -> bool:
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def frame(piece: Any, end: str = "\n") -> bytes:
+    """
+    Write a piece as a server-sent event.
+    """
+    return f"data: {piece if isinstance(piece, str) else json.dumps(piece)}{end}{end}".encode()
+
+
+def chunk(choices: list[Any], **more: Any) -> bytes:
+    """
+    Write a chunk of a chat completion.
+    """
+    return frame({"id": "c", "choices": choices, **more})
+
+
+CHOICE = {"index": 0, "delta": {"content": 'the "choices": [], "usage"'}}
+LAST = chunk([], usage=USED)
+KEPT = [
+    chunk([], prompt_filter_results=[{"index": 0}]),
+    chunk([CHOICE], usage=None),
+    chunk([CHOICE], usage=USED),
+    chunk([], usage=None),
+    chunk([], usage=USED, error={"message": "late"}),
+    b": comment\n\n",
+    b"\n\n",
+    b'event: x\ndata: {"usage": \n\n',
+    chunk([], usage={**USED, "padding": "x" * LONGEST}),
+    frame("[DONE]"),
+]
+
+
+def hide(data: bytes, *cuts: int) -> bytes:
+    """
+    Run a stream, cut at these places, through the filter.
+    """
+    hider = UsageHider()
+    out = [hider.feed(data[begin:end]) for begin, end in zip((0, *cuts), (*cuts, len(data)), strict=True)]
+    return b"".join([*out, hider.finish()])
+
+
+@given(
+    pieces=st.lists(st.sampled_from([*KEPT, LAST]), max_size=8),
+    end=st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    data=st.data(),
+)
+def test_only_the_chunk_with_the_usage_goes(pieces: list[bytes], end: bytes, data: st.DataObject) -> None:
+    """
+    However the stream is cut and its lines end: all bytes but that chunk's arrive, in their order.
+    """
+    whole = b"".join(pieces).replace(b"\n", end)
+    expected = b"".join(piece for piece in pieces if piece != LAST).replace(b"\n", end)
+    near = st.integers(0, min(len(whole), 600))
+    cuts = sorted(data.draw(st.lists(st.one_of(near, st.integers(0, len(whole))), max_size=20)))
+
+    assert expected == hide(whole, *cuts)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_byte_by_byte_it_is_the_same(end: bytes) -> None:
+    """
+    A stream that comes in single bytes loses the chunk, and nothing else.
+    """
+    whole = b"".join([KEPT[0], KEPT[1], LAST, KEPT[5], KEPT[9]]).replace(b"\n", end)
+    expected = b"".join([KEPT[0], KEPT[1], KEPT[5], KEPT[9]]).replace(b"\n", end)
+
+    assert expected == hide(whole, *range(1, len(whole)))
+
+
+def test_a_frame_goes_as_soon_as_it_has_a_choice() -> None:
+    """
+    Nothing is held back that can't be the chunk: text that comes in parts arrives in parts.
+    """
+    hider = UsageHider()
+    piece = chunk([CHOICE])
+    at = piece.index(b'{"index"') + 1
+
+    assert [piece[:at], piece[at:-2], piece[-2:]] == [
+        hider.feed(piece[:at]),
+        hider.feed(piece[at:-1]),
+        hider.feed(piece[-1:]),
+    ]
+
+
+def test_what_never_ends_is_not_held_back() -> None:
+    """
+    A frame without an end goes on once it is longer than the chunk can be, so memory is bounded.
+    """
+    hider = UsageHider()
+    out = b"".join(hider.feed(b"x" * 1000) for _ in range(100))
+
+    assert len(out) > 100_000 - LONGEST - 1000
+    assert out + hider.finish() == b"x" * 100_000
+
+
+def test_an_unfinished_last_frame_is_the_clients_but_for_the_chunk() -> None:
+    """
+    A stream that is cut off ends for the client as it ended; the chunk is known without its blank line too.
+    """
+    assert (hide(b'data: {"cho'), hide(LAST.rstrip())) == (b'data: {"cho', b"")
