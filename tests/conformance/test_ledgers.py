@@ -184,6 +184,24 @@ def test_retention_in_pieces(open_one: Open, monkeypatch: pytest.MonkeyPatch) ->
     assert ledger.tally() == Tally(3, 9, NOW + 9 * SECOND)
 
 
+def test_two_that_drop_at_once_drop_it_once(open_one: Open) -> None:
+    """
+    However many processes look after the retention, what is within it stays.
+    """
+    ledger = open_one(keep_most=50)
+    ledger.retain(DAY, 1_000)
+    ledger.append(entries(500))
+    ledger.retain(DAY, 50)
+    hands = [ledger, *([] if ledger.name == "memory" else [open_one(keep_most=50) for _ in range(3)])]
+    threads = [Thread(target=each.prune, args=(NOW,)) for each in hands]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert ledger.tally().entries == 50
+
+
 def test_retention_may_change(open_one: Open) -> None:
     """
     What is kept goes by the last word.

@@ -128,7 +128,7 @@ end = time.monotonic() + seconds
 idle = threading.Thread(target=thread)
 idle.start()
 children = []
-for _ in range(6):
+for _ in range(8):
     child = os.fork()
     if not child:
         try:
@@ -149,7 +149,7 @@ print(json.dumps([codes, in_flight]))
 
 def test_a_governor_that_was_used_may_be_forked(tmp_path: Path, place: Place) -> None:
     """
-    A parent that works, with a loaded store, forks six children that work: one limit, and the store is whole after.
+    A parent that works, with a loaded store, forks eight children that work: one limit, and the store is whole after.
     """
     log = tmp_path / "log"
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
@@ -164,10 +164,11 @@ def test_a_governor_that_was_used_may_be_forked(tmp_path: Path, place: Place) ->
     )
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == [[0] * 6, 1]
+    assert json.loads(done.stdout) == [[0] * 8, 1]
     lines = read_log(log)
     assert most(lines, SECOND - SLIP) <= 50
-    assert len([line for line in lines if line.at < lines[0].at + 2_850_000]) >= 0.95 * 150
+    # There is a second in which they use all of it, however busy the machine is.
+    assert most(lines, SECOND) >= 0.95 * 50
     if place.address.startswith("sqlite:"):
         with sqlite3.connect(tmp_path / "store.db.cells") as db:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

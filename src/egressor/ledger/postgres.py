@@ -48,7 +48,7 @@ __all__ = ["PostgresLedger"]
 
 _PATIENCE = 2.0
 _PIECE = 1_000
-# Any number, as long as it is always the same: who migrates holds it.
+# Any number, as long as it is always the same: who migrates or drops entries holds it.
 _TURN = 0x6567_7265_7373
 _SETTINGS = (
     "SET synchronous_commit = on",
@@ -140,6 +140,8 @@ class PostgresLedger:
             LedgerAway: The database can't be written now.
         """
         with self._turn() as db, db.transaction():
+            # One after the other: two that count the same excess would drop it twice.
+            db.execute("SELECT pg_advisory_xact_lock(%s)", (_TURN,))
             dropped = db.execute(_said(DROP[0]), (now - self._keep_for, _PIECE)).rowcount
             row = db.execute(TALLY).fetchone()
             excess = min((row[0] if row else 0) - self._keep_most, _PIECE - dropped)
