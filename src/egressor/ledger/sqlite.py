@@ -26,6 +26,7 @@ from .sql import (
     FOLD,
     INSERT,
     MIGRATIONS,
+    PRUNED,
     TALLY,
     entry_of,
     fold_of,
@@ -77,6 +78,8 @@ class SqliteLedger:
         self._keep_for = keep_for
         self._keep_most = keep_most
         self._keep_errors = keep_errors
+        # How many were too many, when so many had been dropped.
+        self._excess = (0, 0)
         self._migrations = migrations
 
     def append(self, entries: Sequence[Entry]) -> int:
@@ -110,6 +113,7 @@ class SqliteLedger:
         """
         self._keep_for = keep_for
         self._keep_most = keep_most
+        self._excess = (0, 0)
 
     def prune(self, now: int) -> int:
         """
@@ -120,12 +124,27 @@ class SqliteLedger:
         """
         with self._turn() as db, _transaction(db):
             dropped = db.execute(DROP[0], (now - self._keep_for, _PIECE)).rowcount
-            excess = min(db.execute(TALLY).fetchone()[0] - self._keep_most, _PIECE - dropped)
-            if excess > 0:
-                dropped += db.execute(DROP[1], (excess,)).rowcount
+            excess = self._excess_of(db, dropped)
+            more = max(0, min(excess, _PIECE - dropped))
+            if more:
+                dropped += db.execute(DROP[1], (more,)).rowcount
             if dropped:
                 db.execute(DROP[2], (dropped,))
-        return dropped + self._fold()
+            self._excess = excess - more, db.execute(PRUNED).fetchone()[0]
+        # While there is more of it to drop, errors need not be looked through.
+        return dropped if dropped >= _PIECE else dropped + self._fold()
+
+    def _excess_of(self, db: Connection, dropped: int) -> int:
+        """
+        Return how many entries there are too many, or fewer; *dropped* were a moment ago.
+
+        To count millions of them takes long: as long as nobody else has dropped any, what is left of the last count
+        is too many still.
+        """
+        excess, pruned = self._excess
+        if excess > dropped and db.execute(PRUNED).fetchone()[0] == pruned:
+            return excess - dropped
+        return int(db.execute(TALLY).fetchone()[0]) - self._keep_most
 
     def _fold(self) -> int:
         keep, total = self._keep_errors, 0
