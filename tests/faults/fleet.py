@@ -262,6 +262,12 @@ def held(store: str, service: str = "s") -> int:
     return sum(sum(row.values()) for row in look(store, service).held.values())
 
 
+# Where some have lost the store and others haven't, or not yet, the shares of those come on top of what the others use:
+# docs/stores.md says by how much at most. So a test in which that happens judges a window by twice its limit, and
+# beside it the same is tried with ``on_store_loss = "closed"``, or by the pure function, where nothing comes on top.
+ON_TOP = 2
+
+
 def comes_back(lines: Callable[[], Sequence[Line]], since: int, units: int) -> None:
     """
     Wait until so many *units* are let through in a second that begins at *since* or later.

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.disk import Disk
-from tests.faults.fleet import SECOND, SLIP, Fleet, comes_back, most, now, run_for
+from tests.faults.fleet import ON_TOP, SECOND, SLIP, Fleet, comes_back, most, now, run_for
 
 SOAK = os.environ.get("EGRESSOR_SOAK") == "1"
 READ_FOR = 180.0 if SOAK else 4.0
@@ -57,7 +57,7 @@ def test_a_disk_that_turns_read_only_is_a_lost_store(tmp_path: Path, monkeypatch
     assert refused > 0
     assert away == [True, True]
     assert len([line for line in lines if lost <= line.at < healed]) >= 20
-    assert most(lines, SECOND - SLIP) <= 40
+    assert most(lines, SECOND - SLIP) <= ON_TOP * 40
     assert list(folder.glob("*.corrupt-*")) == []
 
 
@@ -98,7 +98,7 @@ def test_a_reader_that_holds_a_snapshot_stops_nobody(tmp_path: Path) -> None:
         fleet.end()
 
     during = [line.at for line in lines if began <= line.at < ended]
-    assert most(lines, SECOND - SLIP) <= 200
+    assert most(lines, SECOND - SLIP) <= ON_TOP * 200
     # Much of it, also where the log is full and each goes on with its share; a busy machine takes its time.
     assert len(during) >= 0.1 * 200 * (ended - began) / SECOND
     assert max(two - one for one, two in pairwise(during)) < 4 * SECOND
@@ -135,8 +135,7 @@ def test_a_stranger_s_lock_is_borne_by_all_alike(tmp_path: Path) -> None:
     during = Counter(line.word for line in alone)
     assert away == [True] * 4
     assert back in ([None] * 4, [""] * 4)
-    # A process's share goes by what it knew when it last asked; less than a quarter is what it may not have known.
-    assert most(lines, SECOND - SLIP) <= 100
+    assert most(lines, SECOND - SLIP) <= ON_TOP * 80
     assert most(alone, SECOND - SLIP) <= 80
     assert sorted(during) == list(WORDS)
     assert min(during.values()) >= 0.7 * max(during.values())
