@@ -21,7 +21,8 @@ EXPECTED = [
     *(f"H{number:02}" for number in range(1, 11)),
     *(f"I{number:02}" for number in (*range(1, 7), *range(9, 13))),
     *(f"J{number:02}" for number in range(1, 4)),
-    *(f"C{number:02}" for number in (*range(1, 6), *range(8, 11))),
+    *(f"C{number:02}" for number in (*range(1, 6), *range(8, 12))),
+    "A11",
     "K02",
 ]
 

@@ -304,16 +304,17 @@ class Answer:
     What an upstream answers.
     """
 
-    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], body: str = "") -> None:
         self.status_code = status
         self.headers = headers
+        self._content = body.encode()  # Where clients keep a body that they have read.
 
 
-def answer(status: int, **headers: str) -> Callable[[], object]:
+def answer(status: int, body: str = "", **headers: str) -> Callable[[], object]:
     """
     Return a function that returns an answer; an underscore in a header's name stands for a hyphen.
     """
-    return partial(Answer, status, {name.replace("_", "-"): value for name, value in headers.items()})
+    return partial(Answer, status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
 
 
 def limited(limit: int, resets: int, path: str) -> Callable[[], object]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,25 +52,36 @@ def test_what_happens_in_one_process_holds_in_all(start: Start, event: str, kind
     assert expected == later.ask("attempt(str)")
 
 
-@pytest.mark.parametrize("sign", ["418, Retry_After='600'", "403, cf_mitigated='challenge'"])
-def test_a_ban_stops_three_busy_processes_within_a_second(start: Start, sign: str) -> None:
+SIGNS = {
+    "exchange": "418, Retry_After='600'",
+    "edge": "403, '<title>Attention Required! | Cloudflare</title>', Content_Type='text/html'",
+    "challenge": "403, cf_mitigated='challenge'",
+    "captcha": "200, '<html><head><title>Just a moment...</title></head>', Content_Type='text/html'",
+}
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_a_ban_stops_three_busy_processes_within_a_second(start: Start, tmp_path: Path, sign: str) -> None:
     """
-    One of four processes under load is banned, or challenged; a second later nothing goes in any, by their log.
+    One of four processes under load is banned, or challenged; a second later nothing goes in any, by their log, and the
+    ledger that they share has it once.
     """
-    fleet = start(4, {"s": {"limits": ["400/second burst 5"], "max_wait": 30.0, "retry": ONCE}})
+    policy = {"limits": ["400/second burst 5"], "max_wait": 30.0, "retry": ONCE}
+    fleet = start(4, {"s": policy}, ledger=f"sqlite:///{tmp_path}/history.db")
     banned, *busy = fleet.members
     for each in busy[:2]:
         each.ask("threads(4)")
     busy[2].ask("tasks(8)")
     eventually(lambda: len(fleet.lines()) >= 40, "calls go")
 
-    banned.ask(f"attempt(answer({sign}))")
+    banned.ask(f"attempt(answer({SIGNS[sign]}))")
     at = now()
     run_for(1.5)
 
     assert [line for line in fleet.lines() if line.at > at + 1_000_000] == []
     assert [each.ask("REFUSED['Banned']") > 0 for each in busy] == [True] * 3
     assert all(left > 200 for left in fleet.all("gov.status()['s']['ban']['until_s']"))
+    assert fleet.all("[each['what'] for each in gov.history('s', kind='ban')]") == [["began"]] * 4
 
 
 @pytest.mark.parametrize("kind", KINDS)
