@@ -83,6 +83,8 @@ narrow = partial(Hint, by_endpoint=True)
             (Hint("requests", 50.0, 1000.0, 30 * SECOND, 86400 * SECOND),),
         ),
         ("generic", {"RateLimit": '"daily";r=lots;t=30'}, ()),
+        # GitLab's is a moment.
+        ("generic", {"RateLimit-Remaining": "0", "RateLimit-Reset": "1795313600"}, (Hint("requests", 0.0),)),
         ("x", {"x-rate-limit-remaining": "many", "x-rate-limit-reset": "soon"}, ()),
         (
             "x",

@@ -77,6 +77,17 @@ def test_nothing_left_holds_everybody_until_the_reset() -> None:
     assert learned(gov) == []
 
 
+def test_an_operator_may_have_it_forgotten() -> None:
+    """
+    Lifting a ban ends whatever the server's word holds back.
+    """
+    gov, _ = made()
+    gov.call("api", left, 0)
+    gov.lift_ban("api")
+
+    assert refused(gov) is None
+
+
 def test_the_status_shows_what_was_learned() -> None:
     """
     Unit, what is left, of how much, until when; a call whose answer says nothing takes its own off.

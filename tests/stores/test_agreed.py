@@ -237,6 +237,24 @@ def test_what_servers_say_is_known_to_all() -> None:
     assert not any(member.learned.snapshot(fleet.now + 60 * _SECOND) for member in fleet.members)
 
 
+def test_what_an_operator_wants_forgotten_is_forgotten_by_all() -> None:
+    """
+    Whoever knew it forgets it; what is said afterwards holds.
+    """
+    fleet = Fleet(2)
+    for member in fleet.members:
+        member.hear([_left(0)], _ASK, fleet.now, 0)
+    fleet.agree_all()
+    fleet.now += _SECOND
+    fleet.members[0].lift_ban(fleet.now)
+    fleet.agree_all()
+    assert [member.learned.snapshot(fleet.now) for member in fleet.members] == [[], []]
+    fleet.now += _SECOND
+    fleet.members[1].hear([_left(7)], _ASK, fleet.now, 0)
+    fleet.agree_all()
+    assert [member.learned.snapshot(fleet.now)[0]["left"] for member in fleet.members] == [7, 7]
+
+
 def _left(rest: int, *, resets: int = 50) -> Hint:
     return Hint("requests", rest, 100, resets * _SECOND)
 

@@ -24,6 +24,7 @@ __all__ = ["NAMES", "START", "Hint", "read_hints"]
 _MICRO: Final = 1_000_000
 _MINUTE: Final = 60 * _MICRO
 _DAY: Final = 86400 * _MICRO
+_LONGEST_DELTA: Final = 366 * 86400
 _FIELDS: Final = 256
 _ITEMS: Final = 16
 _LETTERS: Final = {"S": _MICRO, "M": _MINUTE, "H": 60 * _MINUTE, "D": _DAY}
@@ -289,7 +290,7 @@ def _drafts(headers: Mapping[str, Sequence[str]]) -> list[Hint]:
     """
     left, limit = _amount(headers, "ratelimit-remaining"), _amount(headers, "ratelimit-limit")
     if left is not None:
-        return [Hint("requests", left, limit, micros(_amount(headers, "ratelimit-reset")))]
+        return [Hint("requests", left, limit, micros(_delta(_amount(headers, "ratelimit-reset"))))]
     policies = dict(_items(headers.get("ratelimit-policy", ())))
     found = []
     for name, pairs in _items(headers.get("ratelimit", ())):
@@ -299,8 +300,13 @@ def _drafts(headers: Mapping[str, Sequence[str]]) -> list[Hint]:
         whole, window = number(policy.get("q", pairs.get("limit", ""))), number(policy.get("w", ""))
         if rest is not None and rest >= 0:
             unit = policy.get("qu", "requests").strip('"')
-            found.append(Hint(unit, rest, whole, micros(resets), micros(window)))
+            found.append(Hint(unit, rest, whole, micros(_delta(resets)), micros(window)))
     return found
+
+
+def _delta(seconds: float | None) -> float | None:
+    # The drafts have seconds that are left. Whoever sends a moment instead means something else: that is not guessed.
+    return seconds if seconds is not None and seconds <= _LONGEST_DELTA else None
 
 
 def _items(values: Iterable[str]) -> Iterable[tuple[str, dict[str, str]]]:

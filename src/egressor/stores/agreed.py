@@ -233,12 +233,12 @@ class Agreed(Standing):
         self.log.append(partial(super().pause, reason))
         self.is_urgent = True
 
-    def lift_ban(self) -> bans.BanNews | None:
+    def lift_ban(self, now: int) -> bans.BanNews | None:
         """
         End a suspension, and a Retry-After; return the suspension, if there was one.
         """
-        news = super().lift_ban()
-        self.log.append(super().lift_ban)
+        news = super().lift_ban(now)
+        self.log.append(partial(super().lift_ban, now))
         self.is_urgent = True
         return news
 
@@ -375,7 +375,7 @@ class Agreed(Standing):
         self.paused = state["paused"]
         self._away_until, self.away_release = (_later(each, by) for each in state["away"])
         self._failed_at = _later(state["failed_at"], by)
-        self.learned.load(state.get("learned", ()), by, now)
+        self.learned.load(state.get("learned") or (0, ()), by, now)
 
 
 def _nothing() -> None:

@@ -404,7 +404,8 @@ class Gate:
         End a suspension, and a Retry-After, now; return the suspension, if there was one, with its end in microseconds
         since 1970.
         """
-        news, now = self._standing.lift_ban(), self._now()
+        now = self._now()
+        news = self._standing.lift_ban(now)
         self._recalm()
         self._room.serve_all(now)
         return news and self._on_the_wall(news, now)

@@ -13,7 +13,7 @@ from egressor._core import learn
 from egressor._core.learn import Heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from egressor._core.admission import Ask
     from egressor._core.learn import Hint
@@ -39,12 +39,14 @@ class Learned:
         heard: How many calls are under way whose answer has said already what it has to say: bodies that stream.
     """
 
-    __slots__ = ("_dice", "cells", "heard")
+    __slots__ = ("_dice", "_since", "cells", "heard")
 
     def __init__(self, dice: Callable[[], float]) -> None:
         self._dice = dice
         self.cells: dict[_Key, Heard] = {}
         self.heard = 0
+        # What was said before is forgotten.
+        self._since = 0
 
     def hear(self, hints: Iterable[Hint], ask: Ask, compiled: Compiled, now: int, wall: int) -> bool:
         """
@@ -134,19 +136,31 @@ class Learned:
             if cell.until > now
         ]
 
-    def dump(self) -> list[list[Any]]:
+    def forget(self, now: int) -> None:
         """
-        Return the cells for other processes; times are this process's.
+        Forget what was said before *now*.
         """
-        return [
-            [*key, cell.left, cell.limit, cell.at, cell.until, int(cell.refills)] for key, cell in self.cells.items()
-        ]
+        self._since = max(self._since, now)
+        self.cells = {key: cell for key, cell in self.cells.items() if cell.at > self._since}
 
-    def load(self, rows: Iterable[list[Any]], by: int, now: int) -> None:
+    def dump(self) -> list[Any]:
+        """
+        Return the cells for other processes, and since when; times are this process's.
+        """
+        cells = self.cells.items()
+        rows = [[*key, cell.left, cell.limit, cell.at, cell.until, int(cell.refills)] for key, cell in cells]
+        return [self._since, rows]
+
+    def load(self, told: Sequence[Any], by: int, now: int) -> None:
         """
         Take in what others know; *by* makes our times of theirs.
         """
+        since, rows = told
+        if since:
+            self.forget(since + by)
         for unit, window, part, left, limit, at, until, refills in rows:
+            if at + by <= self._since:
+                continue
             other = Heard(unit, window, refills=bool(refills))
             other.left, other.limit, other.at, other.until = left, limit, at + by, until + by
             other.paced = [other.at] * len(other.paced)

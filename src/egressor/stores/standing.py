@@ -256,10 +256,12 @@ class Standing:
         """
         self.paused = reason
 
-    def lift_ban(self) -> bans.BanNews | None:
+    def lift_ban(self, now: int) -> bans.BanNews | None:
         """
-        End a suspension, and a Retry-After; return the suspension, if there was one.
+        End a suspension, and a Retry-After, and forget what the server has said of its limits; return the suspension,
+        if there was one.
         """
+        self.learned.forget(now)
         self._away_until = self.away_release = 0
         return bans.lift(self._ban)
 
