@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,19 @@ import pytest
 from egressor import ConfigError, ErrorCategory, Governor
 from egressor.testing import FakeClock
 from egressor.transports.httpx import Transport
+from tests.ledger.places import Postgres, running_postgres
 from tests.transports.upstream import Caller, Upstream, answer, stream
 
 QUIET: dict[str, Any] = {"breaker": {"consecutive": 1_000}, "retry": {"attempts": 3, "base": 1.0}}
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """
+    A PostgreSQL for the tests of this file.
+    """
+    with running_postgres() as server:
+        yield server
 
 
 def governor(clock: FakeClock | None = None, **settings: Any) -> Governor:
@@ -346,3 +359,63 @@ def test_bans_are_told() -> None:
 
         assert [each["service"] for each in gov.bans()["active"]] == ["api"]
         assert gov.bans("other")["bans"] == []
+
+
+def test_two_governors_on_one_server(postgres: Postgres) -> None:
+    """
+    What fails in one process, and what an operator says in another, both see.
+    """
+    address = postgres.new_database()
+    settings: dict[str, Any] = {"ledger": address, "services": {"api": QUIET}}
+    with Governor(**settings) as one, Governor(**settings) as two:
+        one.call("api", Failing(1), fallback=None)
+        two.record_error("api", TimeoutError("slow"))
+        assert one.ledger.flush(20)
+        two.errors()
+        assert two.ledger.flush(20)
+        groups = one.errors()["groups"]
+        two.resolve_error(groups[0]["fingerprint"])
+        assert two.ledger.flush(20)
+
+        assert [each["count"] for each in groups] == [1, 1]
+        assert sorted(each["state"] for each in one.errors()["groups"]) == ["open", "resolved"]
+
+
+CHILD = """
+import sys, time
+from egressor import Governor
+gov = Governor({"api": {"breaker": {"enabled": False}, "retry": {"attempts": 1}}}, ledger=sys.argv[1])
+
+def fail():
+    raise ConnectionError("no route")
+
+while True:
+    gov.call("api", fail, fallback=None)
+    gov.errors()
+    gov.ledger.flush(20)
+    print("written", flush=True)
+"""
+
+
+def test_processes_share_a_file_and_survive_a_kill(tmp_path: Path) -> None:
+    """
+    Failures of several processes are added up; what a killed one had written is there, once.
+    """
+    address = f"sqlite:///{tmp_path}/history.db"
+    words = [sys.executable, "-c", CHILD, address]
+    children = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    counts = []
+    for child in children:
+        assert child.stdout is not None
+        for _ in range(3):
+            assert child.stdout.readline() == "written\n"
+        child.kill()
+        counts.append(3 + len(child.stdout.readlines()))
+        child.wait()
+        child.stdout.close()
+    with Governor({"api": {}}, ledger=address) as gov:
+        found = gov.errors()
+
+        # The one that a child was about to tell of may be there as well.
+        assert sum(counts) <= found["total"] <= sum(counts) + 2
+        assert [each["count"] for each in found["groups"]] == [found["total"]]

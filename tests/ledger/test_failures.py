@@ -239,6 +239,23 @@ def test_a_flood_of_many_groups_is_bounded() -> None:
     assert (len(found), sum(each.data["count"] for each in found)) == (300, 900)
 
 
+def test_more_groups_at_once_are_counted_by_category() -> None:
+    """
+    A turn writes 300 entries, and those of the categories; the next one looks again.
+    """
+    words = ["".join(letters) for letters in product("abcdefgh", repeat=3)][:400]
+    way = Failures(History(MemoryLedger(), wall=lambda: NOW))
+    counts = []
+    for _ in range(2):
+        for word in words:
+            way.tell("api", "gave_up", [failed(ValueError(word))], rings=False)
+        way.gather()
+        found = way.history.read(Pick(kind=ERROR, limit=10_000))
+        counts.append((len(found), sum(each.data["count"] for each in found), way.merged))
+
+    assert counts == [(301, 400, 100), (602, 800, 200)]
+
+
 def test_outcomes_are_kept_apart() -> None:
     """
     What recovered and what gave up are never one entry; a call is counted where it ended.

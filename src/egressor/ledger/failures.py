@@ -41,7 +41,8 @@ _EVERY: WeakSet[Failures] = WeakSet()
 _turn = count(1)
 _QUEUE: Final = 10_000
 _EACH: Final = 0.05
-_SLICE: Final = 50
+_SLICE: Final = 0.0004
+_MOST_AT_ONCE: Final = 300
 _ALONE: Final = 10
 _ALONE_IN_ALL: Final = 100
 
@@ -115,18 +116,25 @@ class Failures:
         drafts: list[Draft] = []
         last: dict[tuple[str, str, str], list[Draft]] = {}
         alone: dict[str, int] = {}
-        for number, call in enumerate(told):
-            if number % _SLICE == 0:
-                time.sleep(0)
+        pace = _Pace()
+        for call in told:
+            pace.keep()
             for left, failure in enumerate(call.failures, 1 - len(call.failures)):
                 name = self._groups.name(call.service, failure)
                 same = last.setdefault((call.service, name, call.outcome), [])
+                if not same and len(drafts) >= _MOST_AT_ONCE:
+                    name = self._groups.merge(call.service, failure)
+                    same = last.setdefault((call.service, name, call.outcome), [])
                 if not same or (len(same) < _ALONE and alone.get(call.service, 0) < _ALONE_IN_ALL):
                     same.append(Draft(call, name))
                     drafts.append(same[-1])
                     alone[call.service] = alone.get(call.service, 0) + 1
                 same[-1].take(failure, ends=not left)
-        return [_yielding(draft) for draft in sorted(drafts, key=lambda draft: draft.newest.at)]
+        entries = []
+        for draft in sorted(drafts, key=lambda draft: draft.newest.at):
+            entries.append(entry_of(draft))
+            pace.keep()
+        return entries
 
     def _begin_in_child(self) -> None:
         # What waits is the parent's to write.
@@ -135,9 +143,21 @@ class Failures:
         self._turn = RLock()
 
 
-def _yielding(draft: Draft) -> Entry:
-    time.sleep(0)
-    return entry_of(draft)
+class _Pace:
+    """
+    Lets others have the interpreter after each slice of work: who waits for it waits no longer than that.
+    """
+
+    def __init__(self) -> None:
+        self._until = time.perf_counter() + _SLICE
+
+    def keep(self) -> None:
+        """
+        Let others go first if the slice is over.
+        """
+        if time.perf_counter() > self._until:
+            time.sleep(0)
+            self._until = time.perf_counter() + _SLICE
 
 
 class _Scribe:

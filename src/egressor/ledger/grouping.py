@@ -40,7 +40,7 @@ class Groups:
     The groups that were seen, by service: at most 1,000 of each, those forgotten that have not been seen for a day.
 
     Attributes:
-        merged: Failures beyond them, which go by their category.
+        merged: Failures beyond them, or of too many at once, which go by their category.
     """
 
     def __init__(self) -> None:
@@ -64,10 +64,16 @@ class Groups:
             name = self._names[key] = fingerprint(service, rule, failure.kind, endpoint, failure.place, text)
         seen = self._seen.setdefault(service, {})
         if name not in seen and len(seen) >= _GROUPS and not self._tidy(service, failure.at):
-            self.merged += 1
-            return fingerprint(service, str(failure.verdict.category))
+            return self.merge(service, failure)
         seen[name] = failure.at
         return name
+
+    def merge(self, service: str, failure: Failure) -> str:
+        """
+        Return the name of the group of all failures of *failure*'s category that have no other.
+        """
+        self.merged += 1
+        return fingerprint(service, str(failure.verdict.category))
 
     def _tidy(self, service: str, now: int) -> bool:
         """
