@@ -126,13 +126,22 @@ def test_a_known_secret_is_hidden_whatever_it_looks_like() -> None:
     """
     What a key file or the environment holds needs no look: the longest first, and short words are no secrets.
     """
-    for secret in ("opensesame", "opensesame-twice", "short", " ", "opensesame"):
+    for secret in ("opensesame1", "opensesame1-twice", "short", " ", "opensesame1", "enabled"):
         learn(secret)
-    learn_environment({"MY_API_KEY": "letmein-please\n", "HOME": "/home/somebody", "DB_PASSWORD": "trustno1"})
+    learn_environment(
+        {
+            "MY_API_KEY": "letmein-please\n",
+            "HOME": "/home/somebody",
+            "DB_PASSWORD": "trustno1",
+            "PASSWORD_FILE": "/run/here",
+        }
+    )
 
-    assert redact("it was opensesame-twice, not opensesame") == f"it was {NOT_SHOWN}, not {NOT_SHOWN}"
-    assert redact("letmein-please at /home/somebody, short, trustno1") == (
-        f"{NOT_SHOWN} at /home/somebody, short, {NOT_SHOWN}"
+    assert (
+        redact("enabled: it was opensesame1-twice, not opensesame1") == f"enabled: it was {NOT_SHOWN}, not {NOT_SHOWN}"
+    )
+    assert redact("letmein-please at /home/somebody, /run/here, short, trustno1") == (
+        f"{NOT_SHOWN} at /home/somebody, /run/here, short, {NOT_SHOWN}"
     )
 
 

@@ -7,6 +7,8 @@ The strings are one JSON text a line, in ``naughty.jsonl``.
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
 import logging
 import re
@@ -18,6 +20,7 @@ from urllib.parse import quote
 import pytest
 from aiohttp import web
 
+from egressor.cli.main import main
 from egressor.gateway import admin, page
 from egressor.gateway.keys import digest
 from egressor.policies import ClientKey
@@ -96,6 +99,30 @@ async def test_naughty_strings_break_nothing(caplog: pytest.LogCaptureFixture) -
     assert not [
         line for line in lines if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", line)
     ]
+
+
+async def test_naughty_errors_stay_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    As messages, scopes and contexts of errors: the document is JSON, no line of a table has a control character, and no
+    cell of the CSV begins a formula (J04).
+    """
+    monkeypatch.setenv("EGRESSOR_TOKEN", TOKEN)
+    async with gateway() as rig:
+        for text in NAUGHTY:
+            context = {text[:50]: text}
+            rig.gov.record_error("t", ValueError(text), scope={"user": text[:100]}, endpoint=text[:20], context=context)
+        async with rig.session.get(rig.url + "/-/errors.json?groups=1000&recent=1000") as answer:
+            assert (answer.status, answer.content_type) == (200, "application/json")
+            found = await answer.json()
+        await asyncio.to_thread(main, ["errors", "--limit", "1000", "--url", rig.url])
+        table = capsys.readouterr().out
+        await asyncio.to_thread(main, ["errors", "--csv", "--limit", "1000", "--url", rig.url])
+        sheet = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+
+    assert found["total"] == len(NAUGHTY)
+    assert not [line for line in table.split("\n") if line and not line.isprintable()]
+    assert len(sheet) == found["groups_total"] + 1
+    assert not [cell for row in sheet for cell in row if cell[:1] in "=+-@\t\r" and cell]
 
 
 async def test_naughty_reasons_stay_text(caplog: pytest.LogCaptureFixture) -> None:

@@ -24,7 +24,7 @@ const BANS = {
   lifted: ["✔", "lifted", "good"],
 };
 const EVERY_MS = 1000;
-const LEDGER_MS = 5000;
+const LEDGER_MS = 15000;
 const MOST_ROWS = 20;
 const DAY_S = 86400;
 const STALE_S = 5;

@@ -28,7 +28,7 @@ class MemoryLedger:
     Args:
         keep_for: How long an entry is kept, in microseconds. Default: a year.
         keep_most: How many are kept, failures apart. Default: 10,000, a few megabytes.
-        keep_errors: How many failures are kept of each service. Default: 4,000.
+        keep_errors: How many failures are kept of each service. Default: 2,000.
     """
 
     name = "memory"

@@ -65,7 +65,7 @@ class PostgresLedger:
         address: ``postgresql://user@host:port/database``, without a password.
         keep_for: How long an entry is kept, in microseconds. Default: a year.
         keep_most: How many are kept. Default: 1,000,000.
-        keep_errors: How many failures are kept of each service, about. Default: 4,000.
+        keep_errors: How many failures are kept of each service, about. Default: 2,000.
         migrations: The schema, version by version.
 
     Raises:

@@ -57,7 +57,7 @@ class SqliteLedger:
         path: The file; its folder must be there.
         keep_for: How long an entry is kept, in microseconds. Default: a year.
         keep_most: How many are kept. Default: 1,000,000.
-        keep_errors: How many failures are kept of each service, about. Default: 4,000.
+        keep_errors: How many failures are kept of each service, about. Default: 2,000.
         migrations: The schema, version by version.
     """
 
@@ -105,7 +105,9 @@ class SqliteLedger:
             return []
         text, values = selection(pick)
         with self._turn() as db:
-            return [entry_of(row) for row in db.execute(text, values)]
+            rows = db.execute(text, values).fetchall()
+        # Others need not wait while they are read.
+        return [entry_of(row) for row in rows]
 
     def retain(self, keep_for: int, keep_most: int) -> None:
         """

@@ -56,6 +56,9 @@ _SIGNS = (":", "=", "%3", "-----")
 _NAME = re.compile(rf"{_NAMES}|\A(?:{_PARAMETERS})\Z", re.IGNORECASE)
 _SHORT = 100
 _SHORTEST_KNOWN = 6
+_LONGEST_WORD = 12
+# A variable that says where a secret is holds none.
+_PLACE = re.compile(r"(?:dir|file|path|sock|url|uri|host|user|name)\Z", re.IGNORECASE)
 _MOST_KNOWN = 1_000
 _known: set[str] = set()
 _pattern: list[re.Pattern[str] | None] = [None]
@@ -114,10 +117,13 @@ def cut(text: str, most: int) -> str:
 
 def learn(secret: str) -> None:
     """
-    Hide *secret* from now on wherever it turns up. One of fewer than 6 characters is no secret, and would hide words.
+    Hide *secret* from now on wherever it turns up.
+
+    One of fewer than 6 characters, or of fewer than 12 letters and nothing else, is none: it would hide words.
     """
     secret = secret.strip()
-    if len(secret) < _SHORTEST_KNOWN or secret in _known or len(_known) >= _MOST_KNOWN:
+    is_word = len(secret) < _SHORTEST_KNOWN or (secret.isalpha() and len(secret) < _LONGEST_WORD)
+    if is_word or secret in _known or len(_known) >= _MOST_KNOWN:
         return
     _known.add(secret)
     # The longest first: one may begin with another.
@@ -130,5 +136,5 @@ def learn_environment(environment: Mapping[str, str] | None = None) -> None:
     Hide the values of those variables of *environment*, this process's own by default, that are called secrets.
     """
     for name, value in (os.environ if environment is None else environment).items():
-        if is_secret_name(name):
+        if is_secret_name(name) and _PLACE.search(name) is None:
             learn(value)
