@@ -42,6 +42,8 @@ KEYS = {
     "uuid": "550e8400-e29b-41d4-a716-446655440000",
     "hex": "d41d8cd98f00b204e9800998ecf8427e",
     "letters only": "qWeRtYuIoPaSdFgHjKlZxCvBnM",
+    "small letters only": "xkqzvbnmplkjhgfdstrwqcyt",
+    "capitals only": "XKQZVBNMPLKJHGFDSTRWQCYT",
     "password": "p@ssW0rd!2024#x",
     "header": "Bearer opaque",
 }
@@ -163,6 +165,9 @@ def test_long_random_texts_are_hidden_even_if_they_are_cut(key: str) -> None:
         "gpt-4o-mini-2024-07-18",
         "on_store_loss",
         "basic",
+        "botocore.errorfactory.ProvisionedThroughputExceededException",
+        "aiohttp.ClientConnectorCertificateError",
+        "rechtsschutzversicherungsgesellschaften",
         "the finest a token bucket can tell",
         "9" * 40,
         "a" * 64,

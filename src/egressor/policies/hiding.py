@@ -31,6 +31,10 @@ _SHORTEST_RUN = 12
 _SHORTEST_MIX = 8
 _SHORTEST_CASES = 20
 _SHORTEST_WHOLE = 32
+_FEWEST_LETTERS = 10
+# Exceptions have long names of both cases, and an error that hides what it is helps nobody.
+_CLASS = r"(?:[A-Z]+[a-z]+)+"
+_ENDINGS = ("Exception", "Error", "Fault", "Timeout", "Failure", "Warning")
 
 
 def hide(text: str) -> str:
@@ -39,7 +43,8 @@ def hide(text: str) -> str:
 
     A word does if it follows ``Bearer``; if a part of it begins as the keys of a known issuer do; if a part of 12 or
     more characters holds letters mixed with digits, 8 or more of them without a hyphen, or 20 or more letters of both
-    cases; or if it has 32 or more characters, with capital letters, small ones and digits.
+    cases that are no exception's name, or 20 or more of one case with hardly a vowel; or if it has 32 or more
+    characters, with capital letters, small ones and digits.
     """
     text = re.sub(_CREDENTIAL, NOT_SHOWN, text)
     return re.sub(_WORD, lambda word: NOT_SHOWN if _looks_secret(word[0]) else word[0], text)
@@ -66,8 +71,17 @@ def _is_key(part: str) -> bool:
 
 def _is_mixed(piece: str) -> bool:
     if len(piece) >= _SHORTEST_CASES and _has(piece, "a-z") and _has(piece, "A-Z"):
+        return not piece.endswith(_ENDINGS) or re.fullmatch(_CLASS, piece) is None
+    letters = re.sub("[^A-Za-z0-9]", "", piece)
+    if len(letters) >= _SHORTEST_CASES and letters.isalpha() and _is_noise(letters.lower()):
         return True
     return len(piece) >= _SHORTEST_MIX and _has(piece, "A-Za-z") and _has(piece, "0-9")
+
+
+def _is_noise(letters: str) -> bool:
+    # A third and more of a word's letters are vowels; of dice's, a fifth. And "aaaaaaaa" is no secret.
+    vowels = sum(map(letters.count, "aeiou"))
+    return 4 * vowels < len(letters) and len(set(letters)) >= _FEWEST_LETTERS
 
 
 def _has(text: str, kind: str) -> bool:
