@@ -90,6 +90,9 @@ _REFUSALS: Final[dict[str, Kind]] = {
     "paused": Kind.MAINTENANCE,
     "store": Kind.UNKNOWN,
 }
+# Where aiohttp's parser has its errors. Their code, 400 for whatever it can't read, is no status of the server's, and
+# their words ("not enough data") are none of a provider's.
+_PARSER: Final = "aiohttp.http_exceptions"
 _UNREADABLE: Final = failure(Kind.UNKNOWN, fingerprint="unreadable", why="reading it failed", counts=False)
 _REDIRECT: Final = TypeRule(Kind.BAD_RESPONSE, "a redirect that was not followed")
 # Verdicts that only a status of "your fault" has decided.
@@ -280,6 +283,9 @@ def _one(exc: BaseException, said: Evidence, reader: Reader) -> Verdict:
     own = next((verdict for verdict in map(_own, inside) if verdict is not None), None)
     if own is not None:
         return own
+    parser = next((each for each in inside if type(each).__module__ == _PARSER), None)
+    if parser is not None:
+        return _placed(_Clue(exc, parser, by_type(parser), NOTHING))
     vague: list[_Clue] = []
     for each in inside:
         rule = by_type(each)

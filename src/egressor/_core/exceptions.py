@@ -123,6 +123,9 @@ _NAMES: Final[dict[str, TypeRule]] = {
     "RemoteProtocolError": RESET,
     "RemoteDisconnected": RESET,
     "ServerDisconnectedError": RESET,
+    "BadHttpMessage": GARBLED,
+    "ContentLengthError": RESET,
+    "TransferEncodingError": RESET,
     # Broken off, or unreadable: its message tells.
     "ClientPayloadError": RESET._replace(vague=True),
     "ChunkedEncodingError": RESET,
