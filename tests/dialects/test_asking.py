@@ -54,7 +54,30 @@ def test_a_request_tells_what_it_asks_for(path: str, body: dict[str, Any], expec
     """
     data = json.dumps(body).encode()
 
-    assert Asking._make((*expected, len(data))) == read_request(data, path)
+    assert Asking._make((*expected, len(data), True)) == read_request(data, path)
+
+
+@pytest.mark.parametrize(
+    ("more", "is_text"),
+    [
+        ({}, True),
+        ({"messages": [{"role": "user", "content": '{"image_url": "file_id"}'}]}, True),
+        ({"messages": [{"content": [{"type": "image_url", "image_url": {"url": "https://x/y"}}]}]}, False),
+        ({"messages": [{"content": [{"type": "document", "source": {"type": "url"}}]}]}, False),
+        ({"previous_response_id": "r"}, False),
+        ({"tools": [{"type": "web_search_20250305"}]}, False),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, True),
+        ({"modalities": ["text", "audio"]}, False),
+    ],
+)
+def test_only_a_text_is_bounded_by_its_bytes(more: dict[str, Any], is_text: bool) -> None:
+    """
+    A picture by its address, a conversation by its name, a tool that reads the web: few bytes, many tokens.
+    """
+    found = read_request(json.dumps({**CHAT, **more}).encode())
+
+    assert found is not None
+    assert is_text == found.text
 
 
 @pytest.mark.parametrize(

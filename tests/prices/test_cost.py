@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egressor._core.usage import Usage
-from egressor.policies.prices import Discount, OwnPrice, Prices
+from egressor.policies.prices import Discount, OwnPrice, Prices, PriceTier
 from egressor.prices import PriceBook
 from egressor.prices.own import bands_of
 from egressor.prices.price import Price
@@ -106,6 +106,37 @@ def test_a_discount_is_taken_off_the_whole_and_rounded_up_once(usage: Usage, per
 
     assert int((expected * 10**6).to_integral_value(ROUND_CEILING)) == cost.micro_usd
     assert 0 <= cost.usd - expected < Decimal("1e-12")
+
+
+@given(
+    usage=usages,
+    rates=mtok.filter(bool),
+    above=st.integers(0, 10**9),
+    tier=mtok,
+    spare=st.tuples(st.integers(0, 99), st.integers(0, 99)),
+)
+def test_no_call_costs_more_than_the_most(
+    usage: Usage, rates: dict[str, Any], above: int, tier: dict[str, Any], spare: tuple[int, int]
+) -> None:
+    """
+    Whatever kinds its tokens are of, and in whatever band: a call within its bounds costs no more than that.
+    """
+    own = OwnPrice(model="m", usd_per_mtok=rates, tiers=(PriceTier(above=above, usd_per_mtok=tier),))
+    price = Price("m", "own", bands_of(own), 9_999)
+    plain = usage._replace(seconds=0, characters=0, pages=0, searches=0, lookups=0, executions=0, requests=1)
+    text = Usage(*plain[:4], output=plain.output, reasoning=plain.reasoning)
+
+    assert price.cost(plain).micro_usd <= price.most(plain.sent + spare[0], plain.received + spare[1], text=False)
+    assert price.cost(text).micro_usd <= price.most(text.sent + spare[0], text.received + spare[1])
+
+
+def test_the_most_is_no_more_than_it_has_to_be() -> None:
+    """
+    A text of 1,000 bytes with 500 tokens of answer at the dearest of the plain prices, audio aside.
+    """
+    price = PriceBook(genai=False).find("claude-haiku-4-5", at=0, provider="anthropic")
+
+    assert price.most(1000, 500) == 1000 * 2 + 500 * 5
 
 
 def test_ten_million_tenths_of_a_cent_are_ten_thousand_dollars() -> None:

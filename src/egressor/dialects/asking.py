@@ -38,6 +38,13 @@ _PATHS: Final = (
 _GEMINI: Final = re.compile(r"/models/([^/:?]{1,200}):(stream)?(?:[Gg]enerate)[A-Za-z]*")
 _BLANK: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))")
 _CHOSEN: Final = re.compile(rb'"choices"\s*:\s*\[\s*[^\]\s]')
+# Names of what stands for more than its bytes. In a text their quotes are escaped, so there they don't count.
+_NOT_TEXT: Final = re.compile(
+    rb'"(?:image_url|input_image|input_audio|input_file|file|file_id|file_data|image|document|inlineData|inline_data|fileData'
+    rb"|file_data|cachedContent|cached_content|previous_response_id|conversation|prompt_id|container|mcp_servers"
+    rb"|web_search[a-z_0-9]*|web_fetch[a-z_0-9]*|file_search|code_interpreter|computer[a-z_0-9]*|google_search|googleSearch"
+    rb'|url_context|urlContext|plugins|modalities)"'
+)
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
@@ -52,7 +59,9 @@ class Asking(NamedTuple):
         most_output: Tokens that one answer may have at most, thought ones included; None if it says none.
         answers: How many answers it asks for: 1 or more.
         usage: Whether it asks for usage in a stream itself.
-        size: Bytes of the body: no request has more tokens than that.
+        size: Bytes of the body. A text has no more tokens than bytes.
+        text: Whether all that it sends is in the body, as text: no picture, file or sound, nothing that the provider
+            fetches or remembers. Only then *size* is a bound for what it sends.
     """
 
     kind: str
@@ -62,6 +71,7 @@ class Asking(NamedTuple):
     answers: int
     usage: bool
     size: int
+    text: bool
 
 
 def read_request(body: bytes, path: str = "") -> Asking | None:
@@ -100,6 +110,7 @@ def read_request(body: bytes, path: str = "") -> Asking | None:
         answers=max(1, _first(parsed.get("n"), parsed.get("best_of"), config.get("candidateCount")) or 1),
         usage=isinstance(options, dict) and options.get("include_usage") is True,
         size=len(body),
+        text=_NOT_TEXT.search(body) is None,
     )
 
 

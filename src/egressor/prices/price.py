@@ -26,6 +26,11 @@ WHOLE: Final = 10_000
 Parts of a price that are paid without a discount: a discount is a whole number of ten-thousandths.
 """
 _MICRO: Final = 10**6
+_ALL_IN: Final = range(INPUTS)
+_ALL_OUT: Final = range(INPUTS, UNITS.index("seconds"))
+_TEXT_IN: Final = tuple(UNITS.index(unit) for unit in ("input", "cached", "written", "written_1h"))
+_TEXT_OUT: Final = tuple(UNITS.index(unit) for unit in ("output", "reasoning"))
+_REQUEST: Final = UNITS.index("requests")
 
 # What a unit without a price of its own is billed as. A fee (a search, a page) is billed as nothing else.
 _INSTEAD: Final = {
@@ -138,6 +143,26 @@ class Price(NamedTuple):
             total = -(-total * self.keep // WHOLE)
         gaps = tuple([UNITS[at] for at in band.gaps if usage[at]]) if band.gaps else ()
         return Cost(total, self.source, gaps)
+
+    def most(self, sent: int, received: int, *, text: bool = True) -> int:
+        """
+        Return micro-dollars that a call can cost at most, whatever kinds its tokens turn out to be of.
+
+        Fees for tools that the provider runs by itself are not in it.
+
+        Args:
+            sent: Tokens that it sends at most; of text, no more than its bytes.
+            received: Tokens that it receives at most, thought ones included.
+            text: Whether it is about text alone. Default: True; else audio, images and video count too.
+        """
+        inputs, outputs = (_TEXT_IN, _TEXT_OUT) if text else (_ALL_IN, _ALL_OUT)
+        dearest = max(
+            sent * max(each.pico_usd[at] for at in inputs) + received * max(each.pico_usd[at] for at in outputs)
+            for each in self.bands
+            if sent > each.above
+        )
+        total = dearest + max(each.pico_usd[_REQUEST] for each in self.bands)
+        return -(-total * self.keep // (WHOLE * _MICRO))
 
     def parts(self, usage: Usage) -> tuple[Part, ...]:
         """
