@@ -392,3 +392,27 @@ def test_no_secret_is_repeated(status: int, secret: str, place: str) -> None:
 
     assert secret not in verdict.why + verdict.fingerprint
     assert len(verdict.fingerprint) < 100
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "category", "retryable"),
+    [
+        (400, {"Error": {"Code": "RequestLimitExceeded", "Message": "x"}}, "rate_limit", True),
+        (400, {"__type": "ExpiredTokenException", "message": "x"}, "authentication", False),
+        (400, {"__type": "com.amazon#ConditionalCheckFailedException"}, "conflict", False),
+        (403, "<?xml?><Error><Code>RequestTimeTooSkewed</Code></Error>", "clock_skew", True),
+        (403, "<Error><Code>SignatureDoesNotMatch</Code><Message>x</Message></Error>", "authentication", False),
+        (503, "<Error><Code>SlowDown</Code></Error>", "overloaded", True),
+        (400, "<Error><Code>SomethingElse</Code></Error>", "bad_request", False),
+        (403, {"error": {"code": 403, "errors": [{"reason": "dailyLimitExceeded"}]}}, "quota_exhausted", False),
+        (403, {"error": {"code": 403, "errors": [{"reason": "userRateLimitExceeded"}]}}, "rate_limit", True),
+    ],
+)
+def test_codes_of_clouds(status: int, body: object, category: str, *, retryable: bool) -> None:
+    """
+    AWS and Google say in a code, in JSON or XML, what their 400 and 403 mean.
+    """
+    text = body if isinstance(body, str) else json.dumps(body)
+    verdict = classify(status=status, body=text)
+
+    assert (category, retryable) == (verdict.category, verdict.retryable)

@@ -154,3 +154,19 @@ def test_what_can_not_speak() -> None:
     """
     assert message(Mute()) == ""
     assert classify(foreign("NetworkError", bases=(Mute,))()).category == "network"
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("Twitter error response: status code = 429", "rate_limit"),
+        ("Twitter API returned a 403 (Forbidden), something", "permission"),
+        ("HTTP request received unexpected 404 b'x'", "not_found"),
+        ("it has 404 pages", "unknown"),
+    ],
+)
+def test_a_status_among_filling_words(text: str, category: str) -> None:
+    """
+    Between the word that announces a status and the status may stand an article or a sign.
+    """
+    assert category == classify(foreign("ApiError")(text)).category

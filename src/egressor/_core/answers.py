@@ -92,6 +92,31 @@ _PHRASES: Final = (
     ("api usage limits", "spend_limit"),
     ("maintenance", "maintenance"),
 )
+# Whole codes that say more than a 400 or a 403: AWS's, in JSON, XML and botocore's exceptions, without their ending.
+# https://docs.aws.amazon.com/awssupport/latest/APIReference/CommonErrors.html
+_AWS: Final = {
+    "expiredtoken": Kind.AUTHENTICATION,
+    "invalidaccesskeyid": Kind.AUTHENTICATION,
+    "signaturedoesnotmatch": Kind.AUTHENTICATION,
+    "unrecognizedclient": Kind.AUTHENTICATION,
+    "invalidclienttokenid": Kind.AUTHENTICATION,
+    "authfailure": Kind.AUTHENTICATION,
+    "missingauthenticationtoken": Kind.AUTHENTICATION,
+    "invalidsignature": Kind.AUTHENTICATION,
+    "incompletesignature": Kind.AUTHENTICATION,
+    "accessdenied": Kind.PERMISSION,
+    "unauthorizedoperation": Kind.PERMISSION,
+    "requesttimetooskewed": Kind.CLOCK_SKEW,
+    "requestexpired": Kind.CLOCK_SKEW,
+    "requestlimitexceeded": Kind.RATE_LIMIT,
+    "provisionedthroughputexceeded": Kind.RATE_LIMIT,
+    "bandwidthlimitexceeded": Kind.RATE_LIMIT,
+    "resourcenotfound": Kind.NOT_FOUND,
+    "nosuchentity": Kind.NOT_FOUND,
+    "conditionalcheckfailed": Kind.CONFLICT,
+    "resourceinuse": Kind.CONFLICT,
+}
+_RETRIED: Final = frozenset({Kind.RATE_LIMIT, Kind.CLOCK_SKEW})
 _BY_STATUS: Final = {
     status: tuple(hint for hint in _HINTS if status in hint.statuses)
     for status in sorted(frozenset().union(*(hint.statuses for hint in _HINTS)))
@@ -105,6 +130,7 @@ _MITIGATIONS: Final = (
     ("x-vercel-mitigated", ("deny",), Kind.BAN, "https://vercel.com/docs"),
     ("x-sucuri-block", ("",), Kind.BAN, "https://docs.sucuri.net"),
 )
+_ASSERTING: Final = frozenset({"location", *(name for name, *_ in _MITIGATIONS)})
 
 
 def read_answer(evidence: Evidence) -> Verdict:
@@ -134,6 +160,8 @@ def mitigated(evidence: Evidence) -> Verdict | None:
     Read the headers by which an edge says that it has answered instead of the service; None if none says so.
     """
     status = evidence.status or 0
+    if _ASSERTING.isdisjoint(evidence.headers):
+        return None
     for name, actions, kind, source in _MITIGATIONS:
         for value in evidence.headers.get(name, ()):
             if any(action in value.lower() for action in actions):
@@ -251,8 +279,8 @@ def told_to_retry(headers: Headers) -> bool | None:
     """
     Read ``x-should-retry``, by which a server overrules what its status would mean (OpenAI, Anthropic).
     """
-    value = (headers.get("x-should-retry") or [""])[0].strip().lower()
-    return {"true": True, "false": False}.get(value)
+    values = headers.get("x-should-retry")
+    return {"true": True, "false": False}.get(values[0].strip().lower()) if values else None
 
 
 def _shown(status: int) -> str:
@@ -269,6 +297,11 @@ def _hint(body: object, status: int) -> _Hint | None:
         if found is not None:
             return found
     prose = text[:_WORDS].lower()
+    if parsed is None and "<code>" in prose:
+        # XML, as S3 and others of its age answer.
+        found = _by_code([_code(prose.partition("<code>")[2].partition("<")[0])], status)
+        if found is not None:
+            return found
     for phrase, word in _PHRASES:
         if phrase in prose:
             found = _by_code([word], status)
@@ -278,6 +311,11 @@ def _hint(body: object, status: int) -> _Hint | None:
 
 
 def _by_code(codes: list[str], status: int) -> _Hint | None:
+    if status in _DOOR:
+        for code in codes:
+            kind = _AWS.get(code.removesuffix("exception"))
+            if kind is not None:
+                return _Hint(kind.value, kind, kind in _RETRIED, _DOOR)
     said = " ".join(codes)
     return next((hint for hint in _BY_STATUS[status] if hint.word in said), None)
 
@@ -317,8 +355,8 @@ def _is_code(value: object) -> TypeGuard[str]:
 
 
 def _code(value: str) -> str:
-    # The end of a code is its telling part where it is a URI (RFC 9457 3.1.1).
-    short = value[-_CODE:].rsplit("/", 1)[-1].lower()
+    # The end of a code is its telling part where it is a URI (RFC 9457 3.1.1), or a shape's name in AWS.
+    short = value[-_CODE:].rsplit("/", 1)[-1].rsplit("#", 1)[-1].lower()
     return short if short.isidentifier() else "".join(letter if letter.isalnum() else "_" for letter in short)
 
 

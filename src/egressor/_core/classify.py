@@ -47,7 +47,7 @@ from egressor._core.model import ErrorCategory as Kind
 from egressor._core.model import Verdict
 from egressor._core.retry_after import LONGEST, retry_after
 from egressor._core.type_rules import GARBLED, PROGRAM
-from egressor._core.unwrap import DEPTH, members, unwrap, walk
+from egressor._core.unwrap import DEPTH, members, unwrap, walk, walked
 from egressor._core.wordings import by_text, status_in_text
 from egressor.errors import ConfigError, EgressorError, PartialResponse, Rejected
 
@@ -236,6 +236,8 @@ def _merged(said: Evidence, found: Evidence) -> Evidence:
 
 
 def _raised(exc: BaseException, said: Evidence, reader: Reader) -> Verdict:
+    if not is_a(exc, BaseExceptionGroup):
+        return _one(exc, said, reader)
     leaves = _leaves(exc)
     if len(leaves) == 1:
         return _one(leaves[0], said, reader)
@@ -279,16 +281,18 @@ def _one(exc: BaseException, said: Evidence, reader: Reader) -> Verdict:
     rule = by_type(exc)
     if rule is CANCELLED:
         return _placed(_Clue(exc, exc, rule, NOTHING))
-    inside = list(walk(exc))
-    own = next((verdict for verdict in map(_own, inside) if verdict is not None), None)
-    if own is not None:
-        return own
+    inside = walked(exc)
+    for each in inside:
+        own = _own(each)
+        if own is not None:
+            return own
     parser = next((each for each in inside if type(each).__module__ == _PARSER), None)
     if parser is not None:
         return _placed(_Clue(exc, parser, by_type(parser), NOTHING))
     vague: list[_Clue] = []
     for each in inside:
-        rule = by_type(each)
+        if each is not exc:
+            rule = by_type(each)
         if rule is not CANCELLED:
             clue = _Clue(exc, each, rule, _merged(said, gather(each, strict=False)))
             verdict = _answered(clue, reader)
@@ -302,9 +306,10 @@ def _one(exc: BaseException, said: Evidence, reader: Reader) -> Verdict:
 
 def _is_finer(rule: TypeRule, verdict: Verdict) -> bool:
     """
-    Whether a library's own class says more than the bare 400 that came with it.
+    Whether a library's own class says more than the bare 400 that came with it, or than a code that is in no table.
     """
-    return rule.finer and verdict.category is Kind.BAD_REQUEST and verdict.fingerprint in _COARSE
+    word = verdict.fingerprint
+    return rule.finer and verdict.category is Kind.BAD_REQUEST and (word in _COARSE or word.endswith(".unlisted"))
 
 
 def _answered(clue: _Clue, reader: Reader) -> Verdict | None:

@@ -232,6 +232,11 @@ def headers_of(headers: object) -> Headers:
     Collect the headers that rules read, from any shape: a mapping, pairs, bytes or text, one value or a list of them.
     """
     found: Headers = {}
+    if type(headers) is dict and len(headers) <= _FIELDS and not any(type(name) is not str for name in headers):
+        # The plain case, without a copy of what nobody reads.
+        headers = {name: value for name, value in headers.items() if len(name) <= _NAME and name.lower() in _WANTED}
+        if not headers:
+            return found
     try:
         for item in islice(_fields(headers), _FIELDS):
             if isinstance(item, (tuple, list)) and len(item) == 2:

@@ -27,6 +27,7 @@ __all__ = ["LONGEST", "http_date", "retry_after"]
 
 LONGEST: Final = 30 * 86400.0
 _READ: Final = 128
+_WAITS: Final = frozenset({"retry-after", "retry-after-ms", "x-ms-retry-after-ms", "ratelimit"})
 _PIECES: Final = 16
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MONTHS: Final = {
@@ -51,7 +52,7 @@ def retry_after(
     Returns:
         0 to 30 days; None if the response names no wait that can be read.
     """
-    if not headers:
+    if _WAITS.isdisjoint(headers):
         return None
     waits = list(_asked(headers, now))
     if not waits and status == 429:

@@ -18,7 +18,7 @@ from egressor.errors import Rejected
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DEPTH", "inner", "members", "unwrap", "walk"]
+__all__ = ["DEPTH", "inner", "members", "unwrap", "walk", "walked"]
 
 DEPTH: Final = 64
 _LINKS: Final = ("original_exception", "original_error", "reason", "os_error")
@@ -64,6 +64,13 @@ def walk(exc: BaseException) -> Iterator[BaseException]:
                 waiting.append(cause)
 
 
+def walked(exc: BaseException) -> list[BaseException]:
+    """
+    List what `walk` yields; most exceptions have nothing inside.
+    """
+    return list(walk(exc)) if inner(exc) else [exc]
+
+
 def inner(exc: BaseException) -> list[BaseException]:
     """
     List the exceptions directly inside *exc*: its cause, its context unless suppressed, a library's own links, its
@@ -74,9 +81,12 @@ def inner(exc: BaseException) -> list[BaseException]:
         cause = attribute(exc, "__context__")
     arguments = attribute(exc, "args")
     links: list[object] = [*members(exc), cause]
-    if not is_plain(exc):
-        links += [attribute(exc, name) for name in _LINKS]
     if type(arguments) is tuple:
+        plain = is_plain(exc)
+        if plain and cause is None and len(arguments) == 1 and type(arguments[0]) is str and len(links) == 1:
+            # A message and nothing else, as most exceptions have it.
+            return []
+        links += [] if plain else [attribute(exc, name) for name in _LINKS]
         links += arguments[:4]
     return [link for link in links if is_a(link, BaseException)]
 

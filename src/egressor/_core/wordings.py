@@ -33,8 +33,11 @@ _SAID: Final = 512
 _WORDS: Final = 64
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 # What stands before a status in a message.
-_BEFORE: Final = frozenset({"code", "error", "gateway", "got", "http", "received", "request", "response", "status"})
+_BEFORE: Final = frozenset(
+    {"code", "error", "gateway", "got", "http", "received", "request", "response", "returned", "status"}
+)
 _MARKS: Final = "'\"()[],.:;"
+_FILLERS: Final = frozenset({"", "=", "a", "an", "is", "was", "of", "unexpected"})
 # Messages of libraries that keep no link to what happened; the first that is found decides.
 _PHRASES: Final[tuple[tuple[str, TypeRule], ...]] = (
     ("password authentication failed", AUTH),
@@ -159,7 +162,11 @@ def status_in_text(exc: BaseException) -> int | None:
         return None
     words = message(exc).split(None, _WORDS)
     before = ""
+    # "status code = 429", "returned a 403", "is not 200".
     for word, after in pairwise([*words[: _WORDS + 1], ""]):
+        if word.isalpha():
+            before = word.lower() if word not in _FILLERS else before
+            continue
         bare = word.strip(_MARKS)
         # "400, message:" is aiohttp's complaint of what it could not parse, and no answer's status.
         is_status = len(bare) == 3 and bare.isascii() and bare.isdigit() and "400" <= bare <= "599"
@@ -168,7 +175,8 @@ def status_in_text(exc: BaseException) -> int | None:
             return int(bare)
         if is_status and before == "many" and after == "error":
             return int(bare)
-        before = word.strip(_MARKS).lower()
+        if bare not in _FILLERS:
+            before = bare.lower()
     return None
 
 

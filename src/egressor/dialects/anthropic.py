@@ -79,6 +79,8 @@ _SENTENCES: Final = phrases(
     ("content filtering policy", POLICY),
     ("not available in your", GEO),
     ("unsupported region", GEO),
+    # In the beginning an overload came as a 500.
+    ("overloaded", BUSY),
 )
 
 

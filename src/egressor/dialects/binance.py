@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["DIALECT"]
 
 _ERRORS: Final = "https://developers.binance.com/docs/binance-spot-api-docs/errors"
+_FUTURES_ERRORS: Final = "https://developers.binance.com/docs/derivatives/usds-margined-futures/error-code"
 _LIMITS: Final = "https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits"
 _GENERAL: Final = "https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-api-information"
 
@@ -70,6 +71,7 @@ _CODES: Final = table(
         GEO: "-4402 -4403 -10047 -4201 -4044",
         SKEW: "-1021 -5028 -4188",
         FUNDS: """
+            -9000 -3045
             -10013 -21005 -4024 -4025 -5003 -6018 -2018 -2019 -3041 -4026 -5002 -5013 -6012 -4050 -4051
             -10011 -2028
         """,
@@ -82,6 +84,11 @@ _CODES: Final = table(
             -4003 -4014 -4028 -4046 -4059 -4061 -4131 -4140 -4141 -4164 -5021 -5022
         """,
     },
+)
+# Numbers that withdrawals and futures use for different things; only futures speak of these.
+_FUTURES: Final = (
+    *("quantity", "qty", "price", "leverage", "client order id", "step size", "tick size", "working type"),
+    *("multiplier", "margin type", "stop order", "symbol", "open orders", "position"),
 )
 _REJECTED: Final = frozenset({"-2010", "-2011"})
 _MEANT: Final = phrases(
@@ -109,12 +116,15 @@ def _look(answer: Answer) -> tuple[str, Rule] | None:
         return "maintenance", MAINTENANCE._replace(source=_ERRORS)
     if answer.status in {503, 504} and "unknown error" in said:
         return "unknown_error", UNSURE._replace(source=_GENERAL)
+    code = answer.codes[0] if answer.codes else ""
+    if len(code) == 5 and "-4000" <= code <= "-4049" and any(word in said for word in _FUTURES):
+        return code, BAD._replace(source=_FUTURES_ERRORS)
     # An order that was rejected has one code for all reasons, and the reason in words.
-    if answer.codes and answer.codes[0] in _REJECTED:
+    if code in _REJECTED:
         for words, rule in _MEANT:
             if words in said:
                 return words.replace(" ", "_"), rule
-        return answer.codes[0], (MISSING if answer.codes[0] == "-2011" else BAD)._replace(source=_ERRORS)
+        return code, (MISSING if code == "-2011" else BAD)._replace(source=_ERRORS)
     return None
 
 

@@ -8,7 +8,7 @@ much of a body that is too long to parse.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from egressor._core.evidence import BODY, Headers, document
 from egressor._core.phrasebook import plain
@@ -28,9 +28,10 @@ _LINES: Final = 64
 _STRINGS: Final = 400
 # The types of events that end a stream with an error: Anthropic's, OpenAI's in two of its interfaces.
 _FAILED: Final = ("error", "response.failed")
+_DECODER: Final = json.JSONDecoder()
 
 
-class Answer(NamedTuple):
+class Answer:
     """
     An answer, taken apart once.
 
@@ -40,21 +41,44 @@ class Answer(NamedTuple):
         parsed: The body as JSON, or None.
         text: The body's beginning where it is no JSON; else empty.
         codes: The codes found at the dialect's places.
-        said: The messages beside them, in lower case.
         now: Seconds since 1970, if the caller has a clock.
         streamed: Whether it came in the middle of a stream.
         is_empty: Whether there was a body, with nothing in it.
     """
 
-    status: int
-    headers: Headers
-    parsed: object
-    text: str
-    codes: tuple[str, ...]
-    said: str
-    now: float | None
-    streamed: bool = False
-    is_empty: bool = False
+    __slots__ = ("_said", "codes", "headers", "is_empty", "now", "parsed", "status", "streamed", "text")
+
+    def __init__(
+        self,
+        status: int,
+        headers: Headers,
+        parsed: object = None,
+        *,
+        text: str = "",
+        codes: tuple[str, ...] = (),
+        said: str | None = None,
+        now: float | None = None,
+        streamed: bool = False,
+        is_empty: bool = False,
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.parsed = parsed
+        self.text = text
+        self.codes = codes
+        self.now = now
+        self.streamed = streamed
+        self.is_empty = is_empty
+        self._said = said
+
+    @property
+    def said(self) -> str:
+        """
+        The messages beside the codes, in plain lower case; most answers are told by their code, and never asked.
+        """
+        if self._said is None:
+            self._said = spoken(self.parsed) if self.parsed is not None else ""
+        return self._said
 
 
 def word(value: object) -> str:
@@ -96,7 +120,7 @@ def spoken(parsed: object) -> str:
         level = []
         for node in nodes:
             if isinstance(node, dict):
-                found += [value[:_SAID] for value in map(node.get, _MESSAGES) if isinstance(value, str)]
+                found += [node[name][:_SAID] for name in _MESSAGES if name in node and isinstance(node[name], str)]
                 level += [node[name] for name in _INNER if name in node]
             elif isinstance(node, list):
                 found += [value[:_SAID] for value in node[:3] if isinstance(value, str)]
@@ -169,9 +193,10 @@ def embedded(text: str) -> object:
     if start < 0:
         return None
     rest = text[start:BODY]
-    for form in (rest, _as_json(rest)):
+    # What begins with an apostrophe is Python's.
+    for form in (_as_json,) if rest[1:2] == "'" else (str, _as_json):
         try:
-            return json.JSONDecoder().raw_decode(form)[0]
+            return _DECODER.raw_decode(form(rest))[0]
         except (ValueError, RecursionError):
             continue
     return None

@@ -13,6 +13,7 @@ error that echoes a long prompt has its code behind it. No regular expression ru
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from egressor._core.answers import mitigated, paged, read_answer, told_to_retry
@@ -26,7 +27,7 @@ from egressor.dialects.bodies import Answer, Path, dig, embedded, event, skimmed
 from egressor.dialects.terms import BAN_IP, DOWN, GARBLED, NO_SENTENCES, Sentences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from egressor._core.evidence import Evidence
     from egressor._core.model import Verdict
@@ -47,6 +48,7 @@ _WAITED: Final = frozenset(
         Kind.TIMEOUT,
     }
 )
+_TELLING: Final = frozenset({401, 402, 403, 404, 407, 408, 409, 410, 418, 420, 429, 451})
 _SAYS_LITTLE: Final = frozenset({0, 200, 400})
 _MARKUP: Final = ("<!doctype", "<html", "<head", "<body")
 _STREAM: Final = ("event:", "data:", "id:", "retry:", ":")
@@ -143,21 +145,38 @@ def taken_apart(dialect: Dialect, evidence: Evidence, body: object) -> Answer:
         elif start.startswith(("{", "[")):
             parsed = skimmed(dialect.places, body, text) if status >= 400 else {}
     codes = _codes(dialect, parsed)
-    said = spoken(parsed) if parsed is not None else ""
     is_empty = parsed is None and body is not None and not text.strip()
-    return Answer(status, evidence.headers, parsed, text, codes, said, evidence.now, streamed, is_empty)
+    return Answer(
+        status,
+        evidence.headers,
+        parsed,
+        text=text,
+        codes=codes,
+        now=evidence.now,
+        streamed=streamed,
+        is_empty=is_empty,
+    )
 
 
 def _codes(dialect: Dialect, parsed: object) -> tuple[str, ...]:
     if parsed is None:
         return ()
-    values = [word(dig(parsed, path)) for path in dialect.places]
-    return (*[value for value in values if value], *dialect.find(parsed))
+    values = []
+    for path in dialect.places:
+        value = word(dig(parsed, path))
+        if value:
+            values.append(value)
+    return (*values, *dialect.find(parsed)) if dialect.find is not _no_codes else tuple(values)
 
 
-def _told(dialect: Dialect, answer: Answer) -> tuple[str, Rule] | None:
+def _told(dialect: Dialect, answer: Answer, *, is_known: bool = False) -> tuple[str, Rule] | None:
     """
     Decide by what the provider itself says.
+
+    Args:
+        dialect: Whose words they are.
+        answer: The answer.
+        is_known: Whether only what is in a table counts. Default: a code that is in none is read as *unknown*, too.
     """
     if dialect.look is not None:
         found = dialect.look(answer)
@@ -168,20 +187,37 @@ def _told(dialect: Dialect, answer: Answer) -> tuple[str, Rule] | None:
     found = _sentence(dialect.early, answer)
     if found is not None:
         return found
-    codes = dialect.codes
-    for code in answer.codes:
-        rule = codes.get(code) or codes.get(code.lower())
-        if rule is not None:
-            return code, rule
-    found = _sentence(dialect.phrases, answer)
+    # A code that is the status once more says the least.
+    repeated = str(answer.status)
+    found = _by_code(dialect, (code for code in answer.codes if code != repeated))
+    if found is None:
+        found = _sentence(dialect.phrases, answer)
+        if found is not None and found[1].kind is Kind.BAD_REQUEST and _is_telling(answer):
+            found = None
+    if found is None and repeated in answer.codes:
+        found = _by_code(dialect, (repeated,))
     if found is not None:
         return found
     is_open = answer.status < 300 or answer.status == 400 or answer.streamed
-    return (
-        ("unlisted", dialect.unknown or DOWN._replace(source=dialect.source))
-        if is_open and _is_strange(dialect, answer)
-        else None
-    )
+    if is_known or not is_open or not _is_strange(dialect, answer):
+        return None
+    return "unlisted", dialect.unknown or DOWN._replace(source=dialect.source)
+
+
+def _by_code(dialect: Dialect, codes: Iterable[str]) -> tuple[str, Rule] | None:
+    table = dialect.codes
+    for code in codes:
+        rule = table.get(code) or table.get(code.lower())
+        if rule is not None:
+            return code, rule
+    return None
+
+
+def _is_telling(answer: Answer) -> bool:
+    """
+    Whether the status tells more than a word for "you did it wrong" could: it names the credential, a limit, an outage.
+    """
+    return answer.status in _TELLING or answer.status >= 500
 
 
 def _sentence(known: Sentences, answer: Answer) -> tuple[str, Rule] | None:
@@ -230,7 +266,7 @@ def _verdict(dialect: Dialect, answer: Answer, word: str, rule: Rule) -> Verdict
     wait = retry_after(answer.headers, status=answer.status, now=answer.now)
     if dialect.wait is not None and rule.kind in _WAITED:
         wait = _longer(wait, dialect.wait(answer))
-    safe = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in word[:64]) if word else ""
+    safe = _safe(word) if word else ""
     shown = answer.status if 100 <= answer.status <= 999 else "invalid"
     where = " in a stream" if answer.streamed else ""
     verdict = rule.verdict(
@@ -242,6 +278,11 @@ def _verdict(dialect: Dialect, answer: Answer, word: str, rule: Rule) -> Verdict
     if told is not None and told is not verdict.retryable:
         verdict = replace(verdict, retryable=told, why=f"{verdict.why}; x-should-retry")
     return replace(verdict, may_have_run=True) if answer.streamed else verdict
+
+
+@lru_cache(maxsize=1024)
+def _safe(word: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in word[:64])
 
 
 def _longer(one: float | None, other: float | None) -> float | None:
@@ -259,7 +300,7 @@ def read_raised(dialect: Dialect, exc: BaseException, evidence: Evidence) -> Ver
     if dialect.raised is not None:
         found = dialect.raised(exc)
         if found is not None:
-            return _verdict(dialect, Answer(status, evidence.headers, None, "", (), "", evidence.now), *found)
+            return _verdict(dialect, Answer(status, evidence.headers, now=evidence.now), *found)
     text = _own_words(exc)
     if "<" in text:
         verdict = _quoted_page(dialect, text, evidence)
@@ -272,10 +313,13 @@ def read_raised(dialect: Dialect, exc: BaseException, evidence: Evidence) -> Ver
     # A status that says something stands above a sentence, unless that is the provider's and not the library's.
     rest = text if status in _SAYS_LITTLE else _after(dialect, text, status)
     said = f"{spoken(parsed)} | {plain(rest[:_SAID])}" if parsed is not None else plain(rest[:_SAID])
-    answer = Answer(status or 400, evidence.headers, {}, "", codes, said, evidence.now)
+    answer = Answer(status or 400, evidence.headers, {}, codes=codes, said=said, now=evidence.now)
     is_code = any(code not in dialect.fine for code in quoted) or _has_number(codes)
-    found = _told(dialect if is_code and status in _SAYS_LITTLE else dialect._replace(unknown=None), answer)
-    return None if found is None else _verdict(dialect, answer._replace(status=status), *found)
+    found = _told(dialect, answer, is_known=not (is_code and status in _SAYS_LITTLE))
+    if found is None:
+        return None
+    answer.status = status
+    return _verdict(dialect, answer, *found)
 
 
 def _after(dialect: Dialect, text: str, status: int) -> str:
@@ -305,7 +349,7 @@ def _quoted_page(dialect: Dialect, text: str, evidence: Evidence) -> Verdict | N
     start = next((place for place in map(low.find, _MARKUP) if place >= 0), -1)
     if start < 0 or status < 400:
         return None
-    answer = Answer(status, evidence.headers, None, text[start:], (), "", evidence.now)
+    answer = Answer(status, evidence.headers, text=text[start:], now=evidence.now)
     found = (dialect.look(answer) if dialect.look is not None else None) or _bare(dialect, answer)
     return None if found is None else _verdict(dialect, answer, *found)
 

@@ -57,13 +57,12 @@ _CODES: Final = {
             KEY: (
                 "EAPI:Invalid key",
                 "EAPI:Invalid signature",
-                "EAPI:Bad request",
                 "ESession:Invalid session",
-                "EAPI:Feature disabled",
             ),
             RIGHTS: (
                 "EGeneral:Permission denied",
                 "EAccount:Invalid permissions",
+                "EAPI:Feature disabled",
                 "EAuth:Account temporary disabled",
                 "EAuth:Account unconfirmed",
                 "EOrder:Trading agreement required",
@@ -88,7 +87,12 @@ _CODES: Final = {
                 "EFunding:Unknown withdraw key",
                 "EFunding:Unknown reference id",
             ),
-            BAD: ("EGeneral:Invalid arguments", "EGeneral:Unknown method", "EGeneral:Unknown Method"),
+            BAD: (
+                "EGeneral:Invalid arguments",
+                "EAPI:Bad request",
+                "EGeneral:Unknown method",
+                "EGeneral:Unknown Method",
+            ),
         },
     ),
     **table(

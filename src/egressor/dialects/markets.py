@@ -201,13 +201,14 @@ SENTENCES: Final = phrases(
             "is disabled on",
             "is disabled for",
             "restricted for",
+            "restricted from",
             "restricted access",
             "been restricted",
             "after account registration",
             "account registration",
         )
     ),
-    *((words, CLASH) for words in ("duplicate", "already exist", "already in use", "is repeated")),
+    *((words, CLASH) for words in ("duplicate", "already exist", "already in use", "repeated")),
     *(
         (words, MISSING)
         for words in (

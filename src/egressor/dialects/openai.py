@@ -127,6 +127,7 @@ _SENTENCES: Final = phrases(
     ("account associated with this api key has been deactivated", BAN_ACCOUNT),
     ("has been restricted", BAN_ACCOUNT),
     ("account is not active", QUOTA),
+    ("call volume quota", QUOTA),
     ("incorrect api key", KEY),
     ("invalid api key", KEY),
     ("no auth credentials", KEY),
@@ -148,7 +149,7 @@ def _look(answer: Answer) -> tuple[str, Rule] | None:
     reasons = dig(answer.parsed, ("error", "metadata", "reasons"))
     if status == 403 and isinstance(reasons, list) and reasons:
         return "moderation", POLICY._replace(source=_OPENROUTER)
-    if status == 503 and "overloaded" in answer.said:
+    if status in {429, 500, 503} and "overloaded" in answer.said:
         return "overloaded", BUSY._replace(source=_OPENAI)
     if status == 413:
         # Groq names its limit of tokens by the minute, but no wait makes the request smaller.

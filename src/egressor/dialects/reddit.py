@@ -17,6 +17,7 @@ from egressor.dialects.terms import (
     BAN_ACCOUNT,
     BAN_IP,
     CLASH,
+    DOWN,
     KEY,
     LIMITED_ACCOUNT,
     LIMITED_RECIPIENT,
@@ -94,6 +95,8 @@ _WORDS: Final = (
     ("PERMISSION", RIGHTS),
     ("QUARANTINE", RIGHTS),
     ("PRIVATE", RIGHTS),
+    ("DISABLED", RIGHTS),
+    ("BLOCKED", RECIPIENT),
     ("NOEXIST", MISSING),
     ("DOESNT_EXIST", MISSING),
     ("NOT_FOUND", MISSING),
@@ -102,6 +105,8 @@ _WORDS: Final = (
     ("TAKEN", CLASH),
     ("ALREADY", CLASH),
     ("DUPLICATE", CLASH),
+    ("BROKEN", DOWN),
+    ("TRY_AGAIN", DOWN),
 )
 
 

@@ -144,6 +144,7 @@ _SENTENCES: Final = phrases(
     ("terminated by other getupdates", CLASH),
     ("can't use getupdates method while webhook", CLASH),
     ("unauthorized", KEY),
+    ("logged out", KEY),
     ("api_id_invalid", KEY),
     ("restart", NOT_NOW),
     ("method not found", MISSING._replace(source=_BOTS)),
