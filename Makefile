@@ -1,7 +1,9 @@
 # Each recipe is one script that also works on its own; what it does and why is written there.
 # On a fresh machine `make demo` and `make test` need Python 3.11 or newer, git and make, and set up the rest.
 
-.PHONY: help setup check test soak demo accuracy bench bench-gateway docs clean
+FUZZ_SECONDS ?= 60
+
+.PHONY: help setup check test soak demo accuracy fuzz bench bench-gateway docs clean
 .NOTPARALLEL:
 
 help: ## Show this list
@@ -39,6 +41,10 @@ bench-gateway: ## Measure the gateway against nginx, a bare aiohttp proxy and Li
 
 accuracy: setup ## Measure the classifier on the labelled cases; the confusions of the half that its rules were not written on
 	@.venv/bin/python scripts/accuracy.py
+
+fuzz: ## Look for inputs that break the readers of answers and exceptions, for a minute; FUZZ_SECONDS=600 looks longer
+	@scripts/setup fuzz
+	@.venv/bin/python scripts/fuzz.py --seconds $(FUZZ_SECONDS)
 
 docs: setup ## Build the pages into docs/_build/html; a broken reference fails
 	@.venv/bin/python -m sphinx -W -n --keep-going -q -b html docs docs/_build/html

@@ -95,8 +95,8 @@ _REFUSALS: Final[dict[str, Kind]] = {
 _PARSER: Final = "aiohttp.http_exceptions"
 _UNREADABLE: Final = failure(Kind.UNKNOWN, fingerprint="unreadable", why="reading it failed", counts=False)
 _REDIRECT: Final = TypeRule(Kind.BAD_RESPONSE, "a redirect that was not followed")
-# Verdicts that only a status of "your fault" has decided.
-_COARSE: Final = frozenset({"http.400", "http.422"})
+# Verdicts that only a status of "your fault" or "not you" has decided.
+_COARSE: Final = frozenset({"http.400", "http.403", "http.422"})
 # What says most comes first when several exceptions are vague: a time-out, then no connection, then a failing wire.
 # Kinds that a message may say more of: nobody knows, or a library's one class for whatever goes wrong over there.
 _OPEN: Final = frozenset({Kind.UNKNOWN, Kind.SERVER_ERROR})
@@ -306,10 +306,10 @@ def _one(exc: BaseException, said: Evidence, reader: Reader) -> Verdict:
 
 def _is_finer(rule: TypeRule, verdict: Verdict) -> bool:
     """
-    Whether a library's own class says more than the bare 400 that came with it, or than a code that is in no table.
+    Whether a library's own class says more than the bare status that came with it, or than a code that is in no table.
     """
     word = verdict.fingerprint
-    return rule.finer and verdict.category is Kind.BAD_REQUEST and (word in _COARSE or word.endswith(".unlisted"))
+    return rule.finer and (word in _COARSE or (verdict.category is Kind.BAD_REQUEST and word.endswith(".unlisted")))
 
 
 def _answered(clue: _Clue, reader: Reader) -> Verdict | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from egressor._core.wordings import message
 from egressor.dialects.engine import Dialect
 from egressor.dialects.forms import epoch, first
 from egressor.dialects.markets import SENTENCES
@@ -16,6 +17,7 @@ from egressor.dialects.terms import (
     CLASH,
     DOWN,
     FUNDS,
+    GARBLED,
     GEO,
     KEY,
     LATE,
@@ -82,6 +84,14 @@ def _look(answer: Answer) -> tuple[str, Rule] | None:
     return None
 
 
+def _raised(exc: BaseException) -> tuple[str, Rule] | None:
+    # pybit puts numbers of HTTP's, and a sentence of its own, on what it makes of an answer.
+    said = message(exc)[:256].lower()
+    if "breached the ip rate limit" in said:
+        return "access_too_frequent", BAN_IP._replace(wait=600.0, source=_LIMITS)
+    return ("not_json", GARBLED._replace(source=_ERRORS)) if "could not decode json" in said else None
+
+
 def _wait(answer: Answer) -> float | None:
     # A moment in milliseconds; it is the present one while the limit isn't exceeded.
     stamp = first(answer.headers, "x-bapi-limit-reset-timestamp")
@@ -102,5 +112,6 @@ DIALECT: Final = Dialect(
     unknown=BAD._replace(source=_ERRORS),
     look=_look,
     wait=_wait,
+    raised=_raised,
     marks=("ErrCode: ",),
 )

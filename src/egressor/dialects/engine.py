@@ -22,6 +22,7 @@ from egressor._core.model import ErrorCategory as Kind
 from egressor._core.pages import page
 from egressor._core.phrasebook import plain, words_of
 from egressor._core.retry_after import LONGEST, retry_after
+from egressor._core.rule import Rule
 from egressor._core.wordings import message, unaddressed
 from egressor.dialects.bodies import Answer, Path, dig, embedded, event, skimmed, spoken, word
 from egressor.dialects.terms import BAN_IP, DOWN, GARBLED, NO_SENTENCES, Sentences
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from egressor._core.evidence import Evidence
     from egressor._core.model import Verdict
-    from egressor._core.rule import Rule
 
 __all__ = ["Dialect", "read", "read_raised"]
 
@@ -49,6 +49,8 @@ _WAITED: Final = frozenset(
     }
 )
 _TELLING: Final = frozenset({401, 402, 403, 404, 407, 408, 409, 410, 418, 420, 429, 451})
+_LOOSE: Final = frozenset({Kind.BAD_REQUEST, Kind.SERVER_ERROR})
+_NOBODY_KNOWS: Final = Rule(Kind.UNKNOWN)
 _SAYS_LITTLE: Final = frozenset({0, 200, 400})
 _MARKUP: Final = ("<!doctype", "<html", "<head", "<body")
 _STREAM: Final = ("event:", "data:", "id:", "retry:", ":")
@@ -75,7 +77,7 @@ class Dialect(NamedTuple):
         inside: Whether a good status may carry an error.
         is_error: Tells an error inside a good status from data; by default, that a code is there which isn't *fine*.
         is_json: Whether each of its answers is JSON, so that anything else is an edge's, or broken.
-        unknown: What a code means that is in no table, inside a good status or a 400; None leaves it to HTTP.
+        unknown: What a code means that is in no table, inside a good status or a 400; None leaves a 400 to HTTP.
         look: Decides before the tables, by more than one piece.
         wait: Seconds to stay away, read from where this provider says it besides ``Retry-After``.
         raised: Reads a client library's exception that holds no answer.
@@ -192,7 +194,7 @@ def _told(dialect: Dialect, answer: Answer, *, is_known: bool = False) -> tuple[
     found = _by_code(dialect, (code for code in answer.codes if code != repeated))
     if found is None:
         found = _sentence(dialect.phrases, answer)
-        if found is not None and found[1].kind is Kind.BAD_REQUEST and _is_telling(answer):
+        if found is not None and _is_outweighed(found[1], answer):
             found = None
     if found is None and repeated in answer.codes:
         found = _by_code(dialect, (repeated,))
@@ -201,7 +203,9 @@ def _told(dialect: Dialect, answer: Answer, *, is_known: bool = False) -> tuple[
     is_open = answer.status < 300 or answer.status == 400 or answer.streamed
     if is_known or not is_open or not _is_strange(dialect, answer):
         return None
-    return "unlisted", dialect.unknown or DOWN._replace(source=dialect.source)
+    # In a stream it is what broke the stream.
+    default = DOWN if answer.streamed else _NOBODY_KNOWS
+    return "unlisted", dialect.unknown or default._replace(source=dialect.source)
 
 
 def _by_code(dialect: Dialect, codes: Iterable[str]) -> tuple[str, Rule] | None:
@@ -213,11 +217,13 @@ def _by_code(dialect: Dialect, codes: Iterable[str]) -> tuple[str, Rule] | None:
     return None
 
 
-def _is_telling(answer: Answer) -> bool:
+def _is_outweighed(rule: Rule, answer: Answer) -> bool:
     """
-    Whether the status tells more than a word for "you did it wrong" could: it names the credential, a limit, an outage.
+    Whether the status tells more than a sentence for "you did it wrong" or "we have trouble" could.
     """
-    return answer.status in _TELLING or answer.status >= 500
+    if answer.status in _TELLING:
+        return rule.kind in _LOOSE
+    return answer.status >= 500 and rule.kind is Kind.BAD_REQUEST
 
 
 def _sentence(known: Sentences, answer: Answer) -> tuple[str, Rule] | None:
@@ -240,7 +246,8 @@ def _is_inside(dialect: Dialect, answer: Answer) -> bool:
 def _is_strange(dialect: Dialect, answer: Answer) -> bool:
     # A 400 is a bad request unless the provider has said more; an error that no status tells of must be one.
     if answer.status >= 400 and not answer.streamed:
-        return dialect.unknown is not None and any(code not in dialect.fine for code in answer.codes)
+        is_said = dialect.unknown is not None and dialect.unknown.kind is not Kind.UNKNOWN
+        return is_said and any(code not in dialect.fine for code in answer.codes)
     return True
 
 

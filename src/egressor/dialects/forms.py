@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["clock", "epoch", "first", "iso", "number", "prose", "span"]
 
 _DIGITS: Final = 32
+_AROUND: Final = ".,;!)'\""
 _UNITS: Final = {
     "d": 86400.0,
     "h": 3600.0,
@@ -140,8 +141,8 @@ def prose(text: str, before: str) -> float | None:
         return None
     amount = number(words[0])
     if amount is None:
-        return span(words[0].rstrip(".,;!)"))
-    name = words[1].strip(".,;!)").lower().removesuffix("s") if len(words) > 1 else "second"
+        return span(words[0].rstrip(_AROUND))
+    name = words[1].strip(_AROUND).lower().removesuffix("s") if len(words) > 1 else "second"
     seconds = _WORDS.get(name)
     if seconds is None or amount < 0:
         return None

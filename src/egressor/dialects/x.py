@@ -2,7 +2,8 @@
 X: numbers in v1.1, problems (RFC 9457) in v2. Both may stand beside data in HTTP 200.
 
 Its reset is a moment in seconds since 1970. A code 88 with requests left in the window is no limit: accounts that may
-only read, or are suspended, get it; unless the day's own count is spent.
+only read, or are suspended, get it; unless the day's own count is spent, which is a quota. A number that is in no table
+inside of HTTP 200 is nobody's to judge, and isn't tried again.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["DIALECT"]
 
 _ERRORS: Final = "https://developer.x.com/en/support/x-api/error-troubleshooting"
+_LIMITS: Final = "https://docs.x.com/x-api/fundamentals/rate-limits"
 _ACCOUNTS: Final = "https://github.com/vladkens/twscrape/issues/274"
 
 _CODES: Final = {
@@ -96,11 +98,13 @@ def _end(value: object) -> str:
 
 
 def _look(answer: Answer) -> tuple[str, Rule] | None:
+    days = [first(answer.headers, f"x-{who}-limit-24hour-remaining") for who in ("app", "user")]
+    if answer.status == 429 and "0" in days:
+        return "day", QUOTA._replace(source=_LIMITS)
     rest = number(first(answer.headers, "x-rate-limit-remaining"))
     if "88" not in answer.codes or rest is None or rest < 1:
         return None
-    days = [first(answer.headers, f"x-{who}-limit-24hour-remaining") for who in ("app", "user")]
-    return None if "0" in days else ("88_with_requests_left", BAN_ACCOUNT._replace(source=_ACCOUNTS))
+    return ("88_with_requests_left", BAN_ACCOUNT._replace(source=_ACCOUNTS))
 
 
 def _wait(answer: Answer) -> float | None:
