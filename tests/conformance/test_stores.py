@@ -209,6 +209,34 @@ def test_a_store_decides_as_the_pure_function_does(scene: Scene, steps: list[tup
     """
     Whatever members hand in, at whatever times, replies and state are the same.
     """
+    check(scene, steps)
+
+
+# What most exchanges are, for which stores have a way of their own: one call, by itself.
+ALONE = ["20/minute", "1000/second", "5/10s"]
+LONE = st.tuples(
+    st.sampled_from(["a", "b"]),
+    RANKS,
+    few(part(ALONE, st.sampled_from([0, 1, 1, 2, 3, 40])), 2, by=lambda each: each.cell),
+    st.sampled_from([0, SECOND]),
+).map(lambda said: Request(said[0], "here", -1, wants=(Want(said[1], said[2]),), age=said[3], info="pid 1"))
+SHORTLY = (0, 0, 0, 1, 700, 20_000, 150_000, 400_000, SECOND, 3 * SECOND, 11 * SECOND)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(SHORTLY), st.just(0), st.one_of(*[LONE] * 9, REQUESTS)), min_size=8, max_size=20)
+)
+def test_single_calls_are_decided_likewise(scene: Scene, steps: list[tuple[int, int, Request]]) -> None:
+    """
+    Single calls, of which most are granted, and now and then something else: replies and state are the same.
+    """
+    check(scene, steps)
+
+
+def check(scene: Scene, steps: list[tuple[int, int, Request]]) -> None:
+    """
+    Check that the store decides and tells what the pure function does.
+    """
     store, times, numbers = scene
     service, model, times.now = f"api {next(numbers)}", State(), START
     for step, times.skew, request in steps:

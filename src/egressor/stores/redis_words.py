@@ -224,6 +224,7 @@ def ask(tags: Tags, request: Request, moment: Moment, *, is_told: bool) -> tuple
         "version": request.version,
         "standing": int(request.standing is not None),
         "told": int(is_told),
+        "lone": int(is_told and _is_lone(request)),
         "age": request.age,
         "stay": STAY,
         "life": LIFE,
@@ -351,6 +352,20 @@ def seen(value: bytes) -> str:
     Return a text as it was before it went over.
     """
     return value.decode("utf-8", "surrogatepass")
+
+
+def _is_lone(request: Request) -> bool:
+    """
+    Whether all of *request* is a single call that wants units of cells that count by themselves.
+    """
+    if request.standing is not None or request.places or request.backs or request.tops or request.left:
+        return False
+    if len(request.wants) != 1 or request.wants[0].most != 1:
+        return False
+    parts = request.wants[0].parts
+    return 0 < len(parts) == len({part.cell for part in parts}) and all(
+        type(part.limit) is Gcra or type(part.limit) is Sliding for part in parts
+    )
 
 
 def _parts(request: Request) -> Iterable[Part]:
