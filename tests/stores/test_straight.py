@@ -5,6 +5,7 @@ The straight way to a store: one call, nobody waits, one exchange.
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,6 +18,27 @@ from egressor import Governor, Paused, StoreUnavailable, WaitTooLong
 from egressor._core.admission import Denied, Why
 from egressor.stores import StoreAway
 from tests.faults.fleet import eventually, held
+
+
+class Away:
+    """
+    A store that can't be asked.
+    """
+
+    is_near = True
+    address = ""
+
+    def exchange(self, service: str, request: Any) -> Any:
+        """
+        Say so.
+        """
+        message = "the test says so"
+        raise StoreAway(message)
+
+    def listen(self, called: Callable[[str], object]) -> None:
+        """
+        Nobody calls.
+        """
 
 
 class Counting:
@@ -202,6 +224,27 @@ def test_a_store_that_is_lost_meanwhile(made: list[Governor], address: str) -> N
     store.before = lose
     with pytest.raises(StoreUnavailable, match="the test says so"):
         take(gov)
+
+
+def test_somebody_looks_for_the_store_s_return(made: list[Governor], address: str) -> None:
+    """
+    The service whose call has found that the store is away is gone before it is back: another one looks for it.
+    """
+    policy = {"limits": ["1000/hour burst 1000"], "max_wait": 5.0}
+    gov = Governor({"s": policy, "t": policy}, store=address, on_store_loss="closed")
+    made.append(gov)
+    courier: Any = gov._courier
+    store, courier.store = courier.store, Away()
+    with pytest.raises(StoreUnavailable):
+        take(gov)
+    gov._gates.pop("s")
+    gov._routes.clear()
+    gov._plain.clear()
+    gc.collect()
+    courier.store = store
+    eventually(lambda: not courier.away, "the store is back")
+
+    assert [gate.name for gate in courier._gates] == ["t"]
 
 
 def test_an_event_loop_is_not_held_up(made: list[Governor], address: str) -> None:

@@ -249,6 +249,12 @@ class Courier:
         for gate in list(self._gates):
             self.soon(gate)
 
+    def anybody_away(self) -> Asking | None:
+        """
+        Return one of those that wait for the store's return; None while it is not away.
+        """
+        return next(iter(list(self._gates)), None) if self.away else None
+
     def _start(self) -> None:
         with self._guard:
             if self._thread is not None:
@@ -312,7 +318,11 @@ def _carry(inbox: _Inbox, courier: ref[Courier]) -> None:
 
 def _run(courier: ref[Courier], key: ref[Asking]) -> None:
     owner, gate = courier(), key()
-    if owner is None or gate is None:
+    if owner is None:
+        return
+    # Who was to look whether the store is back may be gone: then somebody else does.
+    gate = gate or owner.anybody_away()
+    if gate is None:
         return
     try:
         if not owner.run(gate):
