@@ -19,7 +19,7 @@ EXPECTED = [
     *(f"F{number:02}" for number in range(1, 12)),
     *(f"G{number:02}" for number in range(1, 9)),
     *(f"H{number:02}" for number in range(1, 11)),
-    *("C04", "C12", "labels", "replay"),
+    *("C12", "labels", "replay"),
     *(f"I{number:02}" for number in (*range(1, 7), *range(9, 13))),
     *(f"J{number:02}" for number in range(1, 4)),
     *(f"C{number:02}" for number in (*range(1, 6), *range(8, 12))),
