@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egressor._core.usage import MOST, Usage
-from egressor.dialects.usage import NOTHING, Reported, read_usage
+from egressor.dialects.usage import NOTHING, Reported, completed, read_usage
 
 CHAT = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
 
@@ -308,6 +308,25 @@ def test_an_answer_without_usage_still_names_its_model() -> None:
     The price of an estimate goes by the model that answered.
     """
     assert NOTHING._replace(model="m") == read_usage({"model": "m", "choices": []})
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 7, "completion_tokens": 2}, Usage(7, output=2)),
+        ({"prompt_tokens": 7}, Usage(7, output=50)),
+        ({"completion_tokens": 2}, Usage(100, output=2)),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, Usage(100, output=50)),
+        ({"completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 60}}, Usage(40, 60, output=2)),
+        ({"prompt_tokens": 7, "completion_tokens_details": {"reasoning_tokens": 70}}, Usage(7, reasoning=70)),
+        ({}, Usage(100, output=50)),
+    ],
+)
+def test_what_was_not_said_is_estimated_and_what_was_said_stays(usage: dict[str, Any], expected: Usage) -> None:
+    """
+    An answer that was left in its middle is never free, and no estimate takes away what was counted.
+    """
+    assert expected == completed(read_usage({"usage": usage}), sent=100, received=50)
 
 
 _LEAVES = st.one_of(

@@ -171,6 +171,22 @@ def test_usage_that_comes_twice_counts_once() -> None:
     assert Usage(7, output=2) == found.reported.usage
 
 
+def test_the_latest_of_geminis_pieces_counts_where_the_stream_breaks_off() -> None:
+    """
+    The totals so far are those of the last piece that came, although no piece said that it was the last.
+    """
+    pieces = [
+        {"modelVersion": "m", "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": count}}
+        for count in range(9)
+    ]
+    reader = StreamReader()
+    reader.feed(sse(*pieces[:5]))
+    early = reader.report()
+    reader.feed(sse(*pieces[5:]))
+
+    assert [Usage(7, output=4), Usage(7, output=8)] == [early.reported.usage, reader.finish().reported.usage]
+
+
 def test_data_over_several_lines_is_one_document() -> None:
     """
     The standard joins the lines of ``data`` with a line feed.

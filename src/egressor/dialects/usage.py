@@ -15,8 +15,10 @@ from egressor._core.usage import Usage
 from egressor.dialects.bodies import dig
 from egressor.dialects.counts import ANTHROPIC, CHAT, RESPONSES, Form, count, counted, form_of, raw
 
-__all__ = ["NOTHING", "Reported", "Totals", "parse", "read_usage"]
+__all__ = ["NOTHING", "Reported", "Totals", "completed", "parse", "read_usage"]
 
+# Made once: json.loads makes one for each call that wants Decimals.
+_DECODER: Final = json.JSONDecoder(parse_float=Decimal)
 _NAME: Final = 200
 _LISTED: Final = 4096
 _PICO: Final = 10**12
@@ -179,12 +181,29 @@ def read_usage(body: bytes | object) -> Reported:
     return totals.report()
 
 
+def completed(reported: Reported, *, sent: int, received: int) -> Usage:
+    """
+    Return what an answer used, with estimates for what it didn't say; a direction that was said stays as it was said.
+
+    Args:
+        reported: What it said.
+        sent: Tokens that the request was estimated at.
+        received: Tokens that what came was estimated at; more than was counted in a stream that broke off is possible.
+    """
+    usage = reported.usage
+    if "input" in reported.missing:
+        usage = usage._replace(input=usage.input + max(0, sent - usage.sent))
+    if "output" in reported.missing:
+        usage = usage._replace(output=usage.output + max(0, received - usage.received))
+    return usage
+
+
 def parse(data: bytes | bytearray) -> object:
     """
     Parse JSON with exact decimals; None for what is none.
     """
     try:
-        return json.loads(data, parse_float=Decimal)
+        return _DECODER.decode(data.decode(json.detect_encoding(data), "surrogatepass"))
     except (ValueError, RecursionError):
         return None
 

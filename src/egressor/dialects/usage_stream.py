@@ -69,6 +69,7 @@ class StreamReader:
         self._head = b""
         self._after_cr = False
         self._named = False
+        self._latest: bytes | None = None
         self._ended = False
         self._failed = False
         self._text = 0
@@ -115,6 +116,9 @@ class StreamReader:
         """
         Return what the stream has said so far.
         """
+        if self._latest is not None:
+            self._totals.add(parse(self._latest))
+            self._latest = None
         return Streamed(self._totals.report(), self._ended, self._failed, self._text, self._bytes)
 
     def _plain(self, data: bytes) -> bytes:
@@ -165,6 +169,10 @@ class StreamReader:
             self._ended = True
             return
         if self._named and b'"usage' in data and _only_null(data):
+            return
+        if self._named and b'"usageMetadata"' in data and b'"finishReason"' not in data and b'"error"' not in data:
+            # Gemini's every piece states the totals so far: only the latest is worth parsing, once somebody asks.
+            self._latest = data
             return
         parsed = parse(data)
         if not isinstance(parsed, dict):
