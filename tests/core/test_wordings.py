@@ -170,3 +170,16 @@ def test_a_status_among_filling_words(text: str, category: str) -> None:
     Between the word that announces a status and the status may stand an article or a sign.
     """
     assert category == classify(foreign("ApiError")(text)).category
+
+
+def test_the_parsers_code_is_no_status() -> None:
+    """
+    Regression: aiohttp's parser numbers what it could not parse with 400, which was read as the answer's status.
+    """
+    parser = foreign("ContentLengthError", module="aiohttp.http_exceptions")("400, message:\n  Not enough data")
+    parser.code = 400
+    parser.headers = None
+    broken = foreign("ClientPayloadError", module="aiohttp.client_exceptions")("Response payload is not completed")
+
+    assert classify(caused(broken, parser)).category == "network"
+    assert classify(caused(broken, parser), status=200).retryable

@@ -52,3 +52,13 @@ def test_a_wrapped_exception_names_its_library() -> None:
     outer.__cause__ = inner
 
     assert classify(outer).category == "rate_limit"
+
+
+@pytest.mark.parametrize("module", ["aiohttp.client_exceptions", "httpx"])
+def test_a_clients_words_are_no_providers(module: str) -> None:
+    """
+    Regression: "Not enough data" of a body that broke off was read as a word on a balance.
+    """
+    broken = raised(f"{module}.ReadError", message="Not enough data to satisfy content length header")
+
+    assert classify(broken, dialect="kraken").category == "network"

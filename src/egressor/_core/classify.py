@@ -41,7 +41,7 @@ from egressor._core.evidence import (
     loaded,
     status_of,
 )
-from egressor._core.exceptions import CANCELLED, TypeRule, by_type, type_name
+from egressor._core.exceptions import CANCELLED, TypeRule, by_type, is_of_http, type_name
 from egressor._core.grade import failure
 from egressor._core.model import ErrorCategory as Kind
 from egressor._core.model import Verdict
@@ -100,6 +100,8 @@ _COARSE: Final = frozenset({"http.400", "http.403", "http.422"})
 # What says most comes first when several exceptions are vague: a time-out, then no connection, then a failing wire.
 # Kinds that a message may say more of: nobody knows, or a library's one class for whatever goes wrong over there.
 _OPEN: Final = frozenset({Kind.UNKNOWN, Kind.SERVER_ERROR})
+# Where an HTTP client says so, no provider has said anything: "Not enough data" is no word on a balance.
+_BROKEN: Final = frozenset({Kind.BAD_RESPONSE, Kind.NETWORK, Kind.TIMEOUT})
 _WIRES: Final = frozenset({Kind.NETWORK, Kind.TIMEOUT})
 _VAGUE: Final = ((Kind.TIMEOUT, True), (Kind.NETWORK, False), (Kind.NETWORK, True))
 
@@ -323,7 +325,8 @@ def _answered(clue: _Clue, reader: Reader) -> Verdict | None:
         spoken = status_in_text(clue.inner)
         evidence = evidence if spoken is None else evidence._replace(status=spoken)
     verdict = SUCCESS if evidence.status is None else reader.answer(evidence)
-    if verdict.ok or verdict.fingerprint == f"http.{evidence.status}":
+    has_none = verdict.ok and clue.rule.kind in _BROKEN and is_of_http(clue.inner)
+    if not has_none and (verdict.ok or verdict.fingerprint == f"http.{evidence.status}"):
         # Nothing but the status has decided, or not even that: the message may hold the provider's code.
         verdict = reader.raised(clue.inner, evidence) or verdict
     if verdict.ok:

@@ -37,6 +37,8 @@ Headers = dict[str, list[str]]
 
 BODY: Final = 8192
 _FIELDS: Final = 512
+# The code of aiohttp's parser stands for what could not be parsed, and is no answer's status.
+_PARSER: Final = "aiohttp.http_exceptions"
 _VALUE: Final = 256
 _NAME: Final = 64
 # Headers that any rule reads, a dialect's too; the others are passed by.
@@ -170,7 +172,7 @@ def gather(holder: object, *, strict: bool) -> Evidence:
         strict: Whether a lone ``status`` or ``code`` is not enough, and headers must stand beside it. For values
             that a user's function returned: an order with a status is no answer.
     """
-    if is_a(holder, BaseException) and is_plain(holder):
+    if is_a(holder, BaseException) and (is_plain(holder) or attribute(type(holder), "__module__") == _PARSER):
         return NOTHING
     response = attribute(holder, "response")
     if response is None:

@@ -57,9 +57,13 @@ from egressor._core.type_rules import (
 )
 from egressor._core.wordings import errno_in_text, speaks_of_keys
 
-__all__ = ["CANCELLED", "UNPLACED", "TypeRule", "by_type", "type_name"]
+__all__ = ["CANCELLED", "UNPLACED", "TypeRule", "by_type", "is_of_http", "type_name"]
 
 
+_HTTP: Final = frozenset(
+    {"aiohttp", "asyncio", "builtins", "http", "httpcore", "httpcore2", "httpx", "httpx2", "requests", "ssl", "urllib"}
+    | {"urllib3", "websockets"}
+)
 _BUILTINS: Final[dict[str, TypeRule]] = {
     "TimeoutError": TIMEOUT,
     "ConnectionRefusedError": REFUSED,
@@ -261,6 +265,14 @@ def by_type(exc: BaseException) -> TypeRule:
             return AUTH
         return _ERRNOS.get(number, rule) if isinstance(number, int) else rule
     return rule
+
+
+def is_of_http(exc: BaseException) -> bool:
+    """
+    Whether *exc* is of Python itself or of a client of plain HTTP, whose words are no provider's.
+    """
+    kind: type = type(exc)
+    return _names(kind)[0] in _HTTP
 
 
 def type_name(exc: BaseException) -> str:

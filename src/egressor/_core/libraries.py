@@ -122,6 +122,16 @@ _AIOGRAM: Final = {
     "UnsupportedKeywordArgument": OURS,
 }
 
+# What aiohttp's parser says, which stands inside of a ClientPayloadError.
+_AIOHTTP: Final = {
+    "BadHttpMessage": GARBLED,
+    "ContentEncodingError": GARBLED,
+    "ContentLengthError": RESET,
+    "HttpProcessingError": GARBLED,
+    "PayloadEncodingError": RESET,
+    "TransferEncodingError": RESET,
+}
+
 # The classes above the 500 generated ones, whose names the dialect reads.
 _TELETHON: Final = {
     "AuthKeyError": AUTH,
@@ -291,6 +301,7 @@ _SCRAPY: Final = {
 
 LIBRARIES: Final[dict[str, dict[str, TypeRule]]] = {
     "aiogram": _AIOGRAM,
+    "aiohttp": _AIOHTTP,
     "asyncpraw": _PRAW,
     "asyncprawcore": _PRAWCORE,
     "binance": _BINANCE,
