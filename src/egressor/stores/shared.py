@@ -22,6 +22,7 @@ from egressor._core.admission import Denied, Lease, Settled, Why
 from egressor._core.fleet import Back
 from egressor._core.limits import Concurrency
 from egressor._core.model import ErrorCategory
+from egressor._core.plan import answered
 
 from . import PATIENCE
 from .account import part_of
@@ -82,7 +83,11 @@ class SharedGate(Straight):
         Admit *ask* now, or say why not; *until* is when its wait would have to be over.
         """
         self._doubt(ask)
-        return super().admit(ask, until)
+        reply = super().admit(ask, until)
+        if self._refused is not None and isinstance(reply, Denied) and answered(reply, self._now(), until) is not None:
+            # It has asked already and doesn't wait: the store hears at once that it stands in nobody's way.
+            self._link.now(self)
+        return reply
 
     def _doubt(self, ask: Ask) -> None:
         # Who takes units or places asks the store for them, and hears how the service stands.

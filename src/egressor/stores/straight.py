@@ -185,7 +185,9 @@ class Straight(Hearing):
         self._wait_for(waiter, self._as_now(parked.ask), answer, now)
         self._tell_new(now)
         self._recalm()
-        return not self._plan_next(now)
+        # Whoever was refused at once stands in nobody's way: the store hears of that now.
+        is_gone = any(name not in self._room.lines for name in self._shown.values())
+        return not is_gone and not self._plan_next(now)
 
 
 def _are_alike(ask: Ask, other: Ask) -> bool:
