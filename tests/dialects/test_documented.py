@@ -75,11 +75,12 @@ def test_the_labelled_cases(name: str, kinds: float, retries: float, *, whole: b
     assert len(retry) <= len(found) * (1 - retries), retry
 
 
-def test_blocks_and_what_only_looks_like_one() -> None:
+@pytest.mark.parametrize("name", ["bans.jsonl", "blocks.jsonl"])
+def test_blocks_and_what_only_looks_like_one(name: str) -> None:
     """
     Of the labelled answers at least 95 % of the blocks are found, and at most 2 % of the others are called one.
     """
-    found = rows("bans.jsonl")
+    found = rows(name)
     blocks = {"ban", "challenge", "geo_block"}
 
     def is_block(row: Row) -> bool:

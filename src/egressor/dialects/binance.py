@@ -56,7 +56,7 @@ _CODES: Final = table(
         LIMITED_ACCOUNT: "-1015 -4005",
         DOWN: """
             -10015 -10016 -10023 -10025 -2012 -3029 -3037 -4027 -4031 -4038 -4041 -4045 -5010 -5012 -1000
-            -1001 -3000 -3044 -1010
+            -1001 -3000 -3044
         """,
         UNSURE: "-1006 -1007",
         NOT_NOW: "-1004",
@@ -90,7 +90,7 @@ _FUTURES: Final = (
     *("quantity", "qty", "price", "leverage", "client order id", "step size", "tick size", "working type"),
     *("multiplier", "margin type", "stop order", "symbol", "open orders", "position"),
 )
-_REJECTED: Final = frozenset({"-2010", "-2011"})
+_REJECTED: Final = frozenset({"-1010", "-2010", "-2011"})
 _MEANT: Final = phrases(
     _ERRORS,
     ("insufficient balance", FUNDS),

@@ -223,6 +223,7 @@ SENTENCES: Final = phrases(
             "no such",
             "no order found",
             "no orders to cancel",
+            "no order to cancel",
         )
     ),
     *((words, LATE) for words in ("timed out", "timeout", "time out")),
