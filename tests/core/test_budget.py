@@ -76,6 +76,24 @@ def test_a_budget_for_one_call_serves_one_of_fifty() -> None:
     assert held(answers[0]).amount == 750
 
 
+def test_a_budget_for_a_hundred_calls_serves_a_hundred_of_a_thousand() -> None:
+    """
+    B01: a thousand calls that end in another order than they began, ten at a time, spend it to the last micro-dollar.
+    """
+    cells: dict[str, Cell] = {}
+    live: list[Hold] = []
+    served = 0
+    for number in range(1000):
+        found, cells = take(cells, DAY, worst=10)
+        if isinstance(found, Held):
+            live.append(found.hold)
+            served += 1
+        if len(live) == 10 or number > 990:
+            cells |= settle(cells, live.pop(number * 7 % len(live)), 10).cells if live else {}
+
+    assert (served, cells["day"].spent, cells["day"].held) == (100, 1000, 0)
+
+
 @pytest.mark.parametrize(
     ("asks", "cells", "worst", "expected"),
     [

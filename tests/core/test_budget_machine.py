@@ -182,6 +182,6 @@ class Overruns(Budgets):
 
 
 TestBudgets = Budgets.TestCase
-TestBudgets.settings = settings(max_examples=100, stateful_step_count=40)
+TestBudgets.settings = settings(stateful_step_count=40)
 TestOverruns = Overruns.TestCase
-TestOverruns.settings = settings(max_examples=50, stateful_step_count=40)
+TestOverruns.settings = settings(stateful_step_count=40)

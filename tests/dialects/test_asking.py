@@ -263,6 +263,17 @@ def test_byte_by_byte_it_is_the_same(end: bytes) -> None:
     assert expected == hide(whole, *range(1, len(whole)))
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_no_part_of_the_chunk_stays_behind(end: bytes) -> None:
+    """
+    Wherever it is cut, also inside of its blank line, nothing of it is left, and nothing of the next frame goes.
+    """
+    whole = (LAST + KEPT[5]).replace(b"\n", end)
+    every = [*(hide(whole, cut) for cut in range(1, len(whole))), hide(whole, *range(1, len(whole)))]
+
+    assert {KEPT[5].replace(b"\n", end)} == set(every)
+
+
 def test_a_frame_goes_as_soon_as_it_has_a_choice() -> None:
     """
     Nothing is held back that can't be the chunk: text that comes in parts arrives in parts.

@@ -133,12 +133,12 @@ def test_any_line_ending_will_do(name: str, end: str) -> None:
     assert [(usage, True, text)] * 2 == [(each.reported.usage, each.ended, each.text_bytes) for each in found]
 
 
-@given(data=st.data(), name=st.sampled_from(sorted(STREAMS)), end=st.sampled_from([b"\n", b"\r\n", b"\r"]))
+@given(data=st.data(), name=st.sampled_from([*STREAMS, "lines"]), end=st.sampled_from([b"\n", b"\r\n", b"\r"]))
 def test_cuts_change_nothing(data: st.DataObject, name: str, end: bytes) -> None:
     """
     However a stream is cut, even one that was damaged by leaving out or doubling parts of it, it reads the same.
     """
-    whole = STREAMS[name][0].replace(b"\r\n", b"\n").replace(b"\n", end)
+    whole = (LINES if name == "lines" else STREAMS[name][0]).replace(b"\r\n", b"\n").replace(b"\n", end)
     for _ in range(data.draw(st.integers(0, 3))):
         begin, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(whole))] * 2)))
         noise = data.draw(st.sampled_from([b"", b"\n", b"\r", b"\n\n", b"\r\n", whole[begin:stop] * 2]))
@@ -187,11 +187,27 @@ def test_the_latest_of_geminis_pieces_counts_where_the_stream_breaks_off() -> No
     assert [Usage(7, output=4), Usage(7, output=8)] == [early.reported.usage, reader.finish().reported.usage]
 
 
-def test_data_over_several_lines_is_one_document() -> None:
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_data_over_several_lines_is_one_document(end: bytes) -> None:
     """
-    The standard joins the lines of ``data`` with a line feed.
+    The standard joins the lines of ``data`` with a line feed; a CR LF that is cut in two is one line ending.
     """
-    assert Usage(7, output=2) == read(LINES).reported.usage
+    data = LINES.replace(b"\n", end)
+
+    assert [Usage(7, output=2)] * 2 == [each.reported.usage for each in (read(data), read(data, *range(1, len(data))))]
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_what_has_come_is_told_at_once(name: str) -> None:
+    """
+    A stream that came in single bytes tells all it said before anybody says that it is over.
+    """
+    data = STREAMS[name][0]
+    reader = StreamReader()
+    for byte in data:
+        reader.feed(bytes([byte]))
+
+    assert read(data) == reader.report()
 
 
 def test_words_in_a_text_are_no_usage() -> None:
@@ -247,6 +263,8 @@ def test_a_very_long_last_frame_still_tells_its_usage(size: int) -> None:
 
     assert (Usage(7, output=2), "m", True) == (found.reported.usage, found.reported.model, found.ended)
     assert found == read(data) == read(data, *sorted((len(first) + 1, len(first) + LONGEST, len(data) - 30)))
+    spaced = first + b"\n" + data[len(first) :]
+    assert found.text_bytes == read(spaced, len(first), len(data) - 30).text_bytes == read(spaced).text_bytes
     assert most <= 2 * LONGEST + 4096
 
 
