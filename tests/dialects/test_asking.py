@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egressor.dialects.asking import LONGEST, Asking, UsageHider, read_request, with_usage
+from egressor.dialects.asking import LONGEST, Asking, UsageHider, read_request, with_bound, with_usage
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "usage?"}]}
 USED = {"prompt_tokens": 7, "completion_tokens": 2}
@@ -194,6 +194,28 @@ def test_the_wish_is_all_that_differs(
 
 def _has(options: object) -> bool:
     return isinstance(options, dict) and options.get("include_usage") is True
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"model":"m"}', b'{"model":"m","max_tokens":9}'),
+        (b' { "x" : 1.0 }\n', b' { "x" : 1.0 ,"max_tokens":9}\n'),
+        (b'{"max_tokens": null, "x":"\xc3\xa9"}', b'{"max_tokens": 9, "x":"\xc3\xa9"}'),
+        (b'{"max_tokens":7}', None),
+        (b"{}", None),
+        (b"[]", None),
+        ('{"x":1}'.encode("utf-16-le"), None),
+    ],
+)
+def test_a_bound_is_added_where_there_is_none(body: bytes, expected: bytes | None) -> None:
+    """
+    A client's own bound stays; where it has none, one stands at the end, and no other byte differs.
+    """
+    found = with_bound(body, "max_tokens", 9)
+
+    assert expected == found
+    assert found is None or json.loads(found)["max_tokens"] == 9
 
 
 def frame(piece: Any, end: str = "\n") -> bytes:

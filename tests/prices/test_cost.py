@@ -130,6 +130,40 @@ def test_no_call_costs_more_than_the_most(
     assert price.cost(text).micro_usd <= price.most(text.sent + spare[0], text.received + spare[1])
 
 
+@given(
+    rates=mtok.filter(bool),
+    above=st.integers(0, 10**6),
+    tier=mtok,
+    request=fees,
+    percent=st.sampled_from([0, 1, 50, 99, 100]),
+    micro=st.integers(0, 10**9),
+    sent=st.integers(0, 10**6),
+)
+def test_what_an_amount_affords_is_all_that_it_affords(
+    rates: dict[str, Any],
+    above: int,
+    tier: dict[str, Any],
+    request: Decimal,
+    percent: int,
+    micro: int,
+    sent: int,
+) -> None:
+    """
+    A call that is kept to that many tokens costs no more than the amount at most; with one more it could.
+    """
+    tiers = (PriceTier(above=above, usd_per_mtok=tier),)
+    own = OwnPrice(model="m", usd_per_mtok=rates, usd_each={"request": request}, tiers=tiers)
+    price = Price("m", "own", bands_of(own), 100 * (100 - percent))
+    tokens = price.affords(micro, sent)
+
+    if tokens is None:
+        assert price.most(sent, 10**12) == price.most(sent, 0) <= micro
+    elif tokens < 0:
+        assert price.most(sent, 0) > micro
+    else:
+        assert price.most(sent, tokens) <= micro < price.most(sent, tokens + 1)
+
+
 def test_the_most_is_no_more_than_it_has_to_be() -> None:
     """
     A text of 1,000 bytes with 500 tokens of answer at the dearest of the plain prices, audio aside.

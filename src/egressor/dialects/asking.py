@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from egressor._core.usage import MOST
 from egressor.dialects.usage import parse
 
-__all__ = ["ASKED", "LONGEST", "Asking", "UsageHider", "read_request", "with_usage"]
+__all__ = ["ASKED", "LONGEST", "Asking", "UsageHider", "read_request", "with_bound", "with_usage"]
 
 ASKED: Final = frozenset({"openai", "azure", "deepseek", "openrouter"})
 """
@@ -148,6 +148,31 @@ def with_usage(body: bytes) -> bytes | None:
         return body[: end - 1] + b"," + _WISH + body[end - 1 :]
     options = parsed["stream_options"]
     return None if isinstance(options, dict) and options.get("include_usage") is True else _wishing(body, options)
+
+
+def with_bound(body: bytes, name: str, tokens: int) -> bytes | None:
+    """
+    Add a bound on the answer's tokens to a request that states none; nothing else changes.
+
+    Args:
+        body: The request's body.
+        name: The bound's name there: ``max_completion_tokens``, ``max_tokens`` or ``max_output_tokens``.
+        tokens: The bound.
+
+    Returns:
+        The new body; None if it is no JSON object, is empty, or has a value of that name.
+    """
+    parsed = parse(body)
+    end = len(body.rstrip(b" \t\r\n"))
+    if not isinstance(parsed, dict) or not parsed or body[end - 1 : end] != b"}" or b"\0" in body[:4]:
+        return None
+    if parsed.get(name) is not None:
+        return None
+    if name in parsed:
+        text = body.decode("utf-8", "surrogatepass")
+        begin, stop = _span(text, name)
+        return f"{text[:begin]}{tokens}{text[stop:]}".encode("utf-8", "surrogatepass")
+    return body[: end - 1] + f',"{name}":{tokens}'.encode() + body[end - 1 :]
 
 
 def _wishing(body: bytes, options: object) -> bytes:

@@ -30,6 +30,7 @@ _ALL_IN: Final = range(INPUTS)
 _ALL_OUT: Final = range(INPUTS, UNITS.index("seconds"))
 _TEXT_IN: Final = tuple(UNITS.index(unit) for unit in ("input", "cached", "written", "written_1h"))
 _TEXT_OUT: Final = tuple(UNITS.index(unit) for unit in ("output", "reasoning"))
+_NO_END: Final = 2**200
 _REQUEST: Final = UNITS.index("requests")
 
 # What a unit without a price of its own is billed as. A fee (a search, a page) is billed as nothing else.
@@ -163,6 +164,29 @@ class Price(NamedTuple):
         )
         total = dearest + max(each.pico_usd[_REQUEST] for each in self.bands)
         return -(-total * self.keep // (WHOLE * _MICRO))
+
+    def affords(self, micro_usd: int, sent: int, *, text: bool = True) -> int | None:
+        """
+        Return how many tokens a call may receive at most, so that `most` is no more than *micro_usd*.
+
+        Returns:
+            The tokens, 0 or more; -1 if what it sends costs more already; None if what it receives costs nothing.
+        """
+        inputs, outputs = (_TEXT_IN, _TEXT_OUT) if text else (_ALL_IN, _ALL_OUT)
+        # The largest total that a discount and the rounding leave within the amount.
+        money = micro_usd * WHOLE * _MICRO // self.keep if self.keep else _NO_END
+        money -= max(each.pico_usd[_REQUEST] for each in self.bands)
+        least: int | None = None
+        for each in self.bands:
+            if sent <= each.above:
+                continue
+            rest = money - sent * max(each.pico_usd[at] for at in inputs)
+            dearest = max(each.pico_usd[at] for at in outputs)
+            if rest < 0:
+                return -1
+            if dearest:
+                least = rest // dearest if least is None else min(least, rest // dearest)
+        return None if self.keep == 0 else least
 
     def parts(self, usage: Usage) -> tuple[Part, ...]:
         """
