@@ -395,6 +395,8 @@ class Asking(Gate):
         Have everything given back with the next request: it is the last one.
         """
         self._account.all_idle()
+        # What was told of its waiters may be a while ago.
+        self._info = ""
 
     def apply(self, request: Request, reply: Reply, shift: int) -> bool:
         """
