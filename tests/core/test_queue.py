@@ -355,3 +355,19 @@ def test_who_comes_back_is_raised_when_its_own_time_has_come() -> None:
 
     assert raised == [[], ["old"], ["old", "mid"], ["old", "mid", "new"]]
     assert queue.size == 3
+
+
+@pytest.mark.parametrize(("number", "names"), [(1, "c"), (2, "ca"), (3, "cab"), (4, "cabd"), (9, "cabd")])
+def test_the_first_few_of_a_line(number: int, names: str) -> None:
+    """
+    The first few stand in the order in which they would go, by level and then by deadline; those that left don't.
+    """
+    queue: Queue[str] = Queue(age=10)
+    line = queue.line(("c", ""))
+    ranks = [("a", 1, 20), ("b", 1, 30), ("c", 2, 90), ("d", 0, 10), ("e", 3, 0)]
+    waiters = [Waiter(name, level=level, deadline=deadline, now=0) for name, level, deadline in ranks]
+    for waiter in waiters:
+        queue.join(waiter, line, units=1)
+    queue.leave(waiters[-1])
+
+    assert "".join(waiter.what for waiter in line.top(number)) == names

@@ -108,3 +108,36 @@ def test_totals_are_those_of_a_list(steps: list[tuple[int, int, int]], width: in
         expected = [sum(amount for _, where, amount in last if where == column) for column in (0, 1)]
         assert window.totals == expected
         assert window.peek(now, width) == expected
+
+
+@pytest.mark.parametrize("shift", [0, 1_000, -7])
+def test_what_was_dumped_is_loaded(shift: int) -> None:
+    """
+    Counters that are loaded by another clock forget at the same moments by that clock.
+    """
+    window, other = SubWindows(2), SubWindows(2)
+    window.advance(50, 10)
+    window.add(0, 2)
+    window.add(1, 1)
+    window.advance(60, 10)
+    window.add(1, 3)
+    other.add(0, 99)
+
+    other.load(window.dump(), shift)
+
+    for now in (60, 149, 150, 159, 160):
+        assert other.peek(now + shift, 10) == window.peek(now, 10)
+    assert other.totals == [2, 4]
+
+
+@pytest.mark.parametrize("dumped", [[], [0, 0], [0, 0, 1, 2, 3]])
+def test_a_dump_of_another_shape_is_nothing(dumped: list[int]) -> None:
+    """
+    Integers that say something else leave empty counters, and no error.
+    """
+    window = SubWindows(1)
+    window.add(0, 5)
+
+    window.load(dumped)
+
+    assert window.totals == [0]
