@@ -32,6 +32,11 @@ EVENTS = {"content-type": "text/event-stream"}
         ("discord", 200, JSON, Heed.NOT),
         ("discord", 200, PAGE, Heed.AHEAD),
         ("gemini", 200, JSON, Heed.ALONG),
+        # A model that thinks sends its head, then blanks for minutes, and then the document.
+        ("openai", 200, JSON, Heed.ALONG),
+        ("deepseek", 200, JSON, Heed.ALONG),
+        ("openrouter", 200, {**JSON, "content-length": "20"}, Heed.AHEAD),
+        ("anthropic", 200, JSON, Heed.ALONG),
         ("gemini", 200, {**JSON, "content-length": "2"}, Heed.AHEAD),
         ("x", 200, PAGE, Heed.AHEAD),
         ("twitter", 200, JSON, Heed.ALONG),

@@ -94,6 +94,7 @@ DIALECT: Final = Dialect(
     codes=_CODES,
     places=(("error", "details", "error_code"), ("error", "type")),
     inside=True,
+    streams=True,  # a long answer is no reason to wait for its end: who reads it hears it come
     is_error=_is_error,
     early=sentences(_SENTENCES),
 )

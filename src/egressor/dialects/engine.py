@@ -82,7 +82,8 @@ class Dialect(NamedTuple):
         wait: Seconds to stay away, read from where this provider says it besides ``Retry-After``.
         raised: Reads a client library's exception that holds no answer.
         marks: Words behind which exceptions' messages have a code.
-        streams: Whether its JSON may come piece by piece: then nobody waits for the end of a body of unknown length.
+        streams: Whether its JSON may come piece by piece, or long after its head: then nobody waits for the end of a
+            body of unknown length.
     """
 
     name: str

@@ -189,6 +189,8 @@ def _dialect(name: str, source: str, statuses: dict[int, Rule]) -> Dialect:
         look=_look,
         wait=_wait,
         is_error=_is_failed,
+        # While a model thinks, DeepSeek and OpenRouter send blanks in front of the document, for minutes.
+        streams=True,
     )
 
 
