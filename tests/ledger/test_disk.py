@@ -19,7 +19,7 @@ from egressor.ledger.history import History
 from egressor.ledger.spool import Spool
 from egressor.ledger.sqlite import SqliteLedger
 from tests.faults.disk import ALL, CHANGE, KILLS, SYNC, WRITE, Disk, program
-from tests.ledger.places import NOW, entries, note, until
+from tests.ledger.places import NOW, entries, entry, note, until
 
 FUZZED = 1_000 if os.environ.get("EGRESSOR_SOAK") == "1" else 30
 
@@ -250,3 +250,18 @@ def test_a_row_that_nobody_has_written_is_no_entry(value: str, why: str, tmp_pat
 
     with pytest.raises(LedgerAway, match=why):
         ledger.read(Pick())
+
+
+def test_a_row_that_nobody_can_read_keeps_no_others(tmp_path: Path) -> None:
+    """
+    Regression: one illegible failure among the oldest of a crowded service made every clean-up fail, and the ledger
+    came and went for ever.
+    """
+    path = tmp_path / "ledger.db"
+    ledger = SqliteLedger(path, keep_errors=10)
+    ledger.append([entry(number, kind="error", what="timeout") for number in range(30)])
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE egressor_entries SET data = '[1]' WHERE id = (SELECT min(id) FROM egressor_entries)")
+
+    assert ledger.prune(0) > 0
+    assert 0 < len(ledger.read(Pick(kind="error", limit=100))) <= 20

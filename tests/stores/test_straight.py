@@ -262,3 +262,69 @@ def test_an_event_loop_is_not_held_up(made: list[Governor], address: str) -> Non
     asyncio.run(several())
 
     assert (store.wanted(), waits(gov) - before) == (3, 3)
+
+
+def asked(gov: Governor, *words: Callable[[], object] | None) -> list[Any]:
+    """
+    Do one of *words* behind the answer to each of the next requests of *gov*; return what was asked, as it comes.
+    """
+    courier: Any = gov._courier
+    real, left, found = courier._asked, list(words), list[Any]()
+
+    def wrapped(gate: Any, request: Any) -> object:
+        answer = real(gate, request)
+        found.append(request)
+        word = left.pop(0) if left else None
+        if word is not None:
+            word()
+        return answer
+
+    courier._asked = wrapped
+    return found
+
+
+def interrupt() -> None:
+    """
+    Be Ctrl-C.
+    """
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_behind_the_answer_has_nothing_told_twice(made: list[Governor], address: str) -> None:
+    """
+    Regression: units that a call had given back were given back again, since Ctrl-C came between answer and account.
+    """
+    gov, _ = opened(made, address, limits=["1000 tokens/hour burst 1000"])
+    courier: Any = gov._courier
+    soon, courier.soon = courier.soon, lambda *_: None  # its thread is busy elsewhere
+    with gov.permit("s", cost={"tokens": 100}) as permit:
+        permit.settle(cost={"tokens": 50})
+    found = asked(gov, interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        gov.call("s", str, cost={"tokens": 10})
+    courier.soon = soon
+    for _ in range(2):
+        gov.call("s", str, cost={"tokens": 10})
+
+    assert [len(request.backs) for request in found][:2] == [1, 0]
+
+
+def test_an_interrupt_in_somebody_elses_request_gives_the_place_back(made: list[Governor], address: str) -> None:
+    """
+    Regression: a call that had its place, and made the next one's request along with it, lost the place to Ctrl-C.
+    """
+    gov, _ = opened(made, address, max_concurrency=1)
+    eventually(lambda: held(address) == 0, "nothing is at hand")
+    gate: Any = gov.gate("s")
+    asked(gov, lambda: setattr(gate, "is_wanted", True))
+    courier: Any = gov._courier
+    run, courier.run = courier.run, lambda *_, **__: interrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        take(gov)
+
+    courier.run = run
+    assert gate.counts.in_flight == 0
+    take(gov)
+    eventually(lambda: held(address) == 0, "its place is free")

@@ -147,8 +147,16 @@ def fold_of(rows: Iterable[Iterable[Any]], room: int) -> tuple[list[tuple[str, s
     Return what `FOLD` is told to do so that *rows*, failures of one service, become at most *room*; and how many of
     them are dropped.
     """
-    changed, folded, dropped = fewer(map(entry_of, rows), room)
-    return [(dumped(each.data), each.id) for each in changed], [(key,) for key in (*folded, *dropped)], len(dropped)
+    entries, broken = [], []
+    for key, *rest in rows:
+        try:
+            entries.append(entry_of((key, *rest)))
+        except LedgerAway:
+            # Nobody can read it, now or later: one of them must not keep all the others.
+            broken.append(key)
+    changed, folded, dropped = fewer(entries, room)
+    gone = [(key,) for key in (*folded, *dropped, *broken)]
+    return [(dumped(each.data), each.id) for each in changed], gone, len(dropped) + len(broken)
 
 
 def oldest_errors(service: str, count: int, keep: int) -> tuple[str, list[object]]:

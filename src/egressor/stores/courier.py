@@ -141,11 +141,20 @@ class Courier:
             errand = gate.prepare_one(ask)
             answer = None if errand is None else self._asked(gate, errand.request)
             at = None if errand is None or answer is None else gate.take_one(errand, *answer)
+        except BaseException:
+            self._broke_off(gate)
+            raise
         finally:
             turn.release()
-        # Somebody came meanwhile: to leave it to the thread would have the two of us wake each other again and again.
-        if gate.is_wanted and not self.run(gate, rounds=1):
-            self.soon(gate)
+        try:
+            # Somebody came meanwhile: to leave it to the thread would have the two of us wake each other on and on.
+            if gate.is_wanted and not self.run(gate, rounds=1):
+                self.soon(gate)
+        except BaseException:
+            if at is not None:
+                # Nobody will hear that this call may go.
+                gate.undo(gate.lease(ask, at, gate.breaker.generation))
+            raise
         return at
 
     def run(self, gate: Asking, *, rounds: int = _ROUNDS) -> bool:
@@ -165,6 +174,9 @@ class Courier:
             try:
                 gate.is_wanted = False
                 more = self._exchange(gate)
+            except BaseException:
+                self._broke_off(gate)
+                raise
             finally:
                 gate.turn.release()
             if not more and not gate.is_wanted:
@@ -190,6 +202,15 @@ class Courier:
         answer = None if request is None else self._asked(gate, request)
         return request is not None and answer is not None and gate.apply(request, *answer)
 
+    def _broke_off(self, gate: Asking) -> None:
+        """
+        Note that Ctrl-C, or a fault of ours, has ended a request: nobody knows what the store did, or who was told.
+
+        What it has to be told anew goes along with the next one; what may have been heard is not said twice.
+        """
+        gate.failed()
+        self.soon(gate)
+
     def _asked(self, gate: Asking, request: Request) -> tuple[Reply, int] | None:
         """
         Return the store's reply and what makes its time of ours; None where it is away, which *gate* knows then.
@@ -203,11 +224,6 @@ class Courier:
             # Whoever has found out asks again, for all.
             gate.ask_again(_RETRY)
             return None
-        except BaseException:
-            # Ctrl-C, or a test's own: nobody knows what the store has done.
-            gate.failed()
-            self.soon(gate)
-            raise
         if self.away:
             self._found()
         if gate.away:
