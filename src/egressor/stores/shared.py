@@ -278,6 +278,14 @@ class SharedGate(Straight):
         self._link.sync(self)
         return news
 
+    def restore_ban(self, news: BanNews) -> None:
+        """
+        Take up a suspension of an earlier life; the store says what has become of it, or hears of it.
+        """
+        super().restore_ban(news)
+        # Who refuses every call asks nothing else of the store, and would never hear that the ban was lifted.
+        self._speak()
+
     def set_breaker(self, state: BreakerState) -> None:
         """
         Set the breaker by hand.

@@ -1,0 +1,92 @@
+"""
+Bans that several processes share: who begins, or lifts, knows less than the store does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from egressor._core.admission import Ask, Lease
+from egressor._core.ban import BanNews
+from egressor._core.model import ErrorCategory, Verdict
+
+from .simulated import SECOND, START, Fleet
+
+if TYPE_CHECKING:
+    from egressor.stores.shared import SharedGate
+
+BANNED = Verdict(category=ErrorCategory.BAN, retry_after=600.0, scope="ip")
+
+
+def fleet(members: int) -> Fleet:
+    """
+    Return some processes on one store.
+    """
+    return Fleet(1, members=members, limits=["1000/minute"])
+
+
+def gates(processes: Fleet) -> list[SharedGate]:
+    """
+    Return the gate of each.
+    """
+    return [link.gate for link in processes.links.values() if link.gate is not None]
+
+
+def later(processes: Fleet, seconds: float) -> None:
+    """
+    Let so much virtual time pass.
+    """
+    processes.world.run(processes.world.at + int(seconds * SECOND))
+
+
+def meet(gate: SharedGate, verdict: Verdict) -> None:
+    """
+    Let a call of *gate* end with *verdict*.
+    """
+    ask = Ask((), level=1)
+    gate.settle(Lease(ask, at=0, generation=gate.breaker.generation, probe=0), verdict)
+
+
+def is_banned(gate: SharedGate) -> bool:
+    """
+    Whether every call is refused.
+    """
+    return gate.snapshot()["state"] == "banned"
+
+
+def remembered(processes: Fleet) -> BanNews:
+    """
+    Return what the ledger has of a ban that goes on for another 500 seconds.
+    """
+    return BanNews("began", START + processes.world.at + 500 * SECOND, 1, "ip", "status 418")
+
+
+def test_who_begins_during_a_ban_hears_of_its_lift() -> None:
+    """
+    A process takes the ban up from the ledger, makes no call, and goes by the store's word when another lifts it.
+    """
+    processes = fleet(2)
+    old, new = gates(processes)
+    meet(old, BANNED)
+    later(processes, 1)
+    new.restore_ban(remembered(processes))
+    later(processes, 1)
+    assert is_banned(new)
+
+    old.lift_ban()
+    later(processes, 2)
+    assert not is_banned(new)
+
+
+def test_a_store_that_has_forgotten_a_ban_hears_of_it() -> None:
+    """
+    What one process takes up from the ledger, all know of, though none calls.
+    """
+    processes = fleet(2)
+    knows, other = gates(processes)
+    knows.restore_ban(remembered(processes))
+    later(processes, 1)
+    other.refresh()
+    later(processes, 1)
+
+    assert is_banned(other)
