@@ -227,6 +227,21 @@ def test_what_is_over_stays_over(tmp_path: Path, end: str) -> None:
         assert not is_banned(gov)
 
 
+def test_a_ban_that_only_others_know_of_is_lifted_for_good(tmp_path: Path) -> None:
+    """
+    Who lifts a ban that another process has met, and of which it has not heard, ends it in the ledger too.
+    """
+    clock = FakeClock()
+    with Governor(API, clock=clock, ledger=address(tmp_path)) as idle:
+        with Governor(API, clock=clock, ledger=address(tmp_path)) as other:
+            other.call("api", BAN)
+        idle.lift_ban("api", by="dana")
+        idle.lift_ban("api", by="dana")
+        assert told(idle) == [("began", 60.0, 1, True), ("lifted", 0.0, 1, False)]
+    with Governor(API, clock=clock, ledger=address(tmp_path)) as gov:
+        assert not is_banned(gov)
+
+
 @pytest.mark.parametrize("data", [{}, {"until": "soon", "count": 1}, {"until": 7, "count": 1}])
 def test_an_entry_that_is_not_ours_bans_nobody(tmp_path: Path, data: dict[str, Any]) -> None:
     """

@@ -18,11 +18,28 @@ from egressor._core.model import ErrorCategory
 if TYPE_CHECKING:
     from egressor._core.model import Verdict
 
-__all__ = ["SUSPENDS", "BanCell", "BanNews", "BanSpec", "check", "lift", "restore", "settle", "suspend", "take"]
+__all__ = [
+    "OPENS",
+    "SUSPENDS",
+    "BanCell",
+    "BanNews",
+    "BanSpec",
+    "check",
+    "lift",
+    "restore",
+    "settle",
+    "suspend",
+    "take",
+]
 
 SUSPENDS: Final = frozenset({ErrorCategory.BAN, ErrorCategory.CHALLENGE})
 """
 The categories that suspend a service.
+"""
+
+OPENS: Final = frozenset({"began", "lengthened"})
+"""
+What becomes of a ban that goes on.
 """
 
 _DOUBLINGS = 64
@@ -131,7 +148,7 @@ def restore(cell: BanCell, now: int, news: BanNews) -> None:
     """
     Take an episode up again that began in an earlier life; one whose time is over by now waits for its probe.
     """
-    if cell.until or news.what not in ("began", "lengthened"):
+    if cell.until or news.what not in OPENS:
         return
     cell.until = min(max(news.until, now, 1), now + _LONGEST)
     cell.count, cell.scope, cell.why = max(1, news.times), news.scope, news.why

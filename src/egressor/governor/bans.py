@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from egressor._core.ban import BanNews
+from egressor._core.ban import OPENS, BanNews
 from egressor.ledger import Pick
 from egressor.ledger.entry import stamp
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from egressor.ledger.entry import Entry
     from egressor.ledger.history import History
 
-__all__ = ["newest", "note"]
+__all__ = ["newest", "note", "open_one"]
 
 # More bans than that in a row of other services hide one.
 _LOOKED_AT = 1_000
@@ -50,6 +50,15 @@ def newest(history: History) -> dict[str, BanNews]:
             if news is not None:
                 found[entry.service] = news
     return found
+
+
+def open_one(history: History, service: str) -> BanNews | None:
+    """
+    Return *service*'s ban, as lifted, if the ledger's newest word on it is that it goes on.
+    """
+    found = history.read(Pick(kind="ban", service=service, limit=1)) if history.is_durable else []
+    news = _read(found[0]) if found else None
+    return news._replace(what="lifted", told=False) if news is not None and news.what in OPENS else None
 
 
 def _read(entry: Entry) -> BanNews | None:

@@ -458,7 +458,8 @@ class Governor(Incidents):
         """
         End a suspension, or a Retry-After, of *service* now.
         """
-        news = self.gate(service).lift_ban()
+        # A ban that this process has not heard of yet is open in the ledger, and would be back after a restart.
+        news = self.gate(service).lift_ban() or bans.open_one(self.ledger, str(service))
         self._note("lift-ban", service, by)
         if news is not None:
             bans.note(self.ledger, str(service), news, 0.0, who=by or here())
