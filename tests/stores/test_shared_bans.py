@@ -6,8 +6,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from egressor._core.admission import Ask, Lease
 from egressor._core.ban import BanNews
+from egressor._core.learn import Hint
 from egressor._core.model import ErrorCategory, Verdict
 
 from .simulated import SECOND, START, Fleet
@@ -43,7 +46,7 @@ def meet(gate: SharedGate, verdict: Verdict) -> None:
     """
     Let a call of *gate* end with *verdict*.
     """
-    ask = Ask((), level=1)
+    ask = Ask((), level=1, scope={"endpoint": "orders"})
     gate.settle(Lease(ask, at=0, generation=gate.breaker.generation, probe=0), verdict)
 
 
@@ -90,3 +93,29 @@ def test_a_store_that_has_forgotten_a_ban_hears_of_it() -> None:
     later(processes, 1)
 
     assert is_banned(other)
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        Verdict(hints=(Hint("requests", 0.0, 100.0, 3_600 * SECOND),)),
+        Verdict(hints=(Hint("requests", 20.0, 100.0, 3_600 * SECOND),)),
+        Verdict(category=ErrorCategory.RATE_LIMIT, retry_after=600.0, scope="endpoint"),
+    ],
+    ids=["used up", "near", "one endpoint"],
+)
+def test_who_is_held_back_by_a_server_s_word_hears_that_it_is_lifted(verdict: Verdict) -> None:
+    """
+    A process that refuses by what another has learned asks on, and forgets it when an operator says so.
+    """
+    processes = fleet(2)
+    learns, other = gates(processes)
+    meet(learns, verdict)
+    later(processes, 1)
+    other.refresh()
+    later(processes, 1)
+    assert other.snapshot()["learned"] != []
+
+    learns.lift_ban()
+    later(processes, 2)
+    assert other.snapshot()["learned"] == []

@@ -256,9 +256,15 @@ class Asking(Gate):
         Whether it is time to say that we are alive, or to ask how the service stands.
         """
         quiet = now - self._spoke_at
-        if quiet >= NEWS and (self._is_used or not self._standing.is_calm(now)):
+        if quiet >= NEWS and (self._is_used or self._stands_badly(now)):
             return True
         return quiet >= BEAT and bool(self._account.has_places or self._room.size)
+
+    def _stands_badly(self, now: int) -> bool:
+        """
+        Whether calls are held back for the service's own sake, and others may know that it is over.
+        """
+        return not self._standing.is_calm(now) or self._standing.learned.is_near(now)
 
     def _due_lines(self, now: int) -> list[tuple[Line[Parked], Waiter[Parked]]]:
         """
@@ -344,7 +350,7 @@ class Asking(Gate):
             times.append(self._spoke_at + BEAT)
         if self._standing.log or self._standing.fresh:
             times.append(max(now, self._agreed_at + QUIET))
-        if not self._standing.is_calm(now):
+        if self._stands_badly(now):
             times.append(now + NEWS)
         if min(times) < FOREVER:
             self._look_at(min(times), now)

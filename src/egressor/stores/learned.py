@@ -119,6 +119,15 @@ class Learned:
             for key, cell in self.cells.items()
         )
 
+    def is_near(self, now: int) -> bool:
+        """
+        Whether somebody has to wait by the server's word: others may know that it no longer holds.
+        """
+        return any(
+            cell.until > now and (learn.available(cell, now) <= 0 or learn.is_near(cell, now))
+            for cell in self.cells.values()
+        )
+
     def snapshot(self, now: int) -> list[dict[str, object]]:
         """
         Return the cells, as plain values.
