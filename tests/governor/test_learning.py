@@ -287,6 +287,29 @@ def test_a_wait_for_one_recipient_holds_no_other(scope: dict[str, str], others: 
     assert refused(gov, scope={"recipient": "chat 5"}) is None
 
 
+BYBIT = {"X-Bapi-Limit-Status": "9", "X-Bapi-Limit": "10", "X-Bapi-Limit-Reset-Timestamp": "1000"}
+DISCORD = {"X-RateLimit-Remaining": "4", "X-RateLimit-Limit": "5", "X-RateLimit-Reset-After": "1.0"}
+
+
+@pytest.mark.parametrize(("dialect", "hints"), [("bybit", BYBIT), ("discord", DISCORD)])
+def test_a_wait_is_not_cut_short_by_another_answer(dialect: str, hints: dict[str, str]) -> None:
+    """
+    An endpoint asked to be left alone; a call that was under way tells of an early reset, or of one that has been.
+    """
+    gov, clock = made(dialect=dialect)
+    slow = Answer({"Retry-After": "60", "X-RateLimit-Scope": "shared"}, 200 if dialect == "bybit" else 429)
+    slow._content = b'{"retCode": 20003, "retMsg": "Too frequent"}' if dialect == "bybit" else b"{}"  # type: ignore[attr-defined]
+
+    def earlier() -> Answer:
+        gov.call("api", lambda: slow, scope={"endpoint": "e"})
+        return Answer(hints)
+
+    gov.call("api", earlier, scope={"endpoint": "e"})
+    clock.advance(50)
+    assert refused(gov, scope={"endpoint": "e"}) == 10.0
+    assert refused(gov, scope={"endpoint": "f"}) is None
+
+
 def test_more_recipients_than_can_be_told_apart_are_held_as_one() -> None:
     """
     Beyond 64 that are slow at once everybody waits: fewer calls, not more, and no more memory.

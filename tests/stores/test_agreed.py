@@ -237,6 +237,25 @@ def test_what_servers_say_is_known_to_all() -> None:
     assert not any(member.learned.snapshot(fleet.now + 60 * _SECOND) for member in fleet.members)
 
 
+def test_of_two_waits_for_one_endpoint_the_longer_one_holds() -> None:
+    """
+    Each process was told another time; what is left is nothing for both.
+    """
+    fleet = Fleet(3)
+    ask = Ask((), level=1, scope={"endpoint": "e"})
+    for member, seconds in zip(fleet.members, (30, 60, 10), strict=True):
+        member.settle(Lease(ask, at=fleet.now, generation=0, probe=0), _slow(seconds), fleet.now)
+    fleet.agree_all()
+
+    known = [member.learned.snapshot(fleet.now) for member in fleet.members]
+    assert [len(each) for each in known] == [1] * 3
+    assert all(60 <= float(str(each[0]["resets_s"])) < 66 for each in known)
+
+
+def _slow(seconds: int) -> Verdict:
+    return Verdict(category=ErrorCategory.RATE_LIMIT, retry_after=float(seconds), scope="endpoint")
+
+
 def test_what_an_operator_wants_forgotten_is_forgotten_by_all() -> None:
     """
     Whoever knew it forgets it; what is said afterwards holds.

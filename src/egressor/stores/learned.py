@@ -24,6 +24,8 @@ __all__ = ["Learned"]
 
 _CELLS = 64
 _SECOND = 1_000_000
+# The window of a wait that a server has asked for: what it says of its limits does not end that.
+_HOLD = -1
 _Key = tuple[str, int, str]
 
 
@@ -35,7 +37,7 @@ class Learned:
         dice: Draws from 0 up to, not including, 1.
 
     Attributes:
-        cells: They, by unit, window and part of the service; the empty part is all of it.
+        cells: They, by unit, window (`_HOLD` for a wait) and part of the service; the empty part is all of it.
         heard: How many calls are under way whose answer has said already what it has to say: bodies that stream.
     """
 
@@ -76,7 +78,7 @@ class Learned:
         Hold calls of *ask*'s endpoint or recipient back until *until*, and no others; False if it has no such *name*.
         """
         part = learn.part_of(ask.scope, name)
-        key = ("requests", 0, part)
+        key = ("requests", _HOLD, part)
         if not part or not (key in self.cells or self._has_room(now)):
             return False
         self.cells[key] = learn.hold(self.cells.get(key), now, until)
@@ -170,11 +172,13 @@ class Learned:
         for unit, window, part, left, limit, at, until, refills in rows:
             if at + by <= self._since:
                 continue
-            other = Heard(unit, window, refills=bool(refills))
+            other = Heard(unit, max(0, window), refills=bool(refills))
             other.left, other.limit, other.at, other.until = left, limit, at + by, until + by
             other.paced = [other.at] * len(other.paced)
             key = (unit, window, part)
-            cell = learn.merge(self.cells.get(key), other, now)
+            cell = self.cells.get(key)
+            # Of two waits the longer one holds.
+            cell = other if cell and window == _HOLD and until + by > cell.until else learn.merge(cell, other, now)
             if cell is not None and (key in self.cells or self._has_room(now)):
                 self.cells[key] = cell
 
