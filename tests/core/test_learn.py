@@ -15,6 +15,7 @@ from egressor._core.learn import (
     Heard,
     Hint,
     available,
+    believed,
     hear,
     hold,
     is_near,
@@ -99,6 +100,36 @@ def test_an_answer_that_says_too_little_is_ignored(hint: Hint) -> None:
     Without what is left, or without when it comes back, nobody is held back by a guess; a reset that is now is over.
     """
     assert hear(None, hint, 0, WALL, AMOUNTS) is None
+
+
+@pytest.mark.parametrize(
+    ("hint", "seconds"),
+    [
+        (Hint("requests", 0.0, 100.0, 3_600_000 * S), 3_600),
+        (Hint("requests", 0.0, 100.0, 3_600_000 * S, 86_400 * S), 86_400),
+        (Hint("requests", 0.0, 100.0, 3_600_000 * S, 60 * S), 3_600),
+        (Hint("requests", 0.0, None, 3_600 * S), 3_600),
+        (Hint("requests", 0.0, 100.0, 7_200 * S, refills=True), 7_200),
+        (Hint("requests", 0.0, 100.0, 0), 0),
+    ],
+    ids=str,
+)
+def test_a_good_answer_closes_nothing_for_days(hint: Hint, seconds: int) -> None:
+    """
+    Milliseconds that were meant hold for an hour, or for the period that is named; a refused call's hold as they are.
+    """
+    assert believed([hint], is_refused=False) == [hint._replace(resets=seconds * S)]
+    assert believed([hint], is_refused=True) == [hint]
+
+
+def test_a_good_answer_belies_a_limit_of_nothing() -> None:
+    """
+    It has served one; a reset that isn't said stays unsaid.
+    """
+    none, some = Hint("requests", 0.0, 0.0, 60 * S), Hint("requests", 0.0, 100.0)
+
+    assert believed([none, some], is_refused=False) == [some]
+    assert believed([none, some], is_refused=True) == [none, some]
 
 
 def test_windows_of_the_clock_end_with_the_clock_s() -> None:

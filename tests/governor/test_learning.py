@@ -77,6 +77,42 @@ def test_nothing_left_holds_everybody_until_the_reset() -> None:
     assert learned(gov) == []
 
 
+def test_a_good_answer_s_absurd_reset_holds_for_an_hour() -> None:
+    """
+    A server that sends milliseconds as seconds closes nothing for a month; one that refuses with it is obeyed.
+    """
+    gov, clock = made()
+    gov.call("api", left, 0, resets=2_000_000)
+    assert refused(gov) == 3600.0
+    clock.advance(3600)
+    assert refused(gov) is None
+    limited = left(0, resets=2_000_000)
+    limited.status_code = 429
+    gov.call("api", lambda: limited)
+    assert refused(gov) == 2_000_000.0
+
+
+def test_a_limit_of_nothing_on_a_good_answer_is_none() -> None:
+    """
+    Whoever answers serves more than none.
+    """
+    gov, _ = made()
+    gov.call("api", left, 0, of=0)
+
+    assert refused(gov) is None
+
+
+def test_a_refusal_names_no_empty_part() -> None:
+    """
+    Nothing left of an unknown whole, for everybody.
+    """
+    gov, _ = made()
+    gov.call("api", Answer, {"RateLimit-Remaining": "0", "RateLimit-Reset": "60"})
+
+    with pytest.raises(WaitTooLong, match="the server asked all calls to stay away"):
+        gov.call("api", str)
+
+
 def test_an_operator_may_have_it_forgotten() -> None:
     """
     Lifting a ban ends whatever the server's word holds back.

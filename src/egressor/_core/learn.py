@@ -20,13 +20,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "INVALID",
     "Heard",
     "Hint",
     "available",
+    "believed",
     "hear",
     "hold",
     "is_near",
@@ -50,6 +51,8 @@ _SLOWLY: Final = 8
 _PARTS: Final = ("endpoint", "recipient")
 _WHOLE: Final = ("",)
 _MOST: Final = 1 << 53
+# The longest that a good answer holds anybody back, if it does not say what period its limit is for.
+_HOUR: Final = 3_600_000_000
 # Every call takes some of these, whether or not its cost says so.
 _EVERY: Final = frozenset({"requests", "tokens", "input_tokens", "output_tokens", "weight", INVALID})
 
@@ -104,6 +107,23 @@ class Heard:
         self.refills = refills
         self.left = self.limit = self.at = self.until = 0
         self.paced = [0, 0, 0, 0]
+
+
+def believed(hints: Iterable[Hint], *, is_refused: bool) -> list[Hint]:
+    """
+    Return what to believe of an answer's *hints*; *is_refused* is whether it refused its call for a limit.
+
+    An answer that has served its call belies a limit of nothing, and need not be believed that none will be served for
+    days: where it names no period of a day, say, its reset may be in a unit that nobody documents.
+    """
+    if is_refused:
+        return list(hints)
+    found = [hint for hint in hints if hint.limit is None or hint.limit >= 1]
+    for number, hint in enumerate(found):
+        longest = max(hint.window or 0, _HOUR)
+        if not hint.refills and hint.resets is not None and hint.resets > longest:
+            found[number] = hint._replace(resets=longest)
+    return found
 
 
 def hear(

@@ -26,6 +26,7 @@ from weakref import WeakSet
 from egressor._core.admission import Ask, Denied, Lease, Settled, Why, put_back, take
 from egressor._core.ban import SUSPENDS
 from egressor._core.breaker import BreakerState
+from egressor._core.learn import believed
 from egressor._core.limits import FOREVER, Concurrency
 from egressor._core.model import ErrorCategory
 from egressor._core.plan import answered
@@ -58,6 +59,7 @@ _PATIENCE = 100_000
 
 # What a finaliser or a signal handler is told that asks for more from inside a gate's own step.
 _INSIDE = Denied(Why.LIMIT, "gate", None, "asked from inside of the gate's own work, by a finaliser or a signal")
+_LIMITED = frozenset({ErrorCategory.RATE_LIMIT, ErrorCategory.QUOTA_EXHAUSTED, ErrorCategory.BAN})
 _NOTHING = Settled(may_retry=False, breaker=None)
 
 
@@ -676,7 +678,8 @@ class Gate:
         if learned.cells:
             learned.spent(lease.ask)
         if verdict.hints:
-            self._standing.hear(verdict.hints, lease.ask, now, self._clock.wall())
+            hints = believed(verdict.hints, is_refused=verdict.category in _LIMITED)
+            self._standing.hear(hints, lease.ask, now, self._clock.wall())
 
     def _abandon(self, parked: Parked) -> None:
         if parked.room is not None and parked.room is not self._room:

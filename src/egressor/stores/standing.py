@@ -225,7 +225,7 @@ class Standing:
                 until, where = when, part
                 text = f"the server has said that {max(0, cell.left)} of {cell.limit} {cell.unit} are left"
                 if not cell.limit:
-                    text = f"the server asked calls of {part} to stay away"
+                    text = f"the server asked {f'calls of {part}' if part else 'all calls'} to stay away"
         return until, text, where
 
     def may_retry(self, now: int, *, attempt: int, wants: bool) -> bool:
