@@ -126,10 +126,29 @@ def test_a_good_answer_belies_a_limit_of_nothing() -> None:
     """
     It has served one; a reset that isn't said stays unsaid.
     """
-    none, some = Hint("requests", 0.0, 0.0, 60 * S), Hint("requests", 0.0, 100.0)
+    none, some = Hint("requests", 0.0, 0.0, 60 * S), Hint("tokens", 0.0, 100.0)
 
     assert believed([none, some], is_refused=False) == [some]
     assert believed([none, some], is_refused=True) == [none, some]
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+@pytest.mark.parametrize("turn", [1, -1])
+def test_the_strictest_of_one_answer_s_policies_holds(is_refused: bool, turn: int) -> None:
+    """
+    A day's limit that is used up is not forgotten for a second's, nor for one whose reset can't be read.
+    """
+    day, burst, unread = Hint("requests", 0.0, 50, 3_000 * S), Hint("requests", 90.0, 100, S), Hint("requests", 0.0)
+    used = Hint("requests", None, 100.0, 60 * S, None, 99.0)
+    others = [
+        Hint("tokens", 5.0, 10, S),
+        Hint("requests", 5.0, 10, S, S),
+        Hint("requests", 7.0, 10, S, by_endpoint=True),
+    ]
+
+    found = believed([day, burst, unread, used, *others][::turn], is_refused=is_refused)
+    assert sorted(found, key=str) == sorted([day, *others], key=str)
+    assert believed([burst, used, unread][::turn], is_refused=is_refused) == [used]
 
 
 def test_windows_of_the_clock_end_with_the_clock_s() -> None:

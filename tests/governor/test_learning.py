@@ -113,6 +113,17 @@ def test_a_refusal_names_no_empty_part() -> None:
         gov.call("api", str)
 
 
+@pytest.mark.parametrize("policies", ['"daily";r=0;t=3000, "burst";r=90;t=1', '"burst";r=90;t=1, "daily";r=0;t=3000'])
+def test_policies_of_one_answer_do_not_hide_each_other(policies: str) -> None:
+    """
+    What is used up holds, wherever it stands in the list.
+    """
+    gov, _ = made()
+    gov.call("api", Answer, {"RateLimit": policies})
+
+    assert refused(gov) == 3000.0
+
+
 def test_an_operator_may_have_it_forgotten() -> None:
     """
     Lifting a ban ends whatever the server's word holds back.

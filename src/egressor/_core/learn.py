@@ -116,14 +116,27 @@ def believed(hints: Iterable[Hint], *, is_refused: bool) -> list[Hint]:
     An answer that has served its call belies a limit of nothing, and need not be believed that none will be served for
     days: where it names no period of a day, say, its reset may be in a unit that nobody documents.
     """
-    if is_refused:
-        return list(hints)
-    found = [hint for hint in hints if hint.limit is None or hint.limit >= 1]
-    for number, hint in enumerate(found):
+    found: dict[tuple[str, int, bool], Hint] = {}
+    for hint in hints if is_refused else _trimmed(hints):
+        # Policies that differ by their names alone have one cell: the strictest holds, in whatever order they come.
+        key = hint.unit, hint.window or 0, hint.by_endpoint
+        if key not in found or _rank(hint) < _rank(found[key]):
+            found[key] = hint
+    return list(found.values())
+
+
+def _trimmed(hints: Iterable[Hint]) -> Iterable[Hint]:
+    for hint in hints:
         longest = max(hint.window or 0, _HOUR)
-        if not hint.refills and hint.resets is not None and hint.resets > longest:
-            found[number] = hint._replace(resets=longest)
-    return found
+        if hint.limit is not None and hint.limit < 1:
+            continue
+        is_longer = not hint.refills and hint.resets is not None and hint.resets > longest
+        yield hint._replace(resets=longest) if is_longer else hint
+
+
+def _rank(hint: Hint) -> tuple[bool, float, int]:
+    left = hint.left if hint.left is not None else (hint.limit or 0) - (hint.used or 0)
+    return not hint.resets, left, -(hint.resets or 0)
 
 
 def hear(
