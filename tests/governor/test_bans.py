@@ -227,6 +227,17 @@ def test_what_is_over_stays_over(tmp_path: Path, end: str) -> None:
         assert not is_banned(gov)
 
 
+@pytest.mark.parametrize(("step", "rest"), [(-864_000, 60.0), (-30, 60.0), (20, 40.0)])
+def test_a_wall_clock_that_was_set_back_lengthens_no_ban(tmp_path: Path, step: int, rest: float) -> None:
+    """
+    A machine that forgets the date while it is off goes on with what was left, and not until that date comes again.
+    """
+    with Governor(API, clock=FakeClock(), ledger=address(tmp_path)) as gov:
+        gov.call("api", BAN)
+    with Governor(API, clock=FakeClock(wall=1_800_000_000.0 + step), ledger=address(tmp_path)) as gov:
+        assert gov.status()["api"]["ban"]["until_s"] == rest
+
+
 def test_a_ban_that_only_others_know_of_is_lifted_for_good(tmp_path: Path) -> None:
     """
     Who lifts a ban that another process has met, and of which it has not heard, ends it in the ledger too.
@@ -242,7 +253,12 @@ def test_a_ban_that_only_others_know_of_is_lifted_for_good(tmp_path: Path) -> No
         assert not is_banned(gov)
 
 
-@pytest.mark.parametrize("data", [{}, {"until": "soon", "count": 1}, {"until": 7, "count": 1}])
+WORD = {"until": "2030-01-01T00:00:00Z", "count": 1, "scope": "", "rule": "", "told": True}
+
+
+@pytest.mark.parametrize(
+    "data", [{}, WORD, {**WORD, "until": "soon"}, {**WORD, "until": 7}, {**WORD, "seconds": "inf"}], ids=repr
+)
 def test_an_entry_that_is_not_ours_bans_nobody(tmp_path: Path, data: dict[str, Any]) -> None:
     """
     What somebody has imported, and can't be read, leaves the service as it is.

@@ -72,7 +72,7 @@ def test_who_begins_during_a_ban_hears_of_its_lift() -> None:
     old, new = gates(processes)
     meet(old, BANNED)
     later(processes, 1)
-    new.restore_ban(remembered(processes))
+    new.restore_ban(remembered(processes), 500.0)
     later(processes, 1)
     assert is_banned(new)
 
@@ -87,7 +87,7 @@ def test_a_store_that_has_forgotten_a_ban_hears_of_it() -> None:
     """
     processes = fleet(2)
     knows, other = gates(processes)
-    knows.restore_ban(remembered(processes))
+    knows.restore_ban(remembered(processes), 500.0)
     later(processes, 1)
     other.refresh()
     later(processes, 1)

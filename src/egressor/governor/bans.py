@@ -8,6 +8,7 @@ whether an episode is open; where the cells are in memory only, that is what a n
 from __future__ import annotations
 
 from datetime import datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.ban import OPENS, BanNews
@@ -39,16 +40,17 @@ def note(history: History, service: str, news: BanNews, seconds: float, *, who: 
     history.note("ban", news.what, service=service, who=who, data=data)
 
 
-def newest(history: History) -> dict[str, BanNews]:
+def newest(history: History) -> dict[str, tuple[BanNews, float]]:
     """
-    Return the newest word on each service's ban, its end in microseconds since 1970, as far as it outlived its process.
+    Return the newest word on each service's ban, its end in microseconds since 1970, as far as it outlived its process;
+    with the seconds that were left when it was written.
     """
-    found: dict[str, BanNews] = {}
+    found: dict[str, tuple[BanNews, float]] = {}
     if history.is_durable:
         for entry in reversed(history.read(Pick(kind="ban", limit=_LOOKED_AT))):
-            news = _read(entry)
-            if news is not None:
-                found[entry.service] = news
+            word = _read(entry)
+            if word is not None:
+                found[entry.service] = word
     return found
 
 
@@ -57,14 +59,16 @@ def open_one(history: History, service: str) -> BanNews | None:
     Return *service*'s ban, as lifted, if the ledger's newest word on it is that it goes on.
     """
     found = history.read(Pick(kind="ban", service=service, limit=1)) if history.is_durable else []
-    news = _read(found[0]) if found else None
-    return news._replace(what="lifted", told=False) if news is not None and news.what in OPENS else None
+    word = _read(found[0]) if found else None
+    return word[0]._replace(what="lifted", told=False) if word is not None and word[0].what in OPENS else None
 
 
-def _read(entry: Entry) -> BanNews | None:
+def _read(entry: Entry) -> tuple[BanNews, float] | None:
     data: Any = entry.data
     try:
         until = int(datetime.fromisoformat(data["until"]).timestamp() * 1_000_000)
-        return BanNews(entry.what, until, int(data["count"]), str(data["scope"]), str(data["rule"]), bool(data["told"]))
+        times, seconds = int(data["count"]), float(data["seconds"])
+        news = BanNews(entry.what, until, times, str(data["scope"]), str(data["rule"]), bool(data["told"]))
     except (KeyError, TypeError, ValueError, OverflowError):
         return None  # Somebody has imported what we have not written.
+    return (news, seconds) if isfinite(seconds) else None

@@ -672,7 +672,7 @@ class Governor(Incidents):
         gate.on_change = partial(self._breaker_changed, compiled.name)
         gate.on_ban = partial(self._ban_changed, compiled.name)
         if compiled.name in self._bans:
-            gate.restore_ban(self._bans[compiled.name])
+            gate.restore_ban(*self._bans[compiled.name])
         return gate
 
     def _new_gate(self, service: object) -> Gate:

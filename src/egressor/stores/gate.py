@@ -413,12 +413,14 @@ class Gate:
         return news and self._on_the_wall(news, now)
 
     @step(instead=None)
-    def restore_ban(self, news: BanNews) -> None:
+    def restore_ban(self, news: BanNews, seconds: float) -> None:
         """
-        Take up a suspension of an earlier life, whose end is in microseconds since 1970.
+        Take up a suspension of an earlier life, whose end is in microseconds since 1970, and which had *seconds* left
+        when that was written down: a wall clock that was set back meanwhile lengthens nothing.
         """
         now = self._now()
-        self._standing.restore_ban(news._replace(until=now + news.until - self._clock.wall()), now)
+        left = min(news.until - self._clock.wall(), round(seconds * _SECOND))
+        self._standing.restore_ban(news._replace(until=now + left), now)
         self._recalm()
 
     @step(instead=None)

@@ -278,11 +278,11 @@ class SharedGate(Straight):
         self._link.sync(self)
         return news
 
-    def restore_ban(self, news: BanNews) -> None:
+    def restore_ban(self, news: BanNews, seconds: float) -> None:
         """
         Take up a suspension of an earlier life; the store says what has become of it, or hears of it.
         """
-        super().restore_ban(news)
+        super().restore_ban(news, seconds)
         # Who refuses every call asks nothing else of the store, and would never hear that the ban was lifted.
         self._speak()
 
