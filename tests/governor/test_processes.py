@@ -16,7 +16,10 @@ from textwrap import dedent
 
 import pytest
 
-from egressor import Governor
+from egressor import Governor, WaitTooLong
+from egressor._core.admission import Ask, Lease
+from egressor._core.learn import Hint
+from egressor._core.model import Verdict
 
 DEADLINE = 20
 
@@ -88,6 +91,26 @@ def test_a_child_holds_nothing_for_threads_that_it_does_not_have() -> None:
 
     assert code == 0
     assert (gov.status()["s"]["in_flight"], gov.status()["s"]["succeeded"]) == (0, 3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_streams_of_the_parent_hide_no_call_of_the_child() -> None:
+    """
+    Regression: a child took as many of its own calls for known to the server as streams were open in its parent.
+    """
+    gov = Governor({"s": {"limits": ["1000/second"], "max_wait": 0.0}})
+    gate = gov.gate("s")
+    for _ in range(3):
+        lease = gate.admit(Ask((), level=3), 0)
+        assert isinstance(lease, Lease)
+        gate.hear(lease, Verdict(hints=(Hint("requests", 2.0, 100.0, 60_000_000),)))
+
+    def child() -> None:
+        first, second, third = (gov.permit("s", priority="critical") for _ in range(3))
+        with first, second, pytest.raises(WaitTooLong):
+            third.acquire()
+
+    assert in_child(child) == 0
 
 
 FORKS = """

@@ -756,6 +756,7 @@ class Gate:
         self._handed = Handed()
         self._room = WaitingRoom(self, age=self.compiled.age, decide=self._hand)
         self.counts.forget_flights()
+        self._standing.learned.heard = 0
         self.compiled = self.compiled.in_child()
         self._standing.replace(self.compiled, self._now())
         self._banks_at = 0 if self.compiled.banks else FOREVER
