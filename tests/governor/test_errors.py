@@ -350,6 +350,47 @@ def test_a_program_s_own_error() -> None:
         assert gov.status()["api"]["failed"] == 0
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"scope": {"endpoint": 3}}, "a scope holds texts by name, not 'endpoint': 3"),
+        ({"scope": {5: "x"}}, "a scope holds texts by name, not 5: 'x'"),
+        ({"scope": [1]}, "a scope must be a mapping of names to texts, not \\[1\\]"),
+        ({"scope": {"user": "u" * 1_025}}, "a scope's value has at most 1024 characters, not 1025"),
+        ({"endpoint": 7}, "an endpoint is a text, not 7"),
+    ],
+)
+def test_a_scope_that_is_none(given: Any, words: str) -> None:
+    """
+    It is refused as a call's is, and takes nothing of other calls along.
+    """
+    with governor() as gov:
+        gov.call("api", Failing(1))
+        with pytest.raises(ConfigError, match=words):
+            gov.record_error("api", ValueError("x"), **given)
+
+        assert numbers(gov.errors())["total"] == 1
+
+
+@pytest.mark.parametrize("colour", ["plain", "awaited"])
+def test_a_fault_at_the_end_keeps_nobody_from_closing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colour: str
+) -> None:
+    """
+    The ledger is closed even where the last failures can't be handed over, and the fault is told.
+    """
+    gov = governor(ledger=f"sqlite:///{tmp_path / 'ledger.db'}")
+
+    def broken() -> None:
+        raise OSError
+
+    monkeypatch.setattr(gov._failures, "close", broken)
+    with pytest.raises(OSError):  # noqa: PT011 - it has no words
+        gov.close() if colour == "plain" else asyncio.run(gov.aclose())
+
+    assert gov.ledger._is_closed
+
+
 def test_bans_are_told() -> None:
     """
     Whoever writes them, `bans` reads them.

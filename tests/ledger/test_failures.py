@@ -19,7 +19,7 @@ from egressor._core.model import Outcome
 from egressor.ledger import Pick, grouping
 from egressor.ledger.entry import Entry, as_line, from_line
 from egressor.ledger.failure import Failure, caught
-from egressor.ledger.failures import Failures
+from egressor.ledger.failures import Failures, _at_exit
 from egressor.ledger.grouping import ERROR, Groups, said_by
 from egressor.ledger.history import History
 from egressor.ledger.memory import MemoryLedger
@@ -352,6 +352,40 @@ def test_a_fault_of_the_ledger_does_not_end_the_thread(caplog: pytest.LogCapture
 
     assert told.is_set()
     assert [record.getMessage() for record in caplog.records] == ["failed attempts could not be written: RuntimeError"]
+
+
+@pytest.mark.parametrize("scope", [None, {"endpoint": 3}, {"user": Raising()}, {"endpoint": []}])
+def test_one_that_is_odd_takes_no_other_along(scope: Any) -> None:
+    """
+    What can't be an entry is dropped and counted; whatever else was in the queue is written.
+    """
+    way = Failures(History(MemoryLedger(), wall=lambda: NOW))
+    for each in (failed(), failed()._replace(scope=scope), failed(ValueError("x"))):
+        way.tell("api", "gave_up", [each], rings=False)
+    way.gather()
+    written = sum(each.data["count"] for each in way.history.read(Pick(kind=ERROR)))
+
+    assert (written + way.dropped, written >= 2) == (3, True)
+
+
+def test_what_the_ledger_does_not_take_is_counted() -> None:
+    """
+    A fault of the ledger is told to who asks, and counted; at the end of the process it stops nobody.
+    """
+
+    class Faulty(MemoryLedger):
+        def append(self, entries: Any) -> int:
+            raise RuntimeError
+
+    way = Failures(History(Faulty(), wall=lambda: NOW))
+    way.tell("api", "gave_up", [failed()], rings=False)
+    with pytest.raises(RuntimeError):
+        way.gather()
+    assert way.dropped == 1
+    way.tell("api", "gave_up", [failed()], rings=False)
+    _at_exit()
+
+    assert way.dropped == 2
 
 
 def test_a_child_starts_without_its_parent_s_failures() -> None:

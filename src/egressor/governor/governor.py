@@ -549,21 +549,29 @@ class Governor(Incidents):
         for 2 s at most.
         """
         self._shut()
-        self._let_go()
-        self._failures.close()
-        self.ledger.close()
+        try:
+            self._let_go()
+        finally:
+            try:
+                self._failures.close()
+            finally:
+                self.ledger.close()
 
     async def aclose(self) -> None:
         """
         As `close`, without blocking the loop.
         """
         self._shut()
-        if self._courier is not None:
-            await asyncio.to_thread(self._let_go)
-        await asyncio.to_thread(self._failures.close)
-        if self.ledger.is_durable:
-            await asyncio.to_thread(self.ledger.close)
-        self.ledger.close()
+        try:
+            if self._courier is not None:
+                await asyncio.to_thread(self._let_go)
+        finally:
+            try:
+                await asyncio.to_thread(self._failures.close)
+            finally:
+                if self.ledger.is_durable:
+                    await asyncio.to_thread(self.ledger.close)
+                self.ledger.close()
 
     def __enter__(self) -> Self:
         return self

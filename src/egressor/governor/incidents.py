@@ -19,6 +19,8 @@ from egressor.ledger.history import here
 from egressor.ledger.plain import fitted
 from egressor.ledger.statistics import MARKS, WEEK, Window, read_errors
 
+from .route import check_scope
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -102,15 +104,18 @@ class Incidents:
                 no plain value is told by its type; 1,200 bytes of it are kept.
 
         Raises:
-            ConfigError: There is no such service, or *error* is no exception.
+            ConfigError: There is no such service, *error* is no exception, or *scope* is no scope of a call.
         """
         gate = self.gate(service)
         if not isinstance(error, BaseException):
             msg = f"record_error takes an exception, not {shown(error)}"
             raise ConfigError(msg, key="error")
+        if not isinstance(endpoint, str):
+            msg = f"an endpoint is a text, not {shown(endpoint)}"
+            raise ConfigError(msg, key="endpoint")
+        where = check_scope({} if scope is None else scope, endpoint or None)
         outcome = Outcome(error=error)
         verdict = self._verdict(outcome, gate)
-        where = {**({"endpoint": str(endpoint)} if endpoint else {}), **(scope or {})}
         failure = caught(outcome, verdict, where, at=self.clock.wall())
         if context is not None:
             failure = failure._replace(context=fitted(context, _CONTEXT))

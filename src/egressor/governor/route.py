@@ -135,7 +135,7 @@ class Route:
         options = self.options
         scope = options.scope(*args, **kwargs) if callable(options.scope) else options.scope
         cost = options.cost(*args, **kwargs) if callable(options.cost) else options.cost
-        checked = self._scope(scope or {})
+        checked = check_scope(scope or {}, options.endpoint)
         units = check_cost(cost) if cost else ONE_REQUEST
         level = options.priority
         if level is None:
@@ -155,23 +155,30 @@ class Route:
             watch = self.watch = self.context.watches.of(loop, timeout)
         return watch
 
-    def _scope(self, scope: Mapping[str, str]) -> dict[str, str]:
-        if type(scope) is not dict and not isinstance(scope, Mapping):
-            msg = f"a scope must be a mapping of names to texts, not {shown(scope)}"
-            raise ConfigError(msg, key="scope")
-        checked: dict[str, str] = {} if self.options.endpoint is None else {"endpoint": self.options.endpoint}
-        for key, value in scope.items():
-            if type(key) is type(value) is str and len(value) <= _LONGEST_VALUE:
-                checked[key] = value
-                continue
-            if not isinstance(key, str) or not isinstance(value, str):
-                msg = f"a scope holds texts by name, not {shown(key)}: {shown(value)}"
-                raise ConfigError(msg, key="scope")
-            if len(value) > _LONGEST_VALUE:
-                msg = f"a scope's value has at most {_LONGEST_VALUE} characters, not {len(value)}"
-                raise ConfigError(msg, key=f"scope.{key[:40]}")
+
+def check_scope(scope: object, endpoint: str | None = None) -> dict[str, str]:
+    """
+    Return *scope* as a call has it, together with its *endpoint*.
+
+    Raises:
+        ConfigError: It is no mapping of names to texts, or a text has more than 1,024 characters.
+    """
+    if type(scope) is not dict and not isinstance(scope, Mapping):
+        msg = f"a scope must be a mapping of names to texts, not {shown(scope)}"
+        raise ConfigError(msg, key="scope")
+    checked: dict[str, str] = {} if endpoint is None else {"endpoint": endpoint}
+    for key, value in scope.items():
+        if type(key) is type(value) is str and len(value) <= _LONGEST_VALUE:
             checked[key] = value
-        return checked
+            continue
+        if not isinstance(key, str) or not isinstance(value, str):
+            msg = f"a scope holds texts by name, not {shown(key)}: {shown(value)}"
+            raise ConfigError(msg, key="scope")
+        if len(value) > _LONGEST_VALUE:
+            msg = f"a scope's value has at most {_LONGEST_VALUE} characters, not {len(value)}"
+            raise ConfigError(msg, key=f"scope.{key[:40]}")
+        checked[key] = value
+    return checked
 
 
 def to_priority(value: object) -> Priority:

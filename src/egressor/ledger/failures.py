@@ -56,7 +56,7 @@ class Failures:
         queue: How many calls may wait to be looked at. Default: 10,000.
 
     Attributes:
-        dropped: Calls whose failures found the queue full, or came after the end.
+        dropped: Calls whose failures found the queue full, came after the end, or can't be written.
     """
 
     def __init__(self, history: History, *, queue: int = _QUEUE) -> None:
@@ -103,7 +103,12 @@ class Failures:
         with self._turn:
             told = [self._told.popleft() for _ in range(len(self._told))]
             if told:
-                self.history.add(self._written(told))
+                entries = self._written(told)
+                try:
+                    self.history.add(entries)
+                except Exception:
+                    self.dropped += len(told)
+                    raise
 
     def close(self) -> None:
         """
@@ -120,7 +125,11 @@ class Failures:
         for call in told:
             pace.keep()
             for left, failure in enumerate(call.failures, 1 - len(call.failures)):
-                name = self._groups.name(call.service, failure)
+                try:
+                    name = self._groups.name(call.service, failure)
+                except Exception as error:  # noqa: BLE001 - one that is odd must not take the others along
+                    self._lost(1, error)
+                    continue
                 same = last.setdefault((call.service, name, call.outcome), [])
                 if not same and len(drafts) >= _MOST_AT_ONCE:
                     name = self._groups.merge(call.service, failure)
@@ -132,9 +141,16 @@ class Failures:
                 same[-1].take(failure, ends=not left)
         entries = []
         for draft in sorted(drafts, key=lambda draft: draft.newest.at):
-            entries.append(entry_of(draft))
+            try:
+                entries.append(entry_of(draft))
+            except Exception as error:  # noqa: BLE001 - likewise
+                self._lost(max(1, draft.calls), error)
             pace.keep()
         return entries
+
+    def _lost(self, calls: int, error: Exception) -> None:
+        self.dropped += calls
+        _LOG.warning("a failed attempt that can't be an entry is dropped: %s", type(error).__name__)
 
     def _begin_in_child(self) -> None:
         # What waits is the parent's to write.
@@ -158,6 +174,13 @@ class _Pace:
         if time.perf_counter() > self._until:
             time.sleep(0)
             self._until = time.perf_counter() + _SLICE
+
+
+def _gather(failures: Failures) -> None:
+    try:
+        failures.gather()
+    except Exception as error:  # noqa: BLE001 - one governor's fault must keep no other's from being written
+        _LOG.warning("failed attempts could not be written: %s", type(error).__name__)
 
 
 class _Scribe:
@@ -188,10 +211,7 @@ class _Scribe:
             except Empty:
                 pass
             for each in found:
-                try:
-                    each.gather()
-                except Exception as error:  # noqa: BLE001 - a fault of ours must not end the thread
-                    _LOG.warning("failed attempts could not be written: %s", type(error).__name__)
+                _gather(each)
             # A governor that nobody holds any more shall go.
             del each, found
 
@@ -208,7 +228,7 @@ def _after_fork() -> None:
 
 def _at_exit() -> None:
     for each in list(_EVERY):
-        each.gather()
+        _gather(each)
 
 
 atexit.register(_at_exit)
