@@ -18,11 +18,12 @@ from egressor import classify
 from egressor._core.model import Outcome
 from egressor.ledger import Pick, grouping
 from egressor.ledger.entry import Entry, as_line, from_line
-from egressor.ledger.failure import Failure, caught
+from egressor.ledger.failure import READ, Failure, caught
 from egressor.ledger.failures import Failures, _at_exit
 from egressor.ledger.grouping import ERROR, Groups, said_by
 from egressor.ledger.history import History
 from egressor.ledger.memory import MemoryLedger
+from egressor.policies import redaction
 from egressor.policies.hiding import NOT_SHOWN
 from tests.ledger.places import DAY, NOW, SECOND
 
@@ -196,6 +197,20 @@ def test_no_exception_is_kept() -> None:
         bytes,
         type(None),
     }
+
+
+def test_a_message_is_cut_before_a_secret_not_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Half of one would be hidden by nothing: neither in a message nor in a note, nor in an answer's words.
+    """
+    monkeypatch.setattr(redaction, "_known", {"correcthorse-battery"})
+    text = "w" * (READ - 10) + " correcthorse-battery"
+    error = ValueError(text)
+    error.add_note(text)
+    found = failed(error)
+    answered = said_by(failed(said=b"." * 190 + b" correcthorse-battery"))
+
+    assert [part.count("correct") for part in (found.message, str(found.context), answered)] == [0, 0, 0]
 
 
 def test_groups_by_what_matters() -> None:

@@ -12,7 +12,7 @@ from collections import UserDict
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -114,6 +114,15 @@ _VALUES = st.recursive(
 )
 
 
+class Login(NamedTuple):
+    """
+    A named tuple, as a client's credentials are.
+    """
+
+    login: str
+    password: str
+
+
 @given(_VALUES)
 def test_anything_becomes_one_bounded_record(value: object) -> None:
     """
@@ -149,6 +158,17 @@ def test_anything_becomes_one_bounded_record(value: object) -> None:
             lambda: {"password": "x", "token": 17, "secret": None},
             {"password": NOT_SHOWN, "token": NOT_SHOWN, "secret": None},
         ),
+        (lambda: {b"password": "x", b"n": 1}, {"password": NOT_SHOWN, "n": 1}),
+        (lambda: {("a", "password"): "x"}, {"<tuple of 2>": NOT_SHOWN}),
+        (lambda: [("X-Api-Key", "x"), (b"cookie", b"x")], [["X-Api-Key", NOT_SHOWN], ["<6 bytes>", NOT_SHOWN]]),
+        (lambda: Login("bob", "x"), {"login": "bob", "password": NOT_SHOWN}),
+        (lambda: {"name": "password", "value": "x"}, {"name": "password", "value": NOT_SHOWN}),
+        (lambda: {"name": "city", "value": "x"}, {"name": "city", "value": "x"}),
+        (lambda: ["mysql", "--password", "x", "-h", "y"], ["mysql", "--password", NOT_SHOWN, "-h", "y"]),
+        (lambda: ["--password=", "x", "y"], ["--password=", "x", "y"]),
+        (lambda: ["password", "user", "x"], ["password", "user", "x"]),
+        (lambda: [["token", None], ["user", "x"]], [["token", None], ["user", "x"]]),
+        (lambda: {"proxy_auth": ("u", "x"), "pw": "x"}, {"proxy_auth": NOT_SHOWN, "pw": NOT_SHOWN}),
         (lambda: {(1, 2): 3}, {"<tuple of 2>": 3}),
         (lambda: list(range(100)), [*range(63), "… 37 more"]),
         (lambda: {"a": {"b": {"c": {"d": {"e": {"f": 1}}}}}}, {"a": {"b": {"c": {"d": {"e": "<dict of 1>"}}}}}),

@@ -48,6 +48,32 @@ HIDDEN = [
     "sessionid=hunter",
     "passphrase => 'hunter'",
     "private_key: hunter",
+    "(b'X-Api-Key', b'hunter')",
+    "[(b'cookie', b'a=hunter'), (b'accept', b'*/*')]",
+    "(b'authorization', b'Token hunter')",
+    '["X-Api-Key", "hunter"]',
+    "('password', 'hunter')",
+    "['mysql', '--password', 'hunter']",
+    "mysql --db-password 'hunter two' -h example",
+    "mysql --password hunter",
+    "postgresql://app:p@hunter@db/x",
+    "postgres://u:p/hunter@h/db",
+    "amqp://u:a#hunter@h",
+    "https://u:a/hunter@example.com/x",
+    "passwd hunter2pw",
+    "password is hunter2pw",
+    "using password 'hunter2pw'",
+    '{"password": {"value": "hunter"}, "a": 1}',
+    '{"password": {"a": ["b", {"c": "hunter"}',
+    '"passwords": ["hunter", "hunter2"]',
+    "<password>hunter</password>",
+    "<ns:Password type='x'>hunter two</ns:Password>",
+    "<password>hunter",
+    "auth=('u', 'hunter')",
+    "HTTPBasicAuth('u', 'hunter')",
+    "proxy_auth=hunter",
+    "passphrase=correct horse hunter",
+    "'password': b'a hunter'",
 ]
 SHOWN = [
     "",
@@ -67,6 +93,25 @@ SHOWN = [
     "2026-11-29T14:54:04.123456Z",
     "0a1b-2c3d-4e5f",
     "ed8c-b97b-0000-0007",
+    "the option --token is missing",
+    "option --password requires an argument",
+    "https://example.com:8080/users/@me",
+    "https://medium.com/@bob/x",
+    "https://api.example.com:443/a?mail=bob@example.com",
+    "redis://h:6379/0",
+    "password must have 12 characters",
+    "passwd file not found",
+    "pwd /home/bob",
+    "<html><body><p>x</p></body></html>",
+    "Usage: tool <token> <host>",
+    "expected <token> but found end",
+    "missing fields: 'price', 'amount'",
+    "'invalid token', 'try again'",
+    "author=('bob', 'x')",
+    "('token_count', 5)",
+    "<class 'ValueError'>",
+    "tokens: [1, 2]",
+    "the secret, it seems, is gone",
 ]
 
 
@@ -96,6 +141,15 @@ def test_words_stay_readable(text: str) -> None:
     What only looks a little like a secret's name hides nothing.
     """
     assert redact(text) == text
+
+
+def test_brackets_hide_to_their_own_end() -> None:
+    """
+    A list or a dictionary behind a secret's name goes as a whole, and what follows stays.
+    """
+    text = """{"passwords": ["a", {"b": "]"}], "n": 1} and auth=('u', ')') n=2"""
+
+    assert redact(text) == f'{{"passwords": {NOT_SHOWN}, "n": 1}} and auth={NOT_SHOWN} n=2'
 
 
 def test_what_stands_around_stays() -> None:
@@ -169,6 +223,9 @@ def test_known_secrets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         ("keys", False),
         ("inside", False),
         ("author", False),
+        ("proxy_auth", True),
+        ("http_auth", True),
+        ("pw", True),
         ("model", False),
     ],
 )
@@ -184,3 +241,13 @@ def test_a_cut_leaves_no_half_word() -> None:
     Half a key would look like none.
     """
     assert (cut("one two three", 9), cut("one two", 9), cut("onetwothree", 5)) == ("one two ", "one two", "onetw")
+
+
+def test_a_cut_leaves_no_part_of_a_known_secret() -> None:
+    """
+    Not of one with several words, either, wherever the cut goes through it.
+    """
+    learn("correct horse battery")
+    text = "it was correct horse battery"
+
+    assert {cut(text, most) for most in range(8, len(text))} == {"it was "}

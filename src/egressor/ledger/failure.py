@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from egressor._core.evidence import attribute, is_a
 from egressor._core.exceptions import type_name
 from egressor._core.unwrap import unwrap
+from egressor.policies.redaction import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from egressor._core.model import Outcome, Verdict
 
-__all__ = ["Failure", "Told", "caught", "message_of"]
+__all__ = ["READ", "Failure", "Told", "caught", "message_of"]
 
 READ: Final = 2_048
 """
@@ -123,10 +124,10 @@ def caught(
 
 def message_of(error: BaseException) -> str:
     """
-    Return the beginning of what *error* says; a word about it if saying it fails.
+    Return the beginning of what *error* says, with no half of a word; a word about it if saying it fails.
     """
     try:
-        return str.__str__(str(error))[:READ]
+        return cut(str.__str__(str(error)), READ)
     except Exception as trouble:  # noqa: BLE001 - somebody's __str__ may raise anything, and recurse
         return f"(its text can't be read: {type_name(trouble)})"
 
@@ -135,7 +136,7 @@ def _notes(error: BaseException) -> object:
     notes = attribute(error, "__notes__")
     if type(notes) is not list:
         return None
-    return [str.__str__(note)[:READ] for note in islice(notes, _NOTES) if is_a(note, str)] or None
+    return [cut(str.__str__(note), READ) for note in islice(notes, _NOTES) if is_a(note, str)] or None
 
 
 def _place(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from egressor._core.evidence import document
 from egressor._core.fingerprint import fingerprint, normalised
 from egressor._core.model import ErrorCategory
 from egressor.dialects.bodies import skimmed, spoken
+from egressor.policies.redaction import cut
 
 from .entry import Entry, new_id
 from .plain import bounded, clean, fitted
@@ -176,7 +177,7 @@ def _said(body: bytes) -> str:
     if parsed is not None:
         return spoken(parsed)
     title = _TITLE.search(text)
-    return " ".join((title[1] if title else "" if text.lstrip()[:1] == "<" else text[:_SHOWN]).split())
+    return " ".join((title[1] if title else "" if text.lstrip()[:1] == "<" else cut(text, _SHOWN)).split())
 
 
 def _fitting(text: str, most: int) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from inspect import getattr_static
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -37,6 +38,10 @@ _DEEPEST: Final = 5
 _WIDEST: Final = 64
 _VALUES: Final = 1_000
 _MORE: Final = "…"
+_PAIR: Final = 2
+_PARTS: Final = 8
+_SAYS_NAME: Final = frozenset({"name", "key", "header", "field"})
+_SAYS_VALUE: Final = frozenset({"value", "values", "val", "content", "data"})
 # Python's own, whose text runs no stranger's code and is short.
 _TOLD: Final = frozenset({datetime, date, time, timedelta, Decimal, UUID})
 
@@ -124,20 +129,40 @@ def _container(value: object, depth: int, left: list[int]) -> Any:
         if is_a(value, kind):
             size = kind.__len__(value)
             if depth:
-                return _listed(kind.__iter__(value), size, depth - 1, left)
+                values = kind.__iter__(value)
+                fields = _fields(value)
+                if len(fields) == size > 0:
+                    return _named(zip(fields, values, strict=True), size, depth - 1, left)
+                return _listed(values, size, depth - 1, left)
     for kind in (bytes, bytearray):
         if is_a(value, kind):
             return f"<{kind.__len__(value)} bytes>"
     return kind_of(value) if size is None else f"<{type(value).__name__} of {size}>"
 
 
+def _fields(value: object) -> tuple[str, ...]:
+    """
+    Return the names of a named tuple's values; none for anything else.
+    """
+    if type(value) is tuple or not is_a(value, tuple):
+        return ()
+    names = getattr_static(type(value), "_fields", None)
+    return names if type(names) is tuple and all(type(name) is str for name in names) else ()
+
+
 def _named(pairs: Any, size: int, depth: int, left: list[int]) -> dict[str, Any]:
     most = size if size <= _WIDEST else _WIDEST - 1
+    known = list(islice(pairs, most))
+    # A header, or a form's field, may be a dictionary of its own: {"name": "password", "value": …}.
+    is_told = any(_word(key).lower() in _SAYS_NAME and is_secret_name(_word(each)) for key, each in known)
     found: dict[str, Any] = {}
-    for key, each in islice(pairs, most):
-        name = clean(str.__str__(key)) if is_a(key, str) else str(_plain(key, 0, left))
-        is_secret = each is not None and type(each) is not bool and is_secret_name(name)
-        found[name] = NOT_SHOWN if is_secret else _plain(each, depth, left)
+    for key, each in known:
+        word = _word(key)
+        name = clean(word) if (is_a(key, str) or is_a(key, bytes)) else str(_plain(key, 0, left))
+        parts = tuple.__iter__(key) if is_a(key, tuple) else (key,)
+        is_secret = is_secret_name(name) or (is_told and word.lower() in _SAYS_VALUE)
+        is_secret = is_secret or any(is_secret_name(_word(part)) for part in islice(parts, _PARTS))
+        found[name] = NOT_SHOWN if is_secret and _says(each) else _plain(each, depth, left)
     if size > most:
         found[_MORE] = f"{size - most} more"
     return found
@@ -145,5 +170,25 @@ def _named(pairs: Any, size: int, depth: int, left: list[int]) -> dict[str, Any]
 
 def _listed(values: Any, size: int, depth: int, left: list[int]) -> list[Any]:
     most = size if size <= _WIDEST else _WIDEST - 1
-    found = [_plain(each, depth, left) for each in islice(values, most)]
+    found: list[Any] = []
+    is_next_secret = False
+    for number, each in enumerate(islice(values, most)):
+        found.append(NOT_SHOWN if is_next_secret and _says(each) else _plain(each, depth, left))
+        # A pair is a name and its value; a command's option stands before its.
+        word = _word(each)
+        is_name = (size == _PAIR and not number) or (word.startswith("-") and "=" not in word)
+        is_next_secret = is_name and (is_secret_name(word) or is_secret_name(_word(found[-1])))
     return found if size <= most else [*found, f"{_MORE} {size - most} more"]
+
+
+def _word(value: object) -> str:
+    """
+    Return the beginning of *value*, if it is a text or bytes, as a text; else nothing.
+    """
+    if is_a(value, str):
+        return str.__str__(value)[:_LONGEST_NAME]
+    return bytes.__getitem__(value, slice(_LONGEST_NAME)).decode("latin-1") if is_a(value, bytes) else ""
+
+
+def _says(value: object) -> bool:
+    return value is not None and type(value) is not bool
