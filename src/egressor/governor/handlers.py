@@ -21,6 +21,7 @@ from weakref import WeakSet
 
 from egressor._core.admission import shown
 from egressor._core.model import ErrorCategory, Verdict
+from egressor._host.threads import starts
 from egressor.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -139,7 +140,9 @@ class _Handler:
         with self._lock:
             if self._thread is None:
                 self._thread = Thread(target=self._run, name=f"egressor-on-error-{self.name}"[:60], daemon=True)
-                self._thread.start()
+                if not starts(self._thread):
+                    # The next failure tries again; until then they wait in the queue.
+                    self._thread = None
 
     def _run(self) -> None:
         _HERE.handles = True

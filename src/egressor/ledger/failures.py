@@ -20,11 +20,14 @@ import logging
 import os
 import time
 from collections import deque
+from contextlib import suppress
 from itertools import count
 from queue import Empty, SimpleQueue
 from threading import Lock, RLock, Thread
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
+
+from egressor._host.threads import starts
 
 from .failure import Told
 from .grouping import Draft, Groups, entry_of
@@ -57,6 +60,7 @@ class Failures:
 
     Attributes:
         dropped: Calls whose failures found the queue full, came after the end, or can't be written.
+        is_rung: Whether the thread knows that something waits.
     """
 
     def __init__(self, history: History, *, queue: int = _QUEUE) -> None:
@@ -64,7 +68,7 @@ class Failures:
         self.dropped = 0
         self._most = queue
         self._told: deque[Told] = deque()
-        self._is_rung = False
+        self.is_rung = False
         self._is_closed = False
         self._turn = RLock()
         self._groups = Groups()
@@ -91,15 +95,15 @@ class Failures:
             self.dropped += 1
             return
         self._told.append(Told(next(_turn), service, outcome, tuple(failures)))
-        if rings and not self._is_rung:
-            self._is_rung = True
+        if rings and not self.is_rung:
+            self.is_rung = True
             _scribe.wake(self)
 
     def gather(self) -> None:
         """
         Hand over what was told until now, on this thread.
         """
-        self._is_rung = False
+        self.is_rung = False
         with self._turn:
             told = [self._told.popleft() for _ in range(len(self._told))]
             if told:
@@ -155,7 +159,7 @@ class Failures:
     def _begin_in_child(self) -> None:
         # What waits is the parent's to write.
         self._told.clear()
-        self._is_rung = False
+        self.is_rung = False
         self._turn = RLock()
 
 
@@ -197,9 +201,15 @@ class _Scribe:
         See that *failures* are gathered soon.
         """
         self._bell.put(failures)
-        # Whoever gets it starts the thread, and nobody gives it back.
+        # Whoever gets it starts the thread, and gives it back only if there is none to be had.
         if self._begun.acquire(blocking=False):
-            Thread(target=self._run, args=(self._bell,), name="egressor-failures", daemon=True).start()
+            thread = Thread(target=self._run, args=(self._bell,), name="egressor-failures", daemon=True)
+            if not starts(thread):
+                self._begun.release()
+                # Whose bell nobody hears rings it again at the next failure.
+                with suppress(Empty):
+                    while True:
+                        self._bell.get_nowait().is_rung = False
 
     def _run(self, bell: SimpleQueue[Failures]) -> None:
         while True:

@@ -24,6 +24,8 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
+from egressor._host.threads import starts
+
 from . import LedgerAway, Pick
 from .entry import Entry, made
 
@@ -96,8 +98,7 @@ class History:
         self._unpruned = _PRUNE_EACH
         _EVERY.add(self)
         if spool is not None and not is_reading and not spool.is_empty():
-            self._bell.put(None)
-            self._start()
+            self._wake()
 
     def note(
         self, kind: str, what: str, *, service: str = "", who: str = "", data: Mapping[str, Any] | None = None
@@ -113,9 +114,7 @@ class History:
             self._next_note()
         self._notes.append(_Note(self._wall(), kind, what, service, who, data))
         if self._spool is not None:
-            self._bell.put(None)
-            if self._thread is None:
-                self._start()
+            self._wake()
 
     def retain(self, keep_for: int, keep_most: int) -> None:
         """
@@ -138,9 +137,7 @@ class History:
                     self.dropped += 1
                     self._next_note()
                 self._notes.append(entry)
-            self._bell.put(None)
-            if self._thread is None:
-                self._start()
+            self._wake()
 
     def read(self, pick: Pick) -> list[Entry]:
         """
@@ -189,7 +186,9 @@ class History:
             self._gather()
             return True
         with self._changed:
-            return self._changed.wait_for(self._is_done, timeout)
+            # Where there is no thread to be had, waiting brings nothing.
+            is_hopeless = self._thread is None and not self._is_done() and not self._start()
+            return self._changed.wait_for(self._is_done, 0.0 if is_hopeless else timeout)
 
     def close(self, timeout: float = _GRACE) -> None:
         """
@@ -337,11 +336,25 @@ class History:
     def _is_owing(self) -> bool:
         return bool(self._away or self._notes or self._pending)
 
-    def _start(self) -> None:
+    def _wake(self) -> None:
+        if self._thread is not None or self._start():
+            self._bell.put(None)
+
+    def _start(self) -> bool:
+        """
+        See that there is a thread; False if none is to be had, which the next note tries again.
+        """
         with self._changed:
             if self._thread is None:
-                self._thread = Thread(target=self._run, args=(self._bell,), name="egressor-history", daemon=True)
-                self._thread.start()
+                thread = self._thread = Thread(
+                    target=self._run, args=(self._bell,), name="egressor-history", daemon=True
+                )
+                if not starts(thread):
+                    self._thread = None
+                    return False
+                # What was noted before there was one.
+                self._bell.put(None)
+            return True
 
     def _begin_in_child(self) -> None:
         # The thread, and what it had to write, stayed in the parent.

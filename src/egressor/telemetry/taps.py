@@ -11,6 +11,8 @@ from threading import Condition, Thread, current_thread
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
 
+from egressor._host.threads import starts
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -110,7 +112,8 @@ class Taps:
     def _start(self) -> None:
         if self._thread is None:
             self._thread = Thread(target=self._run, name="egressor-taps", daemon=True)
-            self._thread.start()
+            if not starts(self._thread):
+                self._thread = None
 
     def _after_fork(self) -> None:
         # The thread stayed in the parent, and may have held the lock; what was queued is the parent's to tell.
