@@ -357,17 +357,43 @@ def test_a_wait_is_not_cut_short_by_another_answer(dialect: str, hints: dict[str
     assert refused(gov, scope={"endpoint": "f"}) is None
 
 
-def test_more_recipients_than_can_be_told_apart_are_held_as_one() -> None:
+def test_one_recipient_more_than_can_be_told_apart_holds_nobody_else() -> None:
     """
-    Beyond 64 that are slow at once everybody waits: fewer calls, not more, and no more memory.
+    Beyond 64 that are slow at once what ends first is forgotten, and the status counts it.
     """
     gov, _ = made(dialect="discord", limits=[])
-    for number in range(65):
-        answer = Answer({"Retry-After": "20", "X-RateLimit-Scope": "shared"}, 429)
-        gov.call("api", lambda answer=answer: answer, endpoint=f"channel {number}")
 
-    assert len(learned(gov)) == 64
-    assert refused(gov, endpoint="another") == 20.0
+    def slow(channel: str, seconds: int) -> None:
+        answer = Answer({"Retry-After": str(seconds), "X-RateLimit-Scope": "shared"}, 429)
+        gov.call("api", lambda: answer, endpoint=channel)
+
+    for number in range(64):
+        slow(f"channel {number}", 20 + number)
+    slow("shorter", 10)
+    slow("longer", 200)
+
+    assert (len(learned(gov)), gov.status()["api"]["learned_dropped"]) == (64, 2)
+    waits = [refused(gov, endpoint=name) for name in ("another", "shorter", "longer", "channel 0", "channel 1")]
+    assert waits == [None, None, 200.0, None, 21.0]
+
+
+def test_no_room_beside_limits_of_the_whole_service_holds_nobody() -> None:
+    """
+    What holds for everybody is not forgotten for one recipient.
+    """
+    gov, _ = made(dialect="discord")
+    names = range(64)
+    for start in range(0, 64, 16):
+        some = names[start : start + 16]
+        policy = ", ".join(f'"n{name}";q=9000;w={name + 1}' for name in some)
+        limits = ", ".join(f'"n{name}";r=9000;t=30' for name in some)
+        gov.call("api", Answer, {"RateLimit-Policy": policy, "RateLimit": limits})
+    slow = Answer({"Retry-After": "60", "X-RateLimit-Scope": "shared"}, 429)
+    gov.call("api", lambda: slow, endpoint="e")
+
+    assert {each["scope"] for each in learned(gov)} == {""}
+    assert (len(learned(gov)), gov.status()["api"]["learned_dropped"]) == (64, 1)
+    assert refused(gov, endpoint="f") is None
 
 
 def test_an_exception_that_can_not_be_looked_at_is_raised_as_it_is() -> None:

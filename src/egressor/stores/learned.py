@@ -39,14 +39,15 @@ class Learned:
     Attributes:
         cells: They, by unit, window (`_HOLD` for a wait) and part of the service; the empty part is all of it.
         heard: How many calls are under way whose answer has said already what it has to say: bodies that stream.
+        dropped: How often there was no room for what a server said.
     """
 
-    __slots__ = ("_dice", "_since", "cells", "heard")
+    __slots__ = ("_dice", "_since", "cells", "dropped", "heard")
 
     def __init__(self, dice: Callable[[], float]) -> None:
         self._dice = dice
         self.cells: dict[_Key, Heard] = {}
-        self.heard = 0
+        self.heard = self.dropped = 0
         # What was said before is forgotten.
         self._since = 0
 
@@ -62,6 +63,7 @@ class Learned:
             key = (hint.unit, hint.window or 0, part)
             cell = self.cells.get(key)
             if cell is None and not self._has_room(now):
+                self.dropped += 1
                 continue
             late = 0 if hint.resets is None else int(min(hint.resets // 20, _SECOND) * self._dice())
             was_near = cell is not None and cell.until > now and learn.is_near(cell, now)
@@ -76,12 +78,15 @@ class Learned:
     def hold(self, ask: Ask, name: str, now: int, until: int) -> bool:
         """
         Hold calls of *ask*'s endpoint or recipient back until *until*, and no others; False if it has no such *name*.
+
+        Where there is no room, what ends first is forgotten: one recipient never holds everybody back.
         """
         part = learn.part_of(ask.scope, name)
-        key = ("requests", _HOLD, part)
-        if not part or not (key in self.cells or self._has_room(now)):
+        if not part:
             return False
-        self.cells[key] = learn.hold(self.cells.get(key), now, until)
+        key = ("requests", _HOLD, part)
+        if key in self.cells or self._has_room(now) or self._makes_room(until):
+            self.cells[key] = learn.hold(self.cells.get(key), now, until)
         return True
 
     def ready_at(self, ask: Ask, now: int, *, under_way: int, members: int) -> tuple[int, Heard | None, str]:
@@ -191,3 +196,12 @@ class Learned:
             for key in [key for key, cell in self.cells.items() if cell.until <= now]:
                 del self.cells[key]
         return len(self.cells) < _CELLS
+
+    def _makes_room(self, until: int) -> bool:
+        self.dropped += 1
+        parts = [key for key in self.cells if key[2]]
+        first = min(parts, key=lambda key: self.cells[key].until, default=None)
+        if first is None or self.cells[first].until >= until:
+            return False
+        del self.cells[first]
+        return True

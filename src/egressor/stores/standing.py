@@ -320,6 +320,7 @@ class Standing:
             },
             "retry_after_s": max(0, self._away_until - now) / _SECOND,
             "learned": self.learned.snapshot(now),
+            "learned_dropped": self.learned.dropped,
         }
 
     def _state(self, now: int) -> str:
