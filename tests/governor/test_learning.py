@@ -124,6 +124,34 @@ def test_policies_of_one_answer_do_not_hide_each_other(policies: str) -> None:
     assert refused(gov) == 3000.0
 
 
+def test_calls_whose_answers_say_nothing_use_up_what_was_learned() -> None:
+    """
+    Of 500 that are left for half an hour no more than 500 go, though our own limit would let a hundred go each minute.
+    """
+    gov, clock = made(limits=["100/minute"])
+    gov.call("api", left, 500, of=500, resets=1800)
+    gone = 0
+    for _ in range(15):
+        gone += sum(refused(gov, priority="critical") is None for _ in range(100))
+        clock.advance(61)
+
+    assert gone == 500
+    assert learned(gov)[0]["left"] == 0
+
+
+def test_an_answer_is_not_charged_with_the_calls_before_it() -> None:
+    """
+    The server has counted them: what it says is left is left.
+    """
+    gov, _ = made(limits=["100/minute"])
+    gov.call("api", left, 500, of=500)
+    for _ in range(20):
+        gov.call("api", str)
+    gov.call("api", left, 400, of=500)
+
+    assert learned(gov)[0]["left"] == 400
+
+
 def test_an_operator_may_have_it_forgotten() -> None:
     """
     Lifting a ban ends whatever the server's word holds back.

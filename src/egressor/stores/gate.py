@@ -173,6 +173,9 @@ class Gate:
                 return
         else:
             changed = standing.succeeded(now, took, generation)
+            if standing.learned.cells:
+                standing.learned.spent(ask)
+                self._recalm()
         if changed is not None or not self.calm:
             self._changed(changed)
             self._room.freed(ask.places, now)

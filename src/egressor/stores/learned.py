@@ -116,6 +116,14 @@ class Learned:
         for _, cell in self._of(ask):
             learn.spend(cell, learn.units_of(ask.cost, cell.unit))
 
+    def passed(self, calls: int) -> None:
+        """
+        Take off what so many *calls* on the straight path used at the least, whose answers said nothing.
+        """
+        for (_, _, part), cell in self.cells.items():
+            if not part:
+                learn.spend(cell, calls * learn.units_of({}, cell.unit))
+
     def is_tight(self, now: int, under_way: int, ours: Callable[[str], int]) -> bool:
         """
         Whether the server's limits may stand in the way of a call that *ours*, what is left of a unit here, lets pass.

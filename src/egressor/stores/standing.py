@@ -212,6 +212,8 @@ class Standing:
         """
         Take in what the answer to *ask* said of the server's limits; return whether others should know of it soon.
         """
+        # What went before is known to the server already.
+        self._unquiet()
         return self.learned.hear(hints, ask, self._compiled, now, wall)
 
     def holds_back(self, ask: Ask, now: int, *, under_way: int, members: int) -> tuple[int, str, str]:
@@ -335,6 +337,8 @@ class Standing:
     def _fold(self) -> None:
         fresh, self.fresh = self.fresh, 0
         if fresh:
+            if self.learned.cells:
+                self.learned.passed(fresh)
             self.count(fresh)
 
     def _unquiet(self) -> None:
