@@ -5,12 +5,14 @@ Error handlers: told of what failed, where they can neither break nor delay a ca
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from threading import Event, get_ident
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import pytest
 
@@ -244,6 +246,65 @@ def test_a_handler_that_blocks_delays_nobody(gov: Governor) -> None:
     assert (quick["handled"], quick["dropped"], len(told)) == (1_005, 0, 1_005)
     released.set()
     assert settled(gov)[0]["handled"] == 1_001
+
+
+class Uncopied(Exception):
+    """
+    An exception that can't be copied.
+    """
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one + two)
+
+
+class Same(Exception):
+    """
+    An exception that is its own copy.
+    """
+
+    def __copy__(self) -> Same:
+        return self
+
+
+class Large:
+    """
+    A variable of a call.
+    """
+
+
+def test_what_waits_for_a_handler_keeps_no_call_alive(gov: Governor) -> None:
+    """
+    The first hundred are whole; those behind are copies without frames, and what can't be copied is dropped.
+    """
+    released, begun = Event(), Event()
+    told: list[BaseException | None] = []
+    alive: WeakSet[Large] = WeakSet()
+
+    def blocks(failure: Failure) -> None:
+        begun.set()
+        released.wait()
+        told.append(failure.error)
+
+    def raises() -> None:
+        large = Large()
+        alive.add(large)
+        msg = "price"
+        raise KeyError(msg)
+
+    gov.on_error()(blocks)
+    fail(gov)
+    assert begun.wait(10)
+    for _ in range(300):
+        with pytest.raises(KeyError):
+            gov.call("a", raises)
+    gc.collect()
+    assert len(alive) == 100
+    fail(gov, error=Uncopied("a", "b"))
+    fail(gov, error=Same())
+    released.set()
+
+    assert settled(gov)[0]["dropped"] == 2
+    assert [(type(error), error.args) for error in told[1:] if error] == [(KeyError, ("price",))] * 300
 
 
 def test_a_handler_that_calls_what_fails(gov: Governor) -> None:

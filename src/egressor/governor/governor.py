@@ -425,8 +425,8 @@ class Governor(Incidents):
 
         It is called with a `Failure`, on a thread of its own, after the attempt and beside the call: it can't change,
         break or delay one. What it returns counts for nothing, and what it raises is counted, see `error_handlers`.
-        Its queue holds 1,000 failures; more are dropped and counted. Failures of calls that it makes itself are told
-        to no handler. A refusal is no failure: nothing was sent.
+        Its queue holds 1,000 failures, those beyond the first hundred without tracebacks; more are dropped and counted.
+        Failures of calls that it makes itself are told to no handler. A refusal is no failure: nothing was sent.
 
         Args:
             service: Of this service only. Default: of all.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from copy import copy
 from functools import partial
 from inspect import iscoroutine
 from queue import SimpleQueue
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Failure", "Handlers", "to_category"]
 
 _QUEUE = 1_000
+# An exception holds the frames that it has passed, with all that is in them.
+_WHOLE = 100
 _MOST = 64
 _SLOW = 1.0
 _LOG = logging.getLogger("egressor")
@@ -44,7 +47,8 @@ class Failure(NamedTuple):
     Attributes:
         service: The service.
         verdict: What it was.
-        error: What was raised; None where the failure is an answer.
+        error: What was raised; None where the failure is an answer. Where a hundred wait already, a copy without
+            traceback, cause and context, which would keep a call's variables alive.
         at: When, in seconds since 1970.
     """
 
@@ -88,13 +92,15 @@ class _Handler:
         """
         Hand *failure* over; waits for nothing.
         """
-        if self._queue.qsize() >= _QUEUE:
+        waiting = self._queue.qsize()
+        kept = failure if waiting < _WHOLE else _light(failure) if waiting < _QUEUE else None
+        if kept is None:
             with self._lock:
                 self.dropped += 1
             return
         if self._thread is None:
             self._begin()
-        self._queue.put(failure)
+        self._queue.put(kept)
 
     def mark(self) -> Event:
         """
@@ -259,6 +265,21 @@ def to_category(value: object) -> ErrorCategory | None:
     nearest = next(iter(get_close_matches(shown(value).strip("'").lower(), names, n=1)), None)
     msg = f"unknown category {shown(value)}: {', '.join(names)}"
     raise ConfigError(msg, key="category", nearest=nearest)
+
+
+def _light(failure: Failure) -> Failure | None:
+    """
+    Return *failure* with an exception that holds no frames; None if it can't be copied.
+    """
+    if failure.error is None:
+        return failure
+    try:
+        twin = copy(failure.error)
+    except Exception:  # noqa: BLE001 - its class may make of a copy what it likes
+        return None
+    if twin is failure.error or not isinstance(twin, BaseException):
+        return None
+    return failure._replace(error=twin)
 
 
 def _name(function: object) -> str:
