@@ -372,6 +372,34 @@ def test_a_scope_that_is_none(given: Any, words: str) -> None:
         assert numbers(gov.errors())["total"] == 1
 
 
+@pytest.mark.parametrize("since", [float("nan"), float("inf"), -1.0, "yesterday", 1e12])
+@pytest.mark.parametrize("method", ["errors", "bans", "history"])
+def test_a_time_that_is_none(method: str, since: Any) -> None:
+    """
+    It is named, with what it may be.
+    """
+    with governor() as gov, pytest.raises(ConfigError, match="since is a time in seconds since 1970") as raised:
+        getattr(gov, method)(since=since)
+
+    assert raised.value.key == "since"
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, "7", None])
+@pytest.mark.parametrize(
+    ("method", "key"), [("errors", "groups"), ("errors", "recent"), ("bans", "limit"), ("history", "limit")]
+)
+def test_a_number_that_is_none(method: str, key: str, number: Any) -> None:
+    """
+    So is a number of groups, failures, bans or entries; 0 is one.
+    """
+    with governor() as gov:
+        with pytest.raises(ConfigError, match=f"{key} is a whole number of 0 or more, not ") as raised:
+            getattr(gov, method)(**{key: number})
+        getattr(gov, method)(**{key: 0})
+
+    assert raised.value.key == key
+
+
 @pytest.mark.parametrize("colour", ["plain", "awaited"])
 def test_a_fault_at_the_end_keeps_nobody_from_closing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colour: str

@@ -437,6 +437,7 @@ def test_a_forked_child_tells_its_own() -> None:
         (None, "netwrok", print, "category"),
         (None, 7, print, "category"),
         (None, None, "print", "on_error"),
+        (print, None, print, "on_error"),
     ],
 )
 def test_a_wrong_handler(gov: Governor, service: Any, category: Any, handler: Any, key: str) -> None:

@@ -34,6 +34,7 @@ from egressor.stores.shared import SharedGate, shared
 from egressor.telemetry import Event, Taps
 
 from . import bans
+from .asked import check_count, check_since
 from .calls import Context, Here, athrough, through
 from .decorate import Binding, decorate, is_async, refuse_async_fallback
 from .explain import explain
@@ -435,6 +436,9 @@ class Governor(Incidents):
         Raises:
             ConfigError: There is no such service or category, or there are 64 handlers already.
         """
+        if callable(service):
+            msg = f"on_error takes a service, or nothing, not {shown(service)}: write @gov.on_error()"
+            raise ConfigError(msg, key="on_error")
         if service is not None:
             self.gate(service)
         name, wanted = None if service is None else str(service), to_category(category)
@@ -478,10 +482,14 @@ class Governor(Incidents):
             kind: ``operator``, ``breaker``, ``ban`` or ``error`` only. Default: all but ``error``.
             since: From this time on, in seconds since 1970.
             limit: So many at most.
+
+        Raises:
+            ConfigError: *since* is no time from 1970 to 9999, or *limit* no whole number of 0 or more.
         """
+        begin, most = check_since(since), check_count(limit, "limit")
         self._failures.gather()
         without = "" if kind else ERROR
-        found = self.ledger.read(Pick(str(service), kind, since=int(since * 1e6), limit=limit, without=without))
+        found = self.ledger.read(Pick(str(service), kind, since=begin, limit=most, without=without))
         return [as_dict(entry) for entry in found]
 
     def tap(self, observer: Callable[[Event], object]) -> None:

@@ -19,6 +19,7 @@ from egressor.ledger.history import here
 from egressor.ledger.plain import fitted
 from egressor.ledger.statistics import MARKS, WEEK, Window, read_errors
 
+from .asked import check_count, check_since
 from .route import check_scope
 
 if TYPE_CHECKING:
@@ -74,10 +75,16 @@ class Incidents:
             fingerprint: Of this group only. Default: of all.
             groups: So many groups at most, the most common first.
             recent: So many of the newest failures at most.
+
+        Raises:
+            ConfigError: *since* is no time from 1970 to 9999, or *groups* or *recent* is no whole number of 0 or more.
         """
+        begin = None if since is None else check_since(since)
+        check_count(groups, "groups")
+        check_count(recent, "recent")
         self._failures.gather()
         now = self.clock.wall()
-        start = now - WEEK if since is None else int(since * 1e6)
+        start = now - WEEK if begin is None else begin
         found = read_errors(self.ledger, Window(start, now, fingerprint, groups, recent), service=str(service))
         return {**found, "dropped": self._failures.dropped, "merged": self._failures.merged}
 
@@ -130,9 +137,12 @@ class Incidents:
             service: Of this service only. Default: of all.
             since: Those that began at this time or later, in seconds since 1970, or are active.
             limit: So many at most.
+
+        Raises:
+            ConfigError: *since* is no time from 1970 to 9999, or *limit* no whole number of 0 or more.
         """
-        now = self.clock.wall()
-        return read_bans(self.ledger, now=now, since=int(since * 1e6), service=str(service), limit=limit)
+        begin, most, now = check_since(since), check_count(limit, "limit"), self.clock.wall()
+        return read_bans(self.ledger, now=now, since=begin, service=str(service), limit=most)
 
     def resolve_error(self, fingerprint: str, *, by: str = "") -> None:
         """
