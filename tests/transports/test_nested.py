@@ -181,3 +181,54 @@ def test_an_sdks_retry_is_one_of_the_calls(upstream: Upstream) -> None:
             gov.call("outer", sdk.models.list)
 
     assert len(upstream.received) == 3
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_each_request_gets_its_own_answer_again(upstream: Upstream, named: bool) -> None:
+    """
+    Two requests to one address are told apart by their bodies, or by their idempotency keys; and one that nobody knows
+    is sent.
+    """
+    gov = Governor({"llm": {"retry": {"attempts": 1}, "breaker": {"enabled": False}}}, clock=FakeClock())
+    upstream.script("/x", answer(500, b"B failed"), answer(400, b"A is wrong"), answer(500, b"C failed"))
+
+    def post(client: httpx2.Client, what: str, count: int) -> tuple[int, bytes]:
+        headers = {"x-stainless-retry-count": str(count), **({"idempotency-key": what} if named else {})}
+        # A form with files has another boundary each time: then the key tells.
+        content = f"{what}{count}" if named else what
+        response = client.post(f"{upstream.url}/x", content=content.encode(), headers=headers)
+        return response.status_code, response.content
+
+    def work() -> list[tuple[int, bytes]]:
+        with httpx2.Client(transport=Transport(gov, "llm")) as client:
+            order = [("B", 0), ("A", 0), ("B", 1), ("A", 1), ("B", 2), ("C", 1)]
+            return [post(client, what, count) for what, count in order]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = gov.call("llm", work)
+
+    b, a, c = (500, b"B failed"), (400, b"A is wrong"), (500, b"C failed")
+    assert found == [b, a, b, a, b, c]
+    assert len(upstream.received) == 3
+
+
+def test_answers_that_are_kept_are_bounded(upstream: Upstream) -> None:
+    """
+    The last sixteen requests' are; an older one is sent again, and so is a body that is a stream.
+    """
+    gov = Governor({"llm": {"retry": {"attempts": 1}, "breaker": {"enabled": False}}}, clock=FakeClock())
+    upstream.script("/x", answer(500, b"down"))
+
+    def work() -> None:
+        with httpx2.Client(transport=Transport(gov, "llm")) as client:
+            for number in range(17):
+                client.post(f"{upstream.url}/x", content=b"%d" % number, headers={"x-stainless-retry-count": "0"})
+            for again in (b"1", b"16", b"0", iter([b"2"])):
+                client.post(f"{upstream.url}/x", content=again, headers={"x-stainless-retry-count": "1"})
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gov.call("llm", work)
+
+    assert len(upstream.received) == 17 + 2

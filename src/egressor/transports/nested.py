@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from contextlib import suppress
 from copy import copy
+from hashlib import blake2b
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from egressor.governor import Governor
+    from egressor.governor.nesting import Nest
 
     from .family import Family
 
 __all__ = ["NestedRetryWarning", "keep", "keep_error", "notice", "notice_adapter", "repeated"]
 
 _HEADER = "x-stainless-retry-count"
+_MOST_KEPT = 16
 _LOCK = Lock()
 _WARNED: WeakSet[Governor] = WeakSet()
 
@@ -53,8 +56,6 @@ class _Kept(NamedTuple):
     A failing answer that an SDK has got, whole, inside of a governed call.
     """
 
-    method: str
-    url: str
     status: int
     headers: Any
     chunks: Sequence[bytes]
@@ -69,7 +70,7 @@ def keep(request: Any, response: Any) -> None:
     chunks = getattr(response.stream, "whole", None)
     if nest is not None and chunks is not None and _HEADER in request.headers:
         version = {name: value for name, value in response.extensions.items() if name == "http_version"}
-        nest.kept = _Kept(request.method, str(request.url), response.status_code, response.headers, chunks, version)
+        _remember(nest, request, _Kept(response.status_code, response.headers, chunks, version))
 
 
 def keep_error(request: Any, error: BaseException) -> None:
@@ -80,7 +81,7 @@ def keep_error(request: Any, error: BaseException) -> None:
     if nest is not None and isinstance(error, Exception) and _HEADER in request.headers:
         with suppress(Exception):  # What can't be copied is not kept, and sent again.
             # A copy: the error itself refers to every frame that it has passed.
-            nest.kept = request.method, str(request.url), copy(error)
+            _remember(nest, request, copy(error))
 
 
 def repeated(family: Family, request: Any, body: Any) -> Any:
@@ -100,13 +101,41 @@ def repeated(family: Family, request: Any, body: Any) -> Any:
     nest = CURRENT.get()
     if nest is None or nest.enter().retry():
         return None
-    kept = nest.kept
-    if not isinstance(kept, tuple) or kept[:2] != (request.method, str(request.url)):
+    known, key = nest.kept, _key(request)
+    kept = known.get(key) if isinstance(known, dict) and key is not None else None
+    if isinstance(kept, Exception):
+        raise kept
+    if kept is None:
         return None
-    if not isinstance(kept, _Kept):
-        raise kept[2]
     stream = body(None, chunks=kept.chunks)
     return family.library.Response(kept.status, headers=kept.headers, stream=stream, extensions=kept.version)
+
+
+def _remember(nest: Nest, request: Any, kept: object) -> None:
+    key = _key(request)
+    if key is None:
+        return
+    with _LOCK:
+        known = nest.kept if isinstance(nest.kept, dict) else {}
+        known.pop(key, None)
+        while len(known) >= _MOST_KEPT:
+            del known[next(iter(known))]
+        nest.kept = {**known, key: kept}
+
+
+def _key(request: Any) -> tuple[str, ...] | None:
+    """
+    Return what a request and its repetition have in common, and no other has; None if its body can't be looked at.
+    """
+    told = request.headers.get("idempotency-key", "")
+    if not told:
+        content = None
+        with suppress(Exception):  # A body that is a stream was not read, and is not kept.
+            content = request.content
+        if not isinstance(content, bytes):
+            return None
+        told = blake2b(content, digest_size=16).hexdigest()
+    return request.method, str(request.url), told
 
 
 def _is_again(headers: Mapping[str, str]) -> bool:
