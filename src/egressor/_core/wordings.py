@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Final
 
+from egressor._core.saying import words_of
 from egressor._core.type_rules import (
     AUTH,
     BUSY,
@@ -129,7 +130,7 @@ def message(exc: BaseException) -> str:
     Return what *exc* says, at most 4,096 characters; empty where saying it raises.
     """
     try:
-        return str(exc)[:_MESSAGE]
+        return words_of(exc)[:_MESSAGE]
     except Exception:  # noqa: BLE001 - somebody's __str__ may raise anything
         return ""
 

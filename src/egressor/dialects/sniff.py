@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from egressor._core.saying import words_of
+
 if TYPE_CHECKING:
     from egressor._core.evidence import Headers
 
@@ -102,7 +104,7 @@ def by_library(exc: BaseException) -> str:
 
 def _exchange(exc: BaseException) -> str:
     try:
-        words = str(exc)[:64].split(None, 1)
+        words = words_of(exc)[:64].split(None, 1)
     except Exception:  # noqa: BLE001 - somebody's __str__ may raise anything
         return ""
     return _EXCHANGES.get(words[0], "") if words else ""

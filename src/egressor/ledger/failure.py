@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from egressor._core.evidence import attribute, is_a
 from egressor._core.exceptions import type_name
+from egressor._core.saying import words_of
 from egressor._core.unwrap import unwrap
 from egressor.policies.redaction import cut
 
@@ -127,7 +128,7 @@ def message_of(error: BaseException) -> str:
     Return the beginning of what *error* says, with no half of a word; a word about it if saying it fails.
     """
     try:
-        return cut(str.__str__(str(error)), READ)
+        return cut(words_of(error), READ)
     except Exception as trouble:  # noqa: BLE001 - somebody's __str__ may raise anything, and recurse
         return f"(its text can't be read: {type_name(trouble)})"
 
