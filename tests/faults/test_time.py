@@ -167,8 +167,7 @@ def test_a_governor_that_was_used_may_be_forked(tmp_path: Path, place: Place) ->
     assert json.loads(done.stdout) == [[0] * 8, 1]
     lines = read_log(log)
     assert most(lines, SECOND - SLIP) <= 50
-    # There is a second in which they use all of it, however busy the machine is.
-    assert most(lines, SECOND) >= 0.95 * 50
+    assert len([line for line in lines if line.at < lines[0].at + 2_850_000]) >= 0.95 * 150
     if place.address.startswith("sqlite:"):
         with sqlite3.connect(tmp_path / "store.db.cells") as db:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
