@@ -272,12 +272,14 @@ def comes_back(lines: Callable[[], Sequence[Line]], since: int, units: int) -> N
     """
     Wait until so many *units* are let through in a second that begins at *since* or later.
     """
-    for _ in range(40):
-        if most([line for line in lines() if line.at >= since], SECOND) >= units:
-            return
-        run_for(0.5)
-    message = f"never {units} in a second"
-    raise AssertionError(message)
+    eventually(lambda: most([line for line in lines() if line.at >= since], SECOND) >= units, f"{units} in a second")
+
+
+def uses(lines: Callable[[], Sequence[Line]], units: float, window: int) -> None:
+    """
+    Wait until a stretch of *window* microseconds has had so many *units*: a busy machine gets there later.
+    """
+    eventually(lambda: most(lines(), window) >= units, f"{units} in {window / SECOND} s")
 
 
 def most(lines: Sequence[Line], window: int) -> int:

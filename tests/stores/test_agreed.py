@@ -166,6 +166,21 @@ def test_a_success_that_is_told_late_ends_no_row() -> None:
     assert fleet.members[0].breaker.state is BreakerState.OPEN
 
 
+def test_successes_that_all_tell_late_end_no_row() -> None:
+    """
+    Processes that have had a success before their failure, and tell of both at once, have failed in a row all the same.
+    """
+    fleet = Fleet(4, breaker=BreakerPolicy(consecutive=4))
+    for who in range(4):
+        fleet.attempt(who, _OK)
+    fleet.agree(0)
+    for who in range(4):
+        fleet.attempt(who, _FAILED)
+    for who in (1, 2, 3, 0, 1, 2, 3):
+        fleet.agree(who)
+    assert [member.breaker.state for member in fleet.members] == [BreakerState.OPEN] * 4
+
+
 @pytest.mark.parametrize("probes", [1, 3])
 def test_probes_are_bounded_over_all(probes: int) -> None:
     """

@@ -197,8 +197,7 @@ class Agreed(Standing):
         Take the result of *lease*.
         """
         changed = super().settle(lease, verdict, now)
-        if verdict.counts:
-            self._failed_at = now
+        self._mark_failure(verdict, now)
         is_urgent = not verdict.ok or bool(lease.probe) or changed is not None
         self._note(partial(self._settled_again, lease, verdict, now), is_urgent=is_urgent)
         return changed
@@ -206,7 +205,12 @@ class Agreed(Standing):
     def _settled_again(self, lease: Lease, verdict: Verdict, now: int) -> None:
         streak = self.breaker.streak
         super().settle(lease, verdict, now)
+        self._mark_failure(verdict, now)
         self._keep_streak(streak, now if verdict.ok else self._failed_at, lease.generation)
+
+    def _mark_failure(self, verdict: Verdict, at: int) -> None:
+        if verdict.counts:
+            self._failed_at = max(self._failed_at, at)
 
     def may_retry(self, now: int, *, attempt: int, wants: bool) -> bool:
         """
