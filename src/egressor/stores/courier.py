@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 from weakref import WeakSet, finalize, ref
 
-from . import StoreAway
+from . import PATIENCE, StoreAway
 
 if TYPE_CHECKING:
     from egressor._core.admission import Ask
@@ -191,7 +191,9 @@ class Courier:
             return
         for gate in list(self._gates):
             gate.retire()
-            if not self.away:
+            # Whoever is at its request is left to end it, before the store is closed under it.
+            if not self.away and gate.turn.acquire(timeout=PATIENCE):
+                gate.turn.release()
                 self.run(gate)
         self._is_closed = True
         self._inbox.put((0, None))
@@ -250,7 +252,8 @@ class Courier:
             self.away = why
         gate.lose(why)
         if is_first:
-            _LOG.warning("the store is away: %s", why)
+            if not self._is_closed:
+                _LOG.warning("the store is away: %s", why)
             for each in list(self._gates):
                 each.lose(why)
         if not self.away:
