@@ -4,6 +4,7 @@ How a service stands, in all processes: breaker, ban, Retry-After, pause.
 
 from __future__ import annotations
 
+import random
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -152,6 +153,44 @@ def test_failures_of_different_processes_count_together(start: Start) -> None:
     run_for(SOON)  # A success that came in between would end the row.
 
     assert fleet.all("attempt(str)") == ["CircuitOpen"] * 4
+
+
+# What is done in a member, and how often beside the others.
+DEEDS = {
+    "attempt(str)": 16,
+    "attempt(fail)": 12,
+    "attempt(answer(429, Retry_After='2'))": 2,
+    "attempt(answer(418, Retry_After='30'))": 1,
+    "gov.pause('s', 'why')": 2,
+    "gov.resume('s')": 3,
+    "gov.reset_breaker('s')": 2,
+    "gov.force_open('s')": 1,
+    "gov.lift_ban('s')": 2,
+}
+# Successes are told of later than anything else, so what only they change is left out.
+STANDING = (
+    "(lambda s: [s['state'], s['paused'], s['breaker']['state'], s['breaker']['failures'], s['ban']['until_s'] > 0,"
+    " s['ban']['count'], s['ban']['scope']])(gov.status()['s'])"
+)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_all_come_to_one_standing_whatever_is_done_at_the_same_moment(start: Start, seed: int) -> None:
+    """
+    Three members do things at once, again and again; a second later each says the same of the service.
+    """
+    dice = random.Random(seed)
+    fleet = start(3, {"s": {**LIMITED, "breaker": {"consecutive": 6, "open_for": 60.0}}})
+
+    for _ in range(12):
+        for member in fleet.members:
+            member.tell(dice.choices(list(DEEDS), list(DEEDS.values()))[0])
+        for member in fleet.members:
+            member.hear()
+    run_for(SOON)
+
+    first, *others = fleet.all(STANDING)
+    assert others == [first, first]
 
 
 @pytest.mark.parametrize("kind", KINDS)
