@@ -169,10 +169,10 @@ class SimLink:
     def _run(self, gate: Asking) -> None:
         if self.is_dead:
             return
-        if not gate.turn.acquire(blocking=False):
+        if gate.is_asking:
             gate.is_wanted = True
             return
-        gate.is_wanted = False
+        gate.is_asking, gate.is_wanted = True, False
         request = gate.prepare()
         if request is None:
             self._done(gate, more=False)
@@ -208,7 +208,7 @@ class SimLink:
             self._done(gate, more=gate.apply(request, reply, 0))
 
     def _done(self, gate: Asking, *, more: bool) -> None:
-        gate.turn.release()
+        gate.is_asking = False
         if more or gate.is_wanted:
             self._run(gate)
 
@@ -222,9 +222,9 @@ class SimLink:
         """
         Ask for *ask* alone, and hand *done* what came of it; False where it has to join a line.
         """
-        if self.is_dead or not gate.turn.acquire(blocking=False):
+        if self.is_dead or gate.is_asking:
             return False
-        gate.is_wanted = False
+        gate.is_asking, gate.is_wanted = True, False
         errand = gate.prepare_one(ask)
         if errand is None:
             self._done(gate, more=False)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Protocol
 from weakref import ref
 
@@ -115,6 +115,7 @@ class Asking(Gate):
     Attributes:
         name: The service.
         turn: Held by whoever makes its request.
+        is_asking: Whether a request is under way; with the turn held, that can only be one of this very thread.
         is_wanted: Whether another request was asked for meanwhile.
         reference: A weak reference to itself, always the same.
         away: Why the store is away; empty while it is not.
@@ -143,7 +144,8 @@ class Asking(Gate):
         self._home = compiled
         super().__init__(compiled, clock=clock, dice=dice, keeper=keeper)
         self.name = compiled.name
-        self.turn = Lock()
+        self.turn = RLock()
+        self.is_asking = False
         self.is_wanted = False
         self.reference = ref(self)
         self.members = 1

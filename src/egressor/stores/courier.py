@@ -133,19 +133,28 @@ class Courier:
 
         Not in an event loop, for which another process may have the store's lock for too long.
         """
-        turn = gate.turn
-        if self.away or self._is_closed or _has_loop() is not None or not turn.acquire(blocking=False):
+        if self.away or self._is_closed or _has_loop() is not None:
             return None
+        turn, is_mine = gate.turn, False
         try:
+            if not turn.acquire(blocking=False) or gate.is_asking:
+                return None
+            gate.is_asking = is_mine = True
             gate.is_wanted = False
             errand = gate.prepare_one(ask)
             answer = None if errand is None else self._asked(gate, errand.request)
             at = None if errand is None or answer is None else gate.take_one(errand, *answer)
         except BaseException:
-            self._broke_off(gate)
+            if is_mine:
+                self._broke_off(gate)
             raise
         finally:
-            turn.release()
+            if is_mine:
+                gate.is_asking = False
+            try:  # noqa: SIM105 - as in `_one`
+                turn.release()
+            except RuntimeError:
+                pass
         try:
             # Somebody came meanwhile: to leave it to the thread would have the two of us wake each other on and on.
             if gate.is_wanted and not self.run(gate, rounds=1):
@@ -165,23 +174,41 @@ class Courier:
         for _ in range(rounds):
             if self._is_closed:
                 return True
-            if not gate.turn.acquire(blocking=False):
+            more = self._one(gate)
+            if more is None:
                 gate.is_wanted = True
                 # Whoever is at it may just have looked.
-                if gate.turn.locked():
-                    return True
-                continue
-            try:
-                gate.is_wanted = False
-                more = self._exchange(gate)
-            except BaseException:
-                self._broke_off(gate)
-                raise
-            finally:
-                gate.turn.release()
-            if not more and not gate.is_wanted:
+                more = self._one(gate)
+            if more is None or not (more or gate.is_wanted):
                 return True
         return False
+
+    def _one(self, gate: Asking) -> bool | None:
+        """
+        Make one request; return whether there is more to say, or None where somebody is at it already.
+
+        A signal may raise at any call, behind `acquire` too, and must leave no turn taken: so the lock is one that
+        knows its owner, all stands inside of the `try`, and nothing is called between its end and `release`.
+        """
+        is_mine = False
+        try:
+            # What is under way in this very thread, a signal or a finaliser has interrupted.
+            if not gate.turn.acquire(blocking=False) or gate.is_asking:
+                return None
+            gate.is_asking = is_mine = True
+            gate.is_wanted = False
+            return self._exchange(gate)
+        except BaseException:
+            if is_mine:
+                self._broke_off(gate)
+            raise
+        finally:
+            if is_mine:
+                gate.is_asking = False
+            try:  # noqa: SIM105 - `suppress` is called, and a signal may raise there
+                gate.turn.release()
+            except RuntimeError:
+                pass  # It is another thread's.
 
     def close(self) -> None:
         """

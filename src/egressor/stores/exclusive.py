@@ -86,17 +86,21 @@ class Exclusive:
         """
         Do what was left by others; whoever holds the lock does it otherwise, when it is done.
         """
-        while self.words and self.lock.acquire(blocking=False):
+        while self.words:
+            is_mine = False
             try:
-                if self.is_busy:
+                # Inside of the `try`, as a signal may raise behind it.
+                if not self.lock.acquire(blocking=False) or self.is_busy:
                     return
-                try:
-                    self.is_busy = True
-                    self._catch_up()
-                finally:
-                    self.is_busy = False
+                self.is_busy = is_mine = True
+                self._catch_up()
             finally:
-                self.lock.release()
+                if is_mine:
+                    self.is_busy = False
+                try:  # noqa: SIM105 - `suppress` is called, and a signal may raise there
+                    self.lock.release()
+                except RuntimeError:
+                    pass  # It is another thread's.
 
     def _catch_up(self) -> None:
         while self.words:

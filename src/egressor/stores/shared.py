@@ -15,7 +15,7 @@ much used as was known of the whole. Once the store is back, what was used meanw
 from __future__ import annotations
 
 from functools import partial
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from egressor._core.admission import Denied, Lease, Settled, Why
@@ -381,7 +381,8 @@ class SharedGate(Straight):
         self._has_heard = False
         self._closed = None
         self._standing.is_alone = False
-        self.turn = Lock()
+        self.turn = RLock()
+        self.is_asking = False
         self._home = self.compiled = shared(self.name, self._home.policy)
         self._standing.forget_log()
         self._forget_store()

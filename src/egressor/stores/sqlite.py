@@ -306,9 +306,11 @@ class SqliteStore:
                 if not is_inner:
                     self._is_busy = False
         finally:
-            # Not ours: then it was not to be had. A signal that raises behind `acquire` finds it ours.
-            with suppress(RuntimeError):
+            # A signal that raises behind `acquire` finds it ours. `suppress` is called, and one may raise there.
+            try:  # noqa: SIM105
                 self._alone.release()
+            except RuntimeError:
+                pass  # It was not to be had.
 
     def _in_turn(self, work: Callable[..., T], *args: Any) -> T:
         """
