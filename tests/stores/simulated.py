@@ -90,6 +90,7 @@ class SimHome:
     def __init__(self, world: World, *, lag: int) -> None:
         self._world = world
         self._lag = lag
+        self._armed = 0
         self.is_dead = False
 
     def is_gone(self) -> bool:
@@ -100,10 +101,19 @@ class SimHome:
 
     def arm(self, ticking: Any, when: int) -> None:
         """
-        Look at *ticking* at *when*, or a moment later.
+        Look at *ticking* at *when*, or a moment later; who is to be looked at before is so only then, as in real homes.
         """
+        if 0 < self._armed <= when:
+            return
+        self._armed = when
         late = self._world.dice.randrange(self._lag)
-        self._world.later(when - self._world.at + late, lambda: None if self.is_dead else ticking.tick())
+        self._world.later(when - self._world.at + late, partial(self._ring, ticking, when))
+
+    def _ring(self, ticking: Any, when: int) -> None:
+        if self._armed == when:
+            self._armed = 0
+        if not self.is_dead:
+            ticking.tick()
 
     def wake(self, parked: Parked) -> None:
         """
