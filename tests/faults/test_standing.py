@@ -18,7 +18,9 @@ from tests.faults.fleet import Fleet, eventually, now, run_for
 Start = Callable[..., Fleet]
 
 ONCE = {"attempts": 1}
-PLAIN: dict[str, Any] = {"max_wait": 0.0, "retry": ONCE, "breaker": {"consecutive": 2, "open_for": 60.0}}
+# A 429 that names no time is worth ten minutes of quiet.
+SLOW = {**ONCE, "base": 600.0, "cap": 600.0}
+PLAIN: dict[str, Any] = {"max_wait": 0.0, "retry": SLOW, "breaker": {"consecutive": 2, "open_for": 60.0}}
 LIMITED: dict[str, Any] = {**PLAIN, "limits": ["1000/second"]}
 PLACED: dict[str, Any] = {**PLAIN, "max_concurrency": 100}
 KINDS = {"limited": LIMITED, "places": PLACED, "neither": PLAIN}
@@ -28,6 +30,7 @@ EVENTS = {
     "pause": ("gov.pause('s', 'why')", "Paused"),
     "ban": ("attempt(answer(418, Retry_After='600'))", "Banned"),
     "retry-after": ("attempt(answer(429, Retry_After='600'))", "WaitTooLong"),
+    "haste": ("attempt(answer(429))", "WaitTooLong"),
 }
 SOON = 1.0
 
@@ -106,7 +109,13 @@ def test_what_happened_outlives_every_process(start: Start, event: str, kind: st
 
 @pytest.mark.parametrize(
     ("event", "end"),
-    [("breaker", "reset_breaker"), ("pause", "resume"), ("ban", "lift_ban"), ("retry-after", "lift_ban")],
+    [
+        ("breaker", "reset_breaker"),
+        ("pause", "resume"),
+        ("ban", "lift_ban"),
+        ("retry-after", "lift_ban"),
+        ("haste", "lift_ban"),
+    ],
 )
 def test_an_operator_ends_it_for_all(start: Start, event: str, end: str) -> None:
     """
@@ -122,6 +131,31 @@ def test_an_operator_ends_it_for_all(start: Start, event: str, end: str) -> None
     run_for(SOON)
 
     assert fleet.all("attempt(str)") == ["ok", "ok"]
+
+
+def test_too_much_haste_of_two_processes_adds_up(start: Start) -> None:
+    """
+    Calls that were under way in both when the first 429 came, which names no time, count once; after the pause the next
+    one, in the other process, makes a pause of twice the length in both, and a success ends the row.
+    """
+    fleet = start(2, {"s": {"max_wait": 30.0, "retry": {**ONCE, "base": 1.5, "cap": 60.0}}})
+    one, other = fleet.members
+    fleet.all("attempt(str)")
+    one.tell("[later(str(i), lambda: time.sleep(0.3) or answer(429)()) for i in range(5)] and time.sleep(0.5)")
+    other.ask("attempt(lambda: time.sleep(0.5) or answer(429)())")
+    one.hear()
+    eventually(lambda: all(0 < left < 1.6 for left in fleet.all(_SLOWED)), "both pause")
+
+    assert other.ask("attempt(answer(429))") == "ok"
+    eventually(lambda: all(1.6 < left < 3.1 for left in fleet.all(_SLOWED)), "both pause for twice as long")
+    assert one.ask("attempt(str)") == "ok"
+    eventually(lambda: other.ask("attempt(str)") == "ok", "the pause is over in both")
+    run_for(2.5)  # Successes are told within two seconds.
+    other.ask("attempt(answer(429))")
+    eventually(lambda: all(0 < left < 1.6 for left in fleet.all(_SLOWED)), "the row begins anew")
+
+
+_SLOWED = "gov.status()['s']['slowed_s']"
 
 
 def test_a_pause_stops_calls_that_wait_and_those_that_come(start: Start) -> None:

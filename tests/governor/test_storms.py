@@ -130,6 +130,86 @@ def test_the_service_is_back_within_a_probes_interval_and_a_second() -> None:
     assert [by_second[second] >= 0.95 * CALLERS for second in range(1, 20)] == [True] * 19
 
 
+class Hidden:
+    """
+    A service that serves 20 calls a minute by the clock, and says of others only that they are too many.
+    """
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.served: Counter[int] = Counter()
+        self.refused: list[int] = []
+
+    async def ask(self) -> Answer:
+        """
+        Be asked.
+        """
+        now = self.clock.now()
+        await self.clock.asleep(now + 20_000)
+        minute = now // (60 * SECOND)
+        if self.served[minute] >= 20:
+            self.refused.append(now)
+            return Answer(429)
+        self.served[minute] += 1
+        return Answer(200)
+
+
+@pytest.mark.parametrize("pauses", [True, False])
+def test_a_429_that_names_no_time_slows_everybody(pauses: bool) -> None:
+    """
+    Five callers without retries ask as fast as they may, for ten minutes: a few in each minute are one too many, where
+    without pauses each of a hundred thousand would be; and all that the service allows is used.
+    """
+    clock = FakeClock()
+    retry = {"attempts": 1, "base": 1.0 if pauses else 0.0}
+    gov = Governor({"api": {"retry": retry}}, clock=clock, dice=Random(11).random)
+    start = clock.now()
+    service = Hidden(clock)
+
+    async def caller() -> None:
+        while clock.now() < start + 600 * SECOND:
+            await gov.acall("api", service.ask)
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(5):
+                group.create_task(caller())
+
+    asyncio.run(main())
+    gov.close()
+    assert (len(service.refused) < 10 * 5 * 8) is pauses
+    whole = sorted(service.served)[1:-1]
+    assert [service.served[minute] for minute in whole] == [20] * len(whole)
+    assert len(whole) >= 9
+
+
+def test_calls_that_were_under_way_are_slowed_once() -> None:
+    """
+    Twenty answers to one burst are one pause; it is shown, and an operator ends it.
+    """
+    clock = FakeClock()
+    gov = Governor({"api": {"retry": {"attempts": 1}}}, clock=clock, dice=lambda: 0.0)
+
+    async def ask() -> Answer:
+        await clock.asleep(clock.now() + SECOND)
+        return Answer(429)
+
+    async def main() -> None:
+        await asyncio.gather(*(gov.acall("api", ask) for _ in range(20)))
+
+    asyncio.run(main())
+    assert gov.status()["api"]["slowed_s"] == 1
+    clock.advance(1)
+    asyncio.run(main())
+    assert gov.status()["api"]["slowed_s"] == 2
+    gov.lift_ban("api")
+    assert gov.status()["api"]["slowed_s"] == 0
+    before = clock.now()
+    gov.call("api", str)
+    assert clock.now() == before
+    gov.close()
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_fifty_that_are_told_to_wait_come_back_spread(seed: int) -> None:
     """

@@ -37,9 +37,10 @@ class Row(NamedTuple):
 
 WAIT = {"Retry-After": "600"}
 HELD = "wait until then, or are refused with the seconds that are left"
+SLOWED = "wait for a moment that grows, or are refused with the seconds that are left"
 ROWS = (
     Row("`rate_limit` that names a time", 429, "after that time", "no", HELD, headers=WAIT),
-    Row("`rate_limit` that names none", 429, "yes"),
+    Row("`rate_limit` that names none", 429, "yes", "no", SLOWED),
     Row("`quota_exhausted` that says until when", 429, "no", "no", HELD, '{"code":"insufficient_quota"}', WAIT),
     Row("`quota_exhausted` that doesn't", 429, body='{"code":"insufficient_quota"}'),
     Row("`authentication`", 401),
@@ -151,6 +152,7 @@ def test_each_verdict_does_what_the_page_says(row: Row) -> None:
 NEXT = {
     "go on": "ok",
     HELD: ("WaitTooLong", 600.0),
+    SLOWED: ("WaitTooLong", 1.0),
     "are refused for the server's time, or 4 hours": ("Banned", 600.0),
     "are refused for 5 minutes": ("Banned", 300.0),
 }

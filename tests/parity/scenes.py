@@ -469,6 +469,45 @@ SCENES = [
         [0],
     ),
     Scene(
+        "a 429 that names no time holds everybody back, for longer the second time",
+        {"retry": NO_RETRY},
+        [CALL, CALL, CALL, CALL, CALL],
+        [Answer(429), Answer(429), 3, Answer(429), 5],
+        ["returned Answer 429", "returned Answer 429", "returned 3", "returned Answer 429", "returned 5"],
+        [0, 1.03125, 3.09375, 3.09375, 4.125],
+    ),
+    Scene(
+        "the retry of a 429 that names no time waits as long as everybody, and no longer, whatever its max_wait",
+        {"retry": {**TWICE, "attempts": 3}, "max_wait": 0.0},
+        [CALL],
+        [Answer(429), Answer(429), Answer(200)],
+        ["returned Answer 200"],
+        [0, 1.03125, 3.09375],
+    ),
+    Scene(
+        "a 429 that names no time, and a wait that does not fit",
+        {"retry": NO_RETRY, "max_wait": 1.0},
+        [CALL, CALL, wait(0.5), CALL],
+        [Answer(429), 2],
+        [
+            "returned Answer 429",
+            (
+                "WaitTooLong | s: the server said that calls come too fast, and not until when; the wait of 1.031 s"
+                " does not fit | retry_after 1.03125"
+            ),
+            "returned 2",
+        ],
+        [0, 1.03125],
+    ),
+    Scene(
+        "a deadline that a 429's wait can't meet",
+        {"retry": TWICE},
+        [Call({"deadline": 0.75})],
+        [Answer(429)],
+        ["returned Answer 429"],
+        [0],
+    ),
+    Scene(
         "what may have run is not sent again if it is not idempotent",
         {"retry": TWICE},
         [Call({"idempotent": False})],

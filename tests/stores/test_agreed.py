@@ -27,6 +27,7 @@ _SECOND = 1_000_000
 _OK = Verdict()
 _FAILED = Verdict(category=ErrorCategory.SERVER_ERROR, counts=True, retryable=True)
 _BANNED = Verdict(category=ErrorCategory.BAN, retry_after=30.0)
+_HASTY = Verdict(category=ErrorCategory.RATE_LIMIT, scope="credential")
 _ASK = Ask((), level=1)
 
 
@@ -93,7 +94,9 @@ class Fleet:
 
 
 _DEEDS = st.lists(
-    st.tuples(st.integers(0, 2), st.sampled_from(["ok", "failed", "banned", "retry", "pause", "resume", "agree"])),
+    st.tuples(
+        st.integers(0, 2), st.sampled_from(["ok", "failed", "banned", "hasty", "retry", "pause", "resume", "agree"])
+    ),
     max_size=40,
 )
 
@@ -113,8 +116,9 @@ def test_all_end_with_the_same_standing(deeds: list[tuple[int, str]]) -> None:
 
 def _do(fleet: Fleet, who: int, deed: str) -> None:
     member = fleet.members[who]
-    if deed in {"ok", "failed", "banned"}:
-        fleet.attempt(who, {"ok": _OK, "failed": _FAILED, "banned": _BANNED}[deed])
+    verdicts = {"ok": _OK, "failed": _FAILED, "banned": _BANNED, "hasty": _HASTY}
+    if deed in verdicts:
+        fleet.attempt(who, verdicts[deed])
     elif deed == "retry":
         member.may_retry(fleet.now, attempt=1, wants=True)
     elif deed == "agree":
@@ -265,6 +269,70 @@ def test_of_two_waits_for_one_endpoint_the_longer_one_holds() -> None:
     known = [member.learned.snapshot(fleet.now) for member in fleet.members]
     assert [len(each) for each in known] == [1] * 3
     assert all(60 <= float(str(each[0]["resets_s"])) < 66 for each in known)
+
+
+def test_too_much_haste_counts_once_for_calls_that_were_under_way() -> None:
+    """
+    Three processes hear "too fast" before they hear of each other: one pause for all; the next is twice as long.
+    """
+    fleet = Fleet(3)
+    for who in range(3):
+        fleet.attempt(who, _HASTY)
+    fleet.agree_all()
+    assert [member.snapshot(fleet.now)["slowed_s"] for member in fleet.members] == [pytest.approx(1, abs=0.01)] * 3
+
+    fleet.now += 2 * _SECOND
+    for who in (2, 1):
+        fleet.attempt(who, _HASTY)
+    fleet.agree_all()
+    assert [member.snapshot(fleet.now)["slowed_s"] for member in fleet.members] == [pytest.approx(2, abs=0.01)] * 3
+    held = {member.holds_back(_ASK, fleet.now, under_way=0, members=3)[0] > fleet.now for member in fleet.members}
+    assert held == {True}
+
+
+@pytest.mark.parametrize("end", ["success", "operator"])
+def test_what_ends_a_row_of_pauses_ends_it_for_all(end: str) -> None:
+    """
+    A success that began after the pause, or an operator's word, which ends the pause as well.
+    """
+    fleet = Fleet(2)
+    for who in (0, 1):
+        fleet.attempt(who, _HASTY)
+        fleet.agree_all()
+        fleet.now += 2 * _SECOND
+    if end == "success":
+        fleet.attempt(1, _OK)
+    else:
+        fleet.members[1].lift_ban(fleet.now)
+        assert fleet.members[1].is_calm(fleet.now)
+    fleet.agree_all()
+    fleet.attempt(0, _HASTY)
+    fleet.agree_all()
+
+    assert [member.snapshot(fleet.now)["slowed_s"] for member in fleet.members] == [pytest.approx(1, abs=0.01)] * 2
+
+
+@pytest.mark.parametrize("scope", ["endpoint", "recipient", "call"])
+def test_haste_at_one_part_of_a_service_slows_nobody_else(scope: str) -> None:
+    """
+    A limit of one endpoint says nothing of the others, whether the call names its own or not.
+    """
+    fleet = Fleet(1)
+    fleet.attempt(0, Verdict(category=ErrorCategory.RATE_LIMIT, scope=scope))
+
+    assert fleet.members[0].is_calm(fleet.now)
+
+
+def test_a_standing_of_before_pauses_is_read() -> None:
+    """
+    What an earlier version has written says nothing of them.
+    """
+    fleet = Fleet(1)
+    told = json.loads(fleet.members[0].dump(0))
+    del told["haste"]
+    fleet.members[0].load(json.dumps(told), 0)
+
+    assert fleet.members[0].snapshot(fleet.now)["slowed_s"] == 0
 
 
 def _slow(seconds: int) -> Verdict:

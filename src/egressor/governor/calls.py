@@ -177,7 +177,18 @@ class Flight:
         idempotent: Whether a request that may have run may be sent again; None leaves it to the route.
     """
 
-    __slots__ = ("_attempts", "_failures", "_scope", "is_idempotent", "job", "lenders", "nest", "plan", "route")
+    __slots__ = (
+        "_attempts",
+        "_call",
+        "_failures",
+        "_scope",
+        "is_idempotent",
+        "job",
+        "lenders",
+        "nest",
+        "plan",
+        "route",
+    )
 
     def __init__(
         self,
@@ -219,21 +230,19 @@ class Flight:
             fallback=fallback,
             tap=tap if taps else None,
         )
-        self.plan = plan(
-            Call(
-                ask,
-                wait_until=started + compiled.max_wait,
-                until=None if options.deadline is None else started + options.deadline,
-                retry=compiled.retry,
-                frame=self.nest.enter(),
-                judge=self._judge,
-                dice=context.dice,
-                is_idempotent=self.is_idempotent,
-                has_fallback=fallback is not UNSET,
-                is_late=options.deadline is not None and options.deadline <= 0,
-            ),
-            first=first,
+        self._call = Call(
+            ask,
+            wait_until=started + compiled.max_wait,
+            until=None if options.deadline is None else started + options.deadline,
+            retry=compiled.retry,
+            frame=self.nest.enter(),
+            judge=self._judge,
+            dice=context.dice,
+            is_idempotent=self.is_idempotent,
+            has_fallback=fallback is not UNSET,
+            is_late=options.deadline is not None and options.deadline <= 0,
         )
+        self.plan = plan(self._call, first=first)
         self.lenders = self.nest.borrow() if self.nest.parent is not None else []
 
     def land(self, step: Done | Stream | None) -> None:
@@ -263,11 +272,19 @@ class Flight:
         context = self.route.context
         verdict = context.judge(outcome, self.route.gate)
         self._attempts += 1
+        if verdict.category is ErrorCategory.RATE_LIMIT:
+            self._wait_for(verdict)
         if verdict.category not in _UNTOLD:
             said = getattr(self.job.wish, "said", b"")
             failure = caught(outcome, verdict, self._scope, at=context.clock.wall(), attempt=self._attempts, said=said)
             self._failures.append(failure)
         return verdict
+
+    def _wait_for(self, verdict: Verdict) -> None:
+        # What the server has all callers wait for is part of the retry's pause, and no wait for a turn.
+        call = self._call
+        until = max(call.wait_until, self.route.gate.patience(verdict))
+        call.wait_until = until if call.until is None else min(call.until - 1, until)
 
     def run(self) -> Done | Stream:
         """

@@ -328,8 +328,8 @@ class Governor(Incidents):
         Each has ``state`` (``closed``, ``open``, ``half_open``, ``forced_open``, ``disabled``, ``paused`` or
         ``banned``), ``breaker``, ``limits`` (with what is ``left``), ``waiting`` (how many, by priority),
         ``in_flight``, ``admitted``, ``succeeded``, ``failed`` (with ``categories``), ``denied`` (by reason),
-        ``retried``, ``ban``, ``retry_after_s``, ``learned`` (what servers say of their limits), ``learned_dropped``
-        and ``latency_s``.
+        ``retried``, ``ban``, ``retry_after_s``, ``slowed_s``, ``learned`` (what servers say of their limits),
+        ``learned_dropped`` and ``latency_s``.
         """
         names = [each.name.lower() for each in Priority]
         result: dict[str, dict[str, Any]] = {}

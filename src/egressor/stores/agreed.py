@@ -239,7 +239,7 @@ class Agreed(Standing):
 
     def lift_ban(self, now: int) -> bans.BanNews | None:
         """
-        End a suspension, and a Retry-After; return the suspension, if there was one.
+        End a suspension, a Retry-After and a pause after haste; return the suspension, if there was one.
         """
         news = super().lift_ban(now)
         self.log.append(partial(super().lift_ban, now))
@@ -298,6 +298,7 @@ class Agreed(Standing):
                 "retries": [self._retries.fresh, *self._retries.window.dump()],
                 "paused": self.paused,
                 "away": [self._away_until, self.away_release],
+                "haste": [self._haste.strikes, self._haste.until],
                 "failed_at": self._failed_at,
                 "learned": self.learned.dump(),
             },
@@ -378,6 +379,8 @@ class Agreed(Standing):
         retries.since = retries.until = 0
         self.paused = state["paused"]
         self._away_until, self.away_release = (_later(each, by) for each in state["away"])
+        strikes, until = state.get("haste") or (0, 0)
+        self._haste.strikes, self._haste.until = strikes, _later(until, by)
         self._failed_at = _later(state["failed_at"], by)
         self.learned.load(state.get("learned") or (0, ()), by, now)
 

@@ -287,6 +287,13 @@ class Gate:
             return _NOTHING
         return self.alone.run(work, instead=_NOTHING)
 
+    @step(instead=0)
+    def patience(self, verdict: Verdict) -> int:
+        """
+        Return until when a call that got *verdict*, which is yet to be settled, may be held back for it at most.
+        """
+        return self._standing.patience(verdict, self._now())
+
     @step(instead=None)
     def hear(self, lease: Lease, verdict: Verdict) -> None:
         """
@@ -406,8 +413,8 @@ class Gate:
     @step(instead=None)
     def lift_ban(self) -> BanNews | None:
         """
-        End a suspension, and a Retry-After, now; return the suspension, if there was one, with its end in microseconds
-        since 1970.
+        End a suspension, a Retry-After and a pause after haste, now; return the suspension, if there was one, with its
+        end in microseconds since 1970.
         """
         now = self._now()
         news = self._standing.lift_ban(now)

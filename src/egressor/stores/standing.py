@@ -1,5 +1,6 @@
 """
-How a service stands with us: its breaker, its ban, its retry budget, a Retry-After, an operator's pause.
+How a service stands with us: its breaker, its ban, its retry budget, a Retry-After, a pause after too much haste, an
+operator's pause.
 
 All of it says whether calls may go at all, whatever they ask for; the cells of limits are no business of this module.
 Whoever calls holds the gate's lock.
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, Final
 
 from egressor._core import ban as bans
 from egressor._core import breaker as breakers
+from egressor._core import haste
 from egressor._core import shed as shedding
 from egressor._core.admission import Denied, Lease, Why
 from egressor._core.breaker import BreakerState, Result, record_success
 from egressor._core.limits import FOREVER
+from egressor._core.model import ErrorCategory
 from egressor._core.retry import BudgetCell, deposit, withdraw
 
 from .learned import Learned
@@ -36,7 +39,12 @@ if TYPE_CHECKING:
 __all__ = ["Standing"]
 
 _SECOND = 1_000_000
+# What may pass between the end of an attempt and its settling.
+_MOMENT = 100_000
 _AWAY: Final = "the server asked every caller to stay away"
+_HASTY: Final = "the server said that calls come too fast, and not until when"
+# Whose haste it was, where only some calls are meant: those alone are slowed by their own retries.
+_APART: Final = frozenset({"endpoint", "recipient", "call"})
 _CLOSED: Final = BreakerState.CLOSED
 _DISABLED: Final = BreakerState.DISABLED
 
@@ -53,7 +61,8 @@ class Standing:
     Attributes:
         breaker: The breaker's cell.
         paused: Why an operator has every call refused; empty where none does.
-        away_release: Until when a server's Retry-After holds everybody back, in microseconds; 0 for none.
+        away_release: Until when a server's Retry-After, or its word that calls come too fast, holds everybody back, in
+            microseconds; 0 for none.
         quiet_until: Until when a quick success need only be counted in *fresh*.
         fresh: Successes that neither breaker nor retry budget has yet.
         slow_call: Microseconds above which a success is not quick.
@@ -69,6 +78,7 @@ class Standing:
         "_compiled",
         "_counts",
         "_dice",
+        "_haste",
         "_retries",
         "_shed",
         "away_release",
@@ -92,6 +102,7 @@ class Standing:
         self.news: list[bans.BanNews] = []
         self.learned = Learned(dice)
         self.paused = ""
+        self._haste = haste.HasteCell()
         self._away_until = 0
         self.away_release = 0
         self.breaker = compiled.breaker_cell()
@@ -168,6 +179,7 @@ class Standing:
         self._fold()
         until = FOREVER
         budget = self._compiled.retry_budget
+        haste.went_well(self._haste, now - took)
         if budget is not None:
             deposit(self._retries, budget, now)
             until = self._retries.until
@@ -175,7 +187,9 @@ class Standing:
         changed = record_success(breaker, self._compiled.breaker, now, generation, took)
         if breaker.state is _CLOSED:
             until = min(until, breaker.quiet_until)
-        self.quiet_until = until if breaker.state in (_CLOSED, _DISABLED) else 0
+        # While there was haste, each success is looked at: only one that began afterwards shows that it is over.
+        is_quiet = breaker.state in (_CLOSED, _DISABLED) and not self._haste.strikes
+        self.quiet_until = until if is_quiet else 0
         return changed
 
     def count(self, successes: int) -> None:
@@ -195,6 +209,10 @@ class Standing:
         self._feed_ban(lease, verdict, now)
         if told and not self.learned.hold(lease.ask, verdict.scope, now, now + self._spread(told)):
             self._stay_away(now, told)
+        if verdict.ok:
+            haste.went_well(self._haste, lease.at)
+        elif _is_hasty(verdict):
+            self._slow_down(verdict, lease.at, now)
         changed = breakers.settle(
             self.breaker,
             self._compiled.breaker,
@@ -220,7 +238,9 @@ class Standing:
         """
         Return until when the server's word holds *ask* back, what it said, and of which part; 0 if it doesn't.
         """
-        until, text, where = (self.away_release, _AWAY, "") if now < self.away_release else (0, "", "")
+        until, text, where = 0, "", ""
+        if now < self.away_release:
+            until, text = self.away_release, _AWAY if self._away_until > self._haste.until else _HASTY
         if self.learned.cells and ask.limited:
             when, cell, part = self.learned.ready_at(ask, now, under_way=under_way, members=members)
             if cell is not None and when > until:
@@ -229,6 +249,15 @@ class Standing:
                 if not cell.limit:
                     text = f"the server asked {f'calls of {part}' if part else 'all calls'} to stay away"
         return until, text, where
+
+    def patience(self, verdict: Verdict, now: int) -> int:
+        """
+        Return until when a call that got *verdict*, which is yet to be settled, may be held back for it at most.
+        """
+        told = 0 if verdict.retry_after is None else -int(-verdict.retry_after * _SECOND // 1)
+        if _is_hasty(verdict):
+            told = haste.pause(self._haste, self._compiled.retry, now, began=now, backoff=verdict.backoff)
+        return max(now + told + told // 16 + _MOMENT, self.away_release)
 
     def may_retry(self, now: int, *, attempt: int, wants: bool) -> bool:
         """
@@ -260,11 +289,12 @@ class Standing:
 
     def lift_ban(self, now: int) -> bans.BanNews | None:
         """
-        End a suspension, and a Retry-After, and forget what the server has said of its limits; return the suspension,
-        if there was one.
+        End a suspension, a Retry-After and a pause after haste, and forget what the server has said of its limits;
+        return the suspension, if there was one.
         """
         self.learned.forget(now)
         self._away_until = self.away_release = 0
+        self._haste = haste.HasteCell()
         return bans.lift(self._ban)
 
     def restore_ban(self, news: bans.BanNews, now: int) -> None:
@@ -321,6 +351,7 @@ class Standing:
                 "rule": self._ban.why,
             },
             "retry_after_s": max(0, self._away_until - now) / _SECOND,
+            "slowed_s": max(0, self._haste.until - now) / _SECOND,
             "learned": self.learned.snapshot(now),
             "learned_dropped": self.learned.dropped,
         }
@@ -360,6 +391,16 @@ class Standing:
             self._away_until = now + told
             self.away_release = now + self._spread(told)
 
+    def _slow_down(self, verdict: Verdict, began: int, now: int) -> None:
+        length = haste.too_fast(self._haste, self._compiled.retry, now, began=began, backoff=verdict.backoff)
+        if length:
+            self.away_release = max(self.away_release, now + self._spread(length))
+
     def _spread(self, told: int) -> int:
         # Only a little: those who were told so wait by themselves, and would pile up where this holds them back.
         return told + int(min(told, max(10 * _SECOND, told // 10)) * self._dice() / 16)
+
+
+def _is_hasty(verdict: Verdict) -> bool:
+    is_told = verdict.retry_after is not None
+    return verdict.category is ErrorCategory.RATE_LIMIT and not is_told and verdict.scope not in _APART
