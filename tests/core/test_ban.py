@@ -177,8 +177,8 @@ def test_lifting_forgets_everything() -> None:
     cell = banned()
     take(cell, SPEC, 1100 * S)
 
-    assert lift(cell) == BanNews("lifted", 1100 * S, 1, "ip", "a rule")
-    assert lift(cell) is None
+    assert lift(cell, 1100 * S) == BanNews("lifted", 1100 * S, 1, "ip", "a rule")
+    assert lift(cell, 1100 * S) is None
     assert (*state(cell), cell.scope, cell.why) == (0, 0, 0, "", "")
     assert suspended(cell, 2000) == 2100
 
@@ -247,17 +247,38 @@ def test_an_open_episode_is_taken_up_again(what: str, until: int, after: tuple[i
     """
     cell = BanCell()
 
-    restore(cell, 1000 * S, BanNews(what, until * S, 3, "ip", "a rule"))
+    restore(cell, 1000 * S, BanNews(what, until * S, 3, "ip", "a rule"), said=900 * S)
 
     assert state(cell) == after
 
 
-def test_what_is_known_is_not_restored_over() -> None:
+@pytest.mark.parametrize(
+    ("until", "after", "scope"),
+    [(1099, (1100, 1, 0), "ip"), (1100, (1100, 1, 0), "ip"), (5000, (5000, 3, 0), "account")],
+)
+def test_of_two_suspensions_the_longer_one_holds(until: int, after: tuple[int, int, int], scope: str) -> None:
     """
-    A service that is banned already stays as it is.
+    Whichever was known first.
     """
     cell = banned()
 
-    restore(cell, 1000 * S, BanNews("began", 5000 * S, 3, "account", "another"))
+    restore(cell, 1000 * S, BanNews("began", until * S, 3, "account", "another"), said=900 * S)
 
-    assert (*state(cell), cell.scope) == (1100, 1, 0, "ip")
+    assert (*state(cell), cell.scope) == (*after, scope)
+
+
+@pytest.mark.parametrize("end", ["ended", "lifted"])
+@pytest.mark.parametrize(("said", "is_banned"), [(1149, False), (1150, False), (1151, True)])
+def test_what_has_ended_since_is_not_taken_up(end: str, said: int, is_banned: bool) -> None:
+    """
+    By a call that went well, or by an operator: only what was said afterwards bans again.
+    """
+    cell = banned()
+    if end == "ended":
+        settle(cell, 1150 * S, ok=True)
+    else:
+        lift(cell, 1150 * S)
+
+    restore(cell, 1200 * S, BanNews("began", 2000 * S, 1, "ip", "a rule"), said=said * S)
+
+    assert bool(cell.until) is is_banned

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egressor._core.admission import Ask, Lease
+from egressor._core.ban import BanNews
 from egressor._core.breaker import BreakerState
 from egressor._core.learn import Hint
 from egressor._core.model import ErrorCategory, Verdict
@@ -323,16 +324,20 @@ def test_haste_at_one_part_of_a_service_slows_nobody_else(scope: str) -> None:
     assert fleet.members[0].is_calm(fleet.now)
 
 
-def test_a_standing_of_before_pauses_is_read() -> None:
+@pytest.mark.parametrize("known", [3, 5, 6])
+def test_a_standing_of_an_earlier_version_is_read(known: int) -> None:
     """
-    What an earlier version has written says nothing of them.
+    It says nothing of pauses, and less of bans.
     """
     fleet = Fleet(1)
+    fleet.attempt(0, _BANNED)
     told = json.loads(fleet.members[0].dump(0))
     del told["haste"]
+    told["ban"] = told["ban"][:known]
     fleet.members[0].load(json.dumps(told), 0)
 
-    assert fleet.members[0].snapshot(fleet.now)["slowed_s"] == 0
+    state = fleet.members[0].snapshot(fleet.now)
+    assert (state["slowed_s"], state["state"]) == (0, "banned")
 
 
 def _slow(seconds: int) -> Verdict:
@@ -369,9 +374,55 @@ def test_a_store_that_forgot_is_told_again() -> None:
     fleet.members[0].pause("maintenance")
     fleet.agree_all()
     fleet.text, fleet.version, fleet.versions = "", 0, [0, 0]
-    fleet.members[1].begin_anew()
+    fleet.members[1].begin_anew(fleet.now)
     fleet.agree(1)
     assert json.loads(fleet.text)["paused"] == "maintenance"
+
+
+def test_a_ban_and_a_pause_outlive_a_store_that_forgot_though_another_tells_it_first() -> None:
+    """
+    A process that has just started tells the empty store that nothing is wrong, while the one that knows better is on
+    its way; what another has lifted is over all the same.
+    """
+    fleet = Fleet(2)
+    fleet.attempt(0, _BANNED)
+    fleet.members[0].pause("maintenance")
+    fleet.agree(0)
+    fleet.text, fleet.version, fleet.versions = "", 0, [0, 0]
+    fleet.members[0].begin_anew(fleet.now)
+    fleet.attempt(1, _FAILED)
+    fleet.agree(1)
+    fleet.agree_all()
+    state = [member.snapshot(fleet.now) for member in fleet.members]
+    assert [(each["paused"], each["ban"]["until_s"] > 29) for each in state] == [("maintenance", True)] * 2  # type: ignore[index]
+
+    fleet.members[1].lift_ban(fleet.now)
+    fleet.agree_all()
+    state = [member.snapshot(fleet.now) for member in fleet.members]
+    assert [each["ban"]["until_s"] for each in state] == [0, 0]  # type: ignore[index]
+
+
+@given(st.permutations(["restored", "lifted", "agree", "agree other", "banned"]), st.integers(0, 60))
+def test_a_restored_ban_ends_alike_for_all(deeds: list[str], seconds: int) -> None:
+    """
+    In whatever order one takes a ban up from the ledger, another meets it or lifts it: all hold the same in the end.
+    """
+    fleet = Fleet(2)
+    first, second = fleet.members
+    for deed in deeds:
+        fleet.now += _SECOND
+        if deed == "restored":
+            news = BanNews("began", fleet.now + seconds * _SECOND, 1, "ip", "a rule")
+            first.restore_ban(news, fleet.now, fleet.now - 2 * _SECOND)
+        elif deed == "lifted":
+            second.lift_ban(fleet.now)
+        elif deed == "banned":
+            fleet.attempt(1, _BANNED)
+        else:
+            fleet.agree(deed == "agree other")
+    fleet.agree_all()
+    one, other = fleet.told()
+    assert one == other
 
 
 def test_the_log_is_bounded() -> None:

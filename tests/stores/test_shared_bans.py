@@ -4,7 +4,7 @@ Bans that several processes share: who begins, or lifts, knows less than the sto
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -57,6 +57,14 @@ def is_banned(gate: SharedGate) -> bool:
     return gate.snapshot()["state"] == "banned"
 
 
+def until_s(gate: SharedGate) -> float:
+    """
+    Return the seconds of its suspension that are left.
+    """
+    told: Any = gate.snapshot()["ban"]
+    return float(told["until_s"])
+
+
 def remembered(processes: Fleet) -> BanNews:
     """
     Return what the ledger has of a ban that goes on for another 500 seconds.
@@ -93,6 +101,59 @@ def test_a_store_that_has_forgotten_a_ban_hears_of_it() -> None:
     later(processes, 1)
 
     assert is_banned(other)
+
+
+def test_a_ban_holds_though_another_has_told_an_empty_store_first() -> None:
+    """
+    Bug: a process that knew of no ban told a store that was empty how the service stands, and that won over the ban
+    which another had taken up from the ledger.
+    """
+    processes = fleet(2)
+    knows, other = gates(processes)
+    meet(other, Verdict(category=ErrorCategory.SERVER_ERROR, counts=True))
+    later(processes, 1)
+    knows.restore_ban(remembered(processes), 600.0)
+    later(processes, 2)
+    other.refresh()
+    later(processes, 1)
+
+    assert [until_s(gate) > 490 for gate in (knows, other)] == [True, True]
+    assert "'failures': 1" in str(knows.snapshot()["breaker"])
+
+
+def test_what_was_lifted_before_the_ledger_is_read_stays_lifted() -> None:
+    """
+    An operator lifts a ban while a process starts that has read of it in the ledger: the later word holds.
+    """
+    processes = fleet(2)
+    old, new = gates(processes)
+    meet(old, BANNED)
+    later(processes, 100)
+    old.lift_ban()
+    later(processes, 1)
+    new.restore_ban(remembered(processes), 600.0)
+    later(processes, 2)
+
+    assert not is_banned(new)
+    assert not is_banned(old)
+
+
+@pytest.mark.parametrize(("seconds", "wanted"), [(300, 600), (900, 900)])
+def test_of_two_suspensions_the_longer_one_holds(seconds: int, wanted: int) -> None:
+    """
+    The store's, or the ledger's.
+    """
+    processes = fleet(2)
+    old, new = gates(processes)
+    meet(old, BANNED)
+    later(processes, 1)
+    new.restore_ban(BanNews("began", START + processes.world.at + seconds * SECOND, 1, "ip", "b"), float(seconds))
+    later(processes, 2)
+    old.refresh()
+    later(processes, 1)
+
+    left = [until_s(gate) for gate in (old, new)]
+    assert left == [pytest.approx(wanted, abs=10)] * 2
 
 
 @pytest.mark.parametrize(

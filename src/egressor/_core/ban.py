@@ -70,13 +70,14 @@ class BanSpec:
 
 class BanCell:
     """
-    One ban: until when, how many in a row, until when a probe is out; whom it is about, and why.
+    One ban: until when, how many in a row, until when a probe is out; whom it is about, and why. And when the last one
+    was over, 0 for never.
     """
 
-    __slots__ = ("count", "probe_until", "scope", "until", "why")
+    __slots__ = ("count", "over_at", "probe_until", "scope", "until", "why")
 
     def __init__(self) -> None:
-        self.until = 0
+        self.until = self.over_at = 0
         self.count = 0
         self.probe_until = 0
         self.scope = ""
@@ -144,14 +145,18 @@ def suspend(cell: BanCell, spec: BanSpec, now: int, verdict: Verdict) -> BanNews
     return _news(cell, "began" if is_first else "lengthened", told=told is not None)
 
 
-def restore(cell: BanCell, now: int, news: BanNews) -> None:
+def restore(cell: BanCell, now: int, news: BanNews, *, said: int) -> None:
     """
     Take an episode up again that began in an earlier life; one whose time is over by now waits for its probe.
+
+    Of two suspensions the longer one holds; what was over when *news* was *said* says nothing against it, and what has
+    ended since stays over.
     """
-    if cell.until or news.what not in OPENS:
+    until = min(news.until, now + _LONGEST)
+    if news.what not in OPENS or said <= cell.over_at or (cell.until and until <= cell.until):
         return
-    cell.until = min(max(news.until, now, 1), now + _LONGEST)
-    cell.count, cell.scope, cell.why = max(1, news.times), news.scope, news.why
+    cell.until = max(until, cell.until or now, 1)
+    cell.count, cell.scope, cell.why = max(1, cell.count, news.times), news.scope, news.why
 
 
 def settle(cell: BanCell, now: int, *, ok: bool) -> BanNews | None:
@@ -161,14 +166,15 @@ def settle(cell: BanCell, now: int, *, ok: bool) -> BanNews | None:
     if not cell.until or now < cell.until:
         return None
     cell.probe_until = 0
-    return lift(cell, "ended") if ok else None
+    return lift(cell, now, "ended") if ok else None
 
 
-def lift(cell: BanCell, what: str = "lifted") -> BanNews | None:
+def lift(cell: BanCell, now: int, what: str = "lifted") -> BanNews | None:
     """
     End the episode; return it, as *what* it is, if there was one.
     """
     news = _news(cell, what) if cell.until else None
+    cell.over_at = now
     cell.until = cell.count = cell.probe_until = 0
     cell.scope = cell.why = ""
     return news

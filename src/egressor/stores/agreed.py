@@ -246,12 +246,12 @@ class Agreed(Standing):
         self.is_urgent = True
         return news
 
-    def restore_ban(self, news: bans.BanNews, now: int) -> None:
+    def restore_ban(self, news: bans.BanNews, now: int, said: int) -> None:
         """
-        Take up the suspension of an earlier life, which the store has forgotten if it knows nothing.
+        Take up the suspension of an earlier life, which the store may have forgotten.
         """
-        super().restore_ban(news, now)
-        self.begin_anew()
+        super().restore_ban(news, now, said)
+        self._note(partial(super().restore_ban, news, now, said))
 
     def set_breaker(self, state: BreakerState, now: int) -> None:
         """
@@ -294,7 +294,14 @@ class Agreed(Standing):
                     "results": [breaker.results, breaker.bad, breaker.late],
                     "window": [breaker.fresh, *breaker.window.dump()],
                 },
-                "ban": [self._ban.until, self._ban.count, self._ban.probe_until, self._ban.scope, self._ban.why],
+                "ban": [
+                    self._ban.until,
+                    self._ban.count,
+                    self._ban.probe_until,
+                    self._ban.scope,
+                    self._ban.why,
+                    self._ban.over_at,
+                ],
                 "retries": [self._retries.fresh, *self._retries.window.dump()],
                 "paused": self.paused,
                 "away": [self._away_until, self.away_release],
@@ -325,12 +332,19 @@ class Agreed(Standing):
         before = self.breaker
         super().replace(compiled, now)
         if self.breaker is not before:
-            self.begin_anew()
+            self._note(_nothing)
 
-    def begin_anew(self) -> None:
+    def begin_anew(self, now: int) -> None:
         """
-        Have all of it told to a store that knows nothing.
+        Have all of it told to a store that knows nothing; should another be faster that knows less, a ban and a pause
+        hold all the same.
         """
+        ban = self._ban
+        if ban.until:
+            news = bans.BanNews("began", ban.until, ban.count, ban.scope, ban.why)
+            self._note(partial(super().restore_ban, news, now, now))
+        if self.paused:
+            self._note(partial(super().pause, self.paused))
         self._note(_nothing)
 
     def load(self, text: str, shift: int, now: int = 0) -> None:
@@ -372,7 +386,9 @@ class Agreed(Standing):
             state["ban"][1],
             _later(state["ban"][2], by),
         )
-        ban.scope, ban.why = (*state["ban"][3:], "", "")[:2]
+        # An earlier version has said less.
+        more = [*state["ban"][3:], *["", "", 0][len(state["ban"]) - 3 :]]
+        ban.scope, ban.why, ban.over_at = more[0], more[1], _later(more[2], by)
         retries = self._retries
         retries.fresh = state["retries"][0]
         retries.window.load(state["retries"][1:], by)

@@ -429,8 +429,9 @@ class Gate:
         when that was written down: a wall clock that was set back meanwhile lengthens nothing.
         """
         now = self._now()
-        left = min(news.until - self._clock.wall(), round(seconds * _SECOND))
-        self._standing.restore_ban(news._replace(until=now + left), now)
+        whole = round(seconds * _SECOND)
+        left = min(news.until - self._clock.wall(), whole)
+        self._standing.restore_ban(news._replace(until=now + left), now, now + left - whole)
         self._recalm()
 
     @step(instead=None)

@@ -93,7 +93,7 @@ class Hearing(Asking):
         self._version = reply.version
         if not reply.standing:
             # It has forgotten everything; what we know of the service holds.
-            self._standing.begin_anew()
+            self._standing.begin_anew(now)
             self._account.forget()
             return
         self._standing.load(reply.standing, self._account.shift, now)

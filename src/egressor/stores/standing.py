@@ -295,13 +295,13 @@ class Standing:
         self.learned.forget(now)
         self._away_until = self.away_release = 0
         self._haste = haste.HasteCell()
-        return bans.lift(self._ban)
+        return bans.lift(self._ban, now)
 
-    def restore_ban(self, news: bans.BanNews, now: int) -> None:
+    def restore_ban(self, news: bans.BanNews, now: int, said: int) -> None:
         """
-        Take up the suspension of an earlier life.
+        Take up the suspension of an earlier life, unless one has ended since *news* was *said*.
         """
-        bans.restore(self._ban, now, news)
+        bans.restore(self._ban, now, news, said=said)
 
     def set_breaker(self, state: BreakerState, now: int) -> None:
         """
