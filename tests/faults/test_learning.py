@@ -39,6 +39,16 @@ def test_nothing_left_holds_all_within_a_second(start: Start) -> None:
     assert later.ask("attempt(str)") == "WaitTooLong"
 
 
+def test_discord_s_invalid_requests_add_up(start: Start) -> None:
+    """
+    What each of three processes has to answer for counts against the one address that they share.
+    """
+    fleet = start(3, {"s": {**POLICY, "dialect": "discord"}})
+    fleet.all("[attempt(answer(status)) for status in (401, 403, 404, 401)]")
+
+    eventually(lambda: fleet.all("gov.status()['s']['learned'][0]['left']") == [9_991] * 3, "all know the sum")
+
+
 @pytest.mark.parametrize("priority", ["critical", "low"])
 def test_a_server_s_last_units_are_shared(start: Start, priority: str) -> None:
     """

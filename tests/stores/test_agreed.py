@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from egressor._core.admission import Ask, Lease
 from egressor._core.ban import BanNews
 from egressor._core.breaker import BreakerState
-from egressor._core.learn import Hint
+from egressor._core.learn import INVALID, Hint
 from egressor._core.model import ErrorCategory, Verdict
 from egressor.policies import BanPolicy, BreakerPolicy, Policy
 from egressor.stores.agreed import Agreed
@@ -338,6 +338,52 @@ def test_a_standing_of_an_earlier_version_is_read(known: int) -> None:
 
     state = fleet.members[0].snapshot(fleet.now)
     assert (state["slowed_s"], state["state"]) == (0, "banned")
+
+
+_INVALID = Hint(INVALID, limit=10_000, window=600 * _SECOND, adds=1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.booleans(), st.booleans()), max_size=30))
+def test_what_is_counted_here_adds_up(answers: list[tuple[int, int, bool, bool]]) -> None:
+    """
+    Whoever counts how many invalid requests, and tells when: all know the sum, each counted once.
+    """
+    fleet = Fleet(3)
+    for who, times, agrees, is_all in answers:
+        for _ in range(times):
+            fleet.now += 1_000
+            fleet.members[who].hear([_INVALID, _left(90)], _ASK, fleet.now, 0)
+        if agrees:
+            fleet.agree(who)
+        if is_all:
+            fleet.agree_all()
+    fleet.agree_all()
+
+    found = [_counted(member.learned.snapshot(fleet.now)) for member in fleet.members]
+    assert found == [10_000 - sum(times for _, times, _, _ in answers)] * 3
+
+
+def test_a_window_of_counting_ends_for_all() -> None:
+    """
+    After ten minutes the count begins anew, with whoever counts first; one that is near its end is told at once.
+    """
+    fleet = Fleet(2)
+    for who in (0, 1):
+        fleet.members[who].hear([_INVALID._replace(adds=4_000)], _ASK, fleet.now, 0)
+        fleet.agree(who)
+    fleet.agree_all()
+    assert [_counted(member.learned.snapshot(fleet.now)) for member in fleet.members] == [2_000] * 2
+
+    fleet.now += 601 * _SECOND
+    fleet.members[1].hear([_INVALID], _ASK, fleet.now, 0)
+    fleet.agree_all()
+    assert [_counted(member.learned.snapshot(fleet.now)) for member in fleet.members] == [9_999] * 2
+    fleet.members[0].hear([_INVALID._replace(adds=9_000)], _ASK, fleet.now, 0)
+    assert fleet.members[0].is_urgent
+
+
+def _counted(learned: list[dict[str, object]]) -> object:
+    return next((each["left"] for each in learned if each["unit"] == INVALID), 10_000)
 
 
 def _slow(seconds: int) -> Verdict:

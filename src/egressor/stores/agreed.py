@@ -179,8 +179,13 @@ class Agreed(Standing):
         """
         Take in what the answer to *ask* said of the server's limits.
         """
+        hints = list(hints)
         is_news = super().hear(hints, ask, now, wall)
-        if is_news:
+        counted = [hint for hint in hints if hint.adds]
+        if counted:
+            # What we count ourselves is added to what others have counted.
+            self._note(partial(super().hear, counted, ask, now, wall), is_urgent=is_news)
+        elif is_news:
             # Nothing to do again: what others know is joined with what we do.
             self._note(_nothing)
         return is_news

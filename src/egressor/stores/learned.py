@@ -178,8 +178,12 @@ class Learned:
     def load(self, told: Sequence[Any], by: int, now: int) -> None:
         """
         Take in what others know; *by* makes our times of theirs.
+
+        Of what we count ourselves they know all that we have told them, and what they have counted: that replaces ours,
+        and whoever calls counts again what we have yet to tell.
         """
         since, rows = told
+        counted = {key: self.cells.pop(key) for key in list(self.cells) if key[0] == learn.INVALID}
         if since:
             self.forget(since + by)
         for unit, window, part, left, limit, at, until, refills in rows:
@@ -189,6 +193,8 @@ class Learned:
             other.left, other.limit, other.at, other.until = left, limit, at + by, until + by
             other.paced = [other.at] * len(other.paced)
             key = (unit, window, part)
+            if key in counted:
+                other.paced = counted[key].paced
             cell = self.cells.get(key)
             # Of two waits the longer one holds.
             cell = other if cell and window == _HOLD and until + by > cell.until else learn.merge(cell, other, now)
