@@ -74,6 +74,43 @@ HIDDEN = [
     "proxy_auth=hunter",
     "passphrase=correct horse hunter",
     "'password': b'a hunter'",
+    "curl -u alice:hunter https://api.example.com",
+    "curl -sualice:x -ualice:hunter https://api.example.com",
+    "curl --proxy-user bob:hunter --user=alice:hunter https://api.example.com",
+    "curl -U 'bob:a hunter' https://api.example.com",
+    "curl -u :hunter https://api.example.com",
+    "-u alice:hunter",
+    "Command '['curl', '-u', 'alice:a hunter', 'https://a']' returned non-zero exit status 22.",
+    '("--user", "alice:hunter")',
+    "mysql -u root -phunter db",
+    "Command '['mysql', '-uroot', '-phunter']' timed out",
+    "sshpass -p hunter ssh host",
+    "docker login -p 'a hunter' -u bob registry",
+    "['sshpass', '-p', 'hunter', 'ssh']",
+    "redis-cli -h a -a hunter ping",
+    "wget --http-password hunter http://a",
+    "tool --token 'a hunter' run",
+    "mnemonic=abandon ability hunter about",
+    "mnemonic: hunter, ability, able",
+    '{"mnemonic": "abandon hunter"}',
+    "{'seedPhrase': ['abandon', 'hunter']}",
+    "seed phrase: abandon hunter",
+    "the recovery phrase is " + "abandon hunter ability " * 4,
+    "backup_words = abandon hunter",
+    "Incorrect API key provided: hunter. You can find yours at",
+    "private key: hunter",
+    "https://hooks.slack.com/services/T00000000/B00000000/hunter failed",
+    "https://hooks.slack.com/workflows/T0/A0/1/hunter",
+    "url: /services/T0A1/B0A1/hunter (Caused by",
+    "https://hooks.zapier.com/hooks/catch/1/hunter/",
+    "https://discord.com/api/v10/webhooks/123/hunter?wait=true",
+    "Max retries exceeded with url: /api/webhooks/123/hunter/messages/1",
+    "https://discord.com/api/interactions/1/hunter/callback",
+    "https://api.telegram.org/bot123456:hunter/sendMessage",
+    "https://api.telegram.org/file/bot123456%3Ahunter/photos/a.jpg",
+    "https://acme.webhook.office.com/webhookb2/a-b@c/IncomingWebhook/hunter/d",
+    "postgresql+asyncpg://app:hunter@db/x",
+    "host=h user=u password=hunter dbname=d",
 ]
 SHOWN = [
     "",
@@ -112,6 +149,26 @@ SHOWN = [
     "<class 'ValueError'>",
     "tokens: [1, 2]",
     "the secret, it seems, is gone",
+    "ssh -p 22 host",
+    "docker run -p 8080:80 -u 1000:1000 image",
+    "option -p: the port is missing",
+    "-p PORT is required",
+    "mkdir -p data",
+    "cp -p a b",
+    "curl -u needs a name",
+    "--user alice: no such user",
+    "python -u main.py",
+    "the seed phrase is missing",
+    "the mnemonic must have 12 words",
+    "in other words",
+    "invalid API key: please check",
+    "the api key: not set",
+    "https://slack.com/services/about",
+    "/api/webhooks/123 is not found",
+    "https://api.telegram.org/bots/faq",
+    "robot/arm is off",
+    "hooks.example.com is down",
+    "the git option -p, or --patch",
 ]
 
 
@@ -251,3 +308,73 @@ def test_a_cut_leaves_no_part_of_a_known_secret() -> None:
     text = "it was correct horse battery"
 
     assert {cut(text, most) for most in range(8, len(text))} == {"it was "}
+
+
+_LETTERS = "abcdefghijkmnopqrstuvwxyzABCDEFGHIJKLMNPQRSTUVWXYZ0123456789"
+_PLACES = [
+    "curl -u alice:{} https://api.example.com/",
+    "curl -H 'X-Api-Key: {}' https://api.example.com/",
+    "['curl', '--user', 'alice:{}']",
+    "mysql -p{} db",
+    "sshpass -p {} ssh",
+    "tool --password {} --verbose",
+    "tool --token={} --verbose",
+    "PGPASSWORD={} psql",
+    "mnemonic={}",
+    "seed phrase: {}",
+    "postgres://u:{}@h/db",
+    "redis://:{}@h:6379/0",
+    "https://hooks.slack.com/services/T0/B0/{}",
+    "https://discord.com/api/webhooks/1/{}",
+    "https://api.telegram.org/bot123:{}/getMe",
+    "bad API key provided: {}",
+    '{{"password": "{}"}}',
+    "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----",
+]
+_BEGINNINGS = ["sk-", "sk-ant-", "sk-proj-", "ghp_", "github_pat_", "xoxb-", "AKIA", "AIza", "eyJ", "glpat-"]
+
+
+def _is_plain(secret: str) -> bool:
+    # What an option is given and a sentence says: words of the language, numbers and the beginnings of other options.
+    return not secret.isdigit() and not secret.isalpha()
+
+
+@given(st.sampled_from(_PLACES), st.text(_LETTERS + "-_", min_size=6, max_size=40).filter(_is_plain), st.data())
+def test_no_secret_shows_wherever_it_stands(place: str, secret: str, data: st.DataObject) -> None:
+    """
+    In any of these places, with any words before and behind.
+    """
+    words = st.sampled_from(["", "failed: ", "call of ", "HTTP 401 at ", "it's ", 'say "', "a, b; ", "\n"])
+    secret = "Q" + secret
+    text = data.draw(words) + place.format(secret) + " " + data.draw(words)
+
+    assert secret not in redact(text)
+
+
+@given(
+    st.sampled_from(_BEGINNINGS), st.text(_LETTERS, min_size=12, max_size=40), st.sampled_from(["", "'", "(", "key "])
+)
+def test_no_key_of_a_known_shape_shows(beginning: str, rest: str, before: str) -> None:
+    """
+    Wherever it stands, as its issuer has it.
+    """
+    rest = rest.upper() if beginning.isupper() else rest
+    assert rest not in redact(f"{before}{beginning}{rest} was refused")
+
+
+@given(st.lists(st.sampled_from(SHOWN), max_size=4).map("; ".join))
+def test_prose_stays_readable(text: str) -> None:
+    """
+    Several such sentences in one message, too.
+    """
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "piece", ["-u a:", "curl -u", "mysql -p", "api key ", "/webhooks/1/", "phrase abcd ", "hooks.a/", "-p ", "'-p','"]
+)
+def test_a_text_that_begins_a_secret_over_and_over_is_looked_through(piece: str) -> None:
+    """
+    Ten thousand beginnings without an end come to an end.
+    """
+    assert len(redact(piece * 10_000)) > 0

@@ -22,10 +22,12 @@ _BEGINNING = (
     r"|xai-|r8_|npm_|pypi-|shp[a-z]{2}_|do[opr]_v1_|eyJ"
 )
 # A scheme of an Authorization header takes the credential along that follows it.
-_CREDENTIAL = r"(?i)\b(?:bearer|basic)\s+[^\s\"'`]+"
-_WORD = r"[^\s\"'`]+"
-_BREAKS = r"[.,;:/?&=@()<>{}\[\]|]+"
-_HYPHENS = r"[-_]+"
+_CREDENTIAL = re.compile(r"\b(?:bearer|basic)\s+[^\s\"'`]+", re.IGNORECASE)
+_SCHEMES = ("bearer", "basic")
+_WORD = re.compile(r"[^\s\"'`]{6,}")
+_BREAKS = re.compile(r"[.,;:/?&=@()<>{}\[\]|]+")
+_BEGINS = re.compile(rf"(?:\A|[.,;:/?&=@()<>{{}}\[\]|]){_BEGINNING}")
+_HYPHENS = re.compile(r"[-_]+")
 _SHORTEST_KEY = 6
 _SHORTEST_RUN = 12
 _SHORTEST_MIX = 8
@@ -46,8 +48,10 @@ def hide(text: str) -> str:
     cases that are no exception's name, or 20 or more of one case with hardly a vowel; or if it has 32 or more
     characters, with capital letters, small ones and digits.
     """
-    text = re.sub(_CREDENTIAL, NOT_SHOWN, text)
-    return re.sub(_WORD, lambda word: NOT_SHOWN if _looks_secret(word[0]) else word[0], text)
+    small = text.casefold()
+    if any(map(small.__contains__, _SCHEMES)):
+        text = _CREDENTIAL.sub(NOT_SHOWN, text)
+    return _WORD.sub(_shown, text)
 
 
 def holds_secret(text: str) -> bool:
@@ -57,16 +61,22 @@ def holds_secret(text: str) -> bool:
     return hide(text) != text
 
 
+def _shown(word: re.Match[str]) -> str:
+    return NOT_SHOWN if _looks_secret(word[0]) else word[0]
+
+
 def _looks_secret(word: str) -> bool:
+    if (len(word) < _SHORTEST_RUN or (len(word) < _SHORTEST_CASES and word.isalpha())) and not _BEGINS.search(word):
+        return False  # Most words.
     if len(word) >= _SHORTEST_WHOLE and _has(word, "a-z") and _has(word, "A-Z") and _has(word, "0-9"):
         return True
-    return any(_is_key(part) for part in re.split(_BREAKS, word))
+    return any(_is_key(part) for part in _BREAKS.split(word))
 
 
 def _is_key(part: str) -> bool:
     if len(part) >= _SHORTEST_KEY and re.match(_BEGINNING, part):
         return True
-    return len(part) >= _SHORTEST_RUN and any(_is_mixed(each) for each in re.split(_HYPHENS, part))
+    return len(part) >= _SHORTEST_RUN and any(_is_mixed(each) for each in _HYPHENS.split(part))
 
 
 def _is_mixed(piece: str) -> bool:

@@ -3,8 +3,9 @@ What is written down of strangers' words: error messages, URLs, headers and bodi
 
 `hide` knows how keys look. A password looks like nothing; but it stands behind its name. So here a value is hidden for
 where it stands, too: behind a name such as ``password`` or ``X-Api-Key`` in a query, a header, JSON or a program's own
-notation; as the user of a URL; in a cookie; between the lines of a PEM file. And whatever the environment or a key
-file of this process holds as a secret is hidden wherever it turns up, whatever it looks like.
+notation; behind an option; as the user of a URL, or in its path; in a cookie; between the lines of a PEM file. And
+whatever the environment or a key file of this process holds as a secret is hidden wherever it turns up, whatever it
+looks like.
 
 Each pattern begins at the beginning of a word and looks no further than a bounded name, so that no text is slow.
 """
@@ -25,17 +26,19 @@ __all__ = ["cut", "is_secret_name", "learn", "learn_environment", "redact"]
 
 # Names whose value is a secret wherever they stand, as a part of another name too; "tokens" are counted, and "key"
 # alone is a word as any other. The short ones stand alone or behind a joint: a compass is no password.
+_PHRASE = r"mnemonic|(?:seed|recovery|backup|secret)[-_. ]?(?:phrase|words)"
 _NAMES = (
     r"(?:password|passwd|passphrase|passcode|secret|token(?!s)|apikey|signature|credential|authorization|cookie|sessionid"
     r"|(?:api|access|secret|private|signing|session|client|auth|master|shared|account|encryption|subscription)[-_.]?key"
-    r"|session[-_.]id|(?:proxy|http)[-_.]auth"
+    rf"|session[-_.]id|(?:proxy|http)[-_.]auth|{_PHRASE}"
     r"|(?<![A-Za-z])(?:pass|pwd|pw|jwt|hmac|otp|sid|csrf|xsrf|bearer))(?-i:(?![a-rt-z]))"
 )
 # Names of a query's or a form's parameters that mean something else in a sentence.
-_PARAMETERS = r"key|sig|sign|auth|session|pin|assertion"
+_PARAMETERS = ("key", "sig", "sign", "auth", "session", "pin", "assertion")
 _STRING = r"[bru]{0,2}(?:\\{0,3}\"(?:[^\"\\]|\\(?!\").)*(?:\\?\"|\Z)|'(?:[^'\\]|\\.)*(?:'|\Z))"
 _QUOTE = r"\\{0,3}[\"']?"
 _VALUE = r"[^\s&,;\"'<>(){}\]]"
+_GIVEN = rf"(?:(?:{_STRING})|[^\s\"',;]+)"
 _LINE = rf"((?:cookie2?|authorization){_QUOTE}\s{{0,8}}:\s{{0,8}})"
 _WHOLE = rf"[\w.-]{{0,40}}?{_NAMES}[\w.-]{{0,40}}"
 _NAMED = rf"({_NAMES}[\w.-]{{0,40}}{_QUOTE}\]?\s{{0,8}}(?:=>|[:=]|%3[AD])\s{{0,8}})"
@@ -48,43 +51,101 @@ _SENTENCE = (
     r"(\b(?:password|passwd|passphrase|passcode|pwd)\s{1,4}(?:(?:is|was)\s{1,4})?[\"']?)"
     r"(?=[^\s\"']{0,60}\d)(?=[^\s\"']{0,60}[A-Za-z])[^\s\"',;]{6,}"
 )
+# What is said of a key, and is none.
+_SAID = (
+    r"(?!(?:not|none|null|no|is|was|are|must|may|can|it|the|your|you|a|an|please|check|see|try|use|get|invalid|incorrect"
+    r"|wrong|bad|missing|required|expired|revoked|disabled|inactive|unknown|unauthorized|limit|error)\b)"
+)
+# A command's user and password, as curl has them.
+_USER = r"(?<![\w-])(?:-u|--(?:proxy-|http-)?user)"
 _GONE = "\0"
 _URL = re.compile(r"((?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s\"'<>`]+)")
 _PART = re.compile(r"[^/?&=#;,@]+")
-_RULES = tuple(
-    (re.compile(pattern, re.IGNORECASE | re.DOTALL), shown)
-    for pattern, shown in (
-        (r"-----BEGIN [A-Z0-9 ]{1,40}-----.*?(?:-----END [A-Z0-9 ]{1,40}-----|\Z)", _GONE),
-        # Up to the last "@" before the path. A database's password may hold a slash, and so may any that is no port.
-        (r"(?<!http)(?<!https)(://)[^\s/?#@:\"'<>]{0,200}:[^\s\"'<>]{1,300}@", rf"\1{_GONE}@"),
-        (r"(://)[^\s/?#\"'<>]+@", rf"\1{_GONE}@"),
-        (r"(://)[^\s/?#@:\"'<>]{0,200}:(?!\d{1,5}[/?#])[^\s\"'<>]{1,300}@", rf"\1{_GONE}@"),
-        # Names and values as pairs, as headers and the lists of commands are printed.
-        (rf"([\"']-{{0,2}}{_WHOLE}[\"']\s{{0,4}},\s{{0,4}})(?:{_STRING})", rf"\1{_GONE}"),
-        (rf"((?<![\w-])--{_WHOLE}[ \t]{{1,8}})(?!-){_SPOKEN}(?:(?:{_STRING})|[^\s\"',;]+)", rf"\1{_GONE}"),
-        (
-            rf"(<(?:[\w.-]{{1,40}}:)?{_WHOLE}(?:\s[^<>]{{0,200}})?>)(?:(?:<!\[CDATA\[)?[^<]{{1,2000}}(?=</)|[^<\s]{{1,200}}\Z)",
-            rf"\1{_GONE}",
-        ),
-        # A sentence that says a password: it has a digit.
-        (_SENTENCE, rf"\1{_GONE}"),
-        # A cookie's and a credential's own syntax goes to the end of the line.
-        (rf"{_LINE}[^\r\n]+", rf"\1{_GONE}"),
-        (rf"{_NAMED}(?:(?:{_STRING}){_VALUE}*|{_VALUE}+)", rf"\1{_GONE}"),
-        (rf"(?<![\w-])((?:{_PARAMETERS})(?:=|%3D))[^\s&;\"'<>()]+", rf"\1{_GONE}"),
-        # A phrase has several words.
-        (rf"(passphrase{_QUOTE}\s{{0,8}}[:=]\s{{0,8}})[^\s\"',;&()<>{{}}\]\[][^\r\n\"',;&()<>{{}}\]]*", rf"\1{_GONE}"),
-    )
+_Rules = tuple[tuple[re.Pattern[str], str], ...]
+
+
+def _rules(*patterns: str, shown: str = rf"\1{_GONE}") -> _Rules:
+    return tuple([(re.compile(pattern, re.IGNORECASE | re.DOTALL), shown) for pattern in patterns])
+
+
+_FILES = _rules(r"-----BEGIN [A-Z0-9 ]{1,40}-----.*?(?:-----END [A-Z0-9 ]{1,40}-----|\Z)", shown=_GONE)
+_USERS = _rules(
+    # Up to the last "@" before the path. A database's password may hold a slash, and so may any that is no port.
+    r"(?<!http)(?<!https)(://)[^\s/?#@:\"'<>]{0,200}:[^\s\"'<>]{1,300}@",
+    r"(://)[^\s/?#\"'<>]+@",
+    r"(://)[^\s/?#@:\"'<>]{0,200}:(?!\d{1,5}[/?#])[^\s\"'<>]{1,300}@",
+    shown=rf"\1{_GONE}@",
 )
-# Without one of these no rule can hold, and most texts have none.
-_SIGN = re.compile(r"[:=]|%3|--|[\"']\s{0,4},|</?|pass|pwd|auth\(", re.IGNORECASE)
+_BEHIND_NAMES = _rules(
+    # Names and values as pairs, as headers and the lists of commands are printed.
+    rf"([\"']-{{0,2}}{_WHOLE}[\"']\s{{0,4}},\s{{0,4}})(?:{_STRING})",
+    rf"((?<![\w-])--{_WHOLE}[ \t]{{1,8}})(?!-){_SPOKEN}{_GIVEN}",
+    rf"(<(?:[\w.-]{{1,40}}:)?{_WHOLE}(?:\s[^<>]{{0,200}})?>)(?:(?:<!\[CDATA\[)?[^<]{{1,2000}}(?=</)|[^<\s]{{1,200}}\Z)",
+    # A sentence that says a password: it has a digit.
+    _SENTENCE,
+    # A cookie's and a credential's own syntax goes to the end of the line.
+    rf"{_LINE}[^\r\n]+",
+    rf"{_NAMED}(?:(?:{_STRING}){_VALUE}*|{_VALUE}+)",
+    # A phrase has several words.
+    rf"((?:passphrase|{_PHRASE}){_QUOTE}\s{{0,8}}[:=]\s{{0,8}})[^\s\"',;&()<>{{}}\]\[][^\r\n\"',;&()<>{{}}\]\[]*",
+)
+_SPOKEN_OF = _rules(
+    rf"(\b(?:api|access|secret|private|signing)\s(?:key|token)(?:\s(?:provided|given|used|sent|received))?\s{{0,4}}[:=]"
+    rf"\s{{0,4}}){_SAID}(?:(?:{_STRING})|{_VALUE}+)",
+    # A wallet's words, as many as there are at the least.
+    r"(\b(?:mnemonic|phrase|words)\b(?:\s(?:is|was|of))?[\s:\"'=]{1,4})(?:[a-z]{3,8}[\s,]{1,3}){11,23}[a-z]{3,8}\b",
+)
+_OPTIONS = (
+    *_rules(
+        rf"({_USER}(?:[ \t]{{1,8}}|=|[\"']\s{{0,4}},\s{{0,4}})([\"'])[^\s:\"']{{0,100}}:)(?!//)"
+        r"(?:(?!\2).){1,300}(?:\2|\Z)",
+        shown=rf"\1{_GONE}\2",
+    ),
+    *_rules(
+        # Two numbers are a container's user and group.
+        rf"({_USER}(?:[ \t]{{1,8}}|=)(?!\d+:\d+(?!\S))[^\s:\"']{{0,100}}:)(?!//)[^\s\"',;]+",
+        r"(\bcurl\b[^\r\n]{0,200}?\s-u)[^\s:\"'-][^\s:\"']{0,100}:[^\s\"']+",
+        # A password, unless it is a port or a path, or is these commands' own option.
+        r"((?<![\w-])(?<!mkdir )(?<!\bcp )(?<!\bps )(?-i:-p)[ \t]{1,4})(?![-./~$]|\d{1,5}(?::\d+|/\w+)*(?!\S)"
+        rf"|(?:port|path|file|dir|password|name|number|pid|project|profile)\b){_SPOKEN}{_GIVEN}",
+        rf"([\"'](?-i:-p)[\"']\s{{0,4}},\s{{0,4}})(?!\w?[\"'][\d:]{{1,11}}[\"']){_STRING}",
+        r"(\b(?:mysql|mariadb)[\w-]{0,12}\b[^\r\n]{0,200}?[\s\"'](?-i:-p))[^\s\"',;]+",
+        rf"(\b(?:redis|valkey)-cli\b[^\r\n]{{0,200}}?\s-a[ \t]{{1,4}}){_GIVEN}",
+    ),
+)
+# Addresses whose path is the secret: Slack's and others' hooks, Discord's, Teams', a Telegram bot's.
+_PATHS = _rules(
+    r"(\bhooks\.[\w.-]{1,80}/(?:[a-z]{1,12}/){0,2}+)[^\s\"'<>()?#]+",
+    r"(/services/T\w{2,20}/)[^\s\"'<>()?#]+",
+    r"(/(?:webhooks|interactions)/\d{1,25}/)[^\s\"'<>()/?#]+",
+    r"(/(?:webhookb2|incomingwebhook)/)[^\s\"'<>()?#]+",
+    r"(/bot)\d{3,20}(?::|%3A)[^\s\"'<>()/?#]+",
+)
+_QUERIES = _rules(rf"(?<![\w-])((?:{'|'.join(_PARAMETERS)})(?:=|%3D))[^\s&;\"'<>()]+")
+# Without one of its signs, in small letters, no rule of a group can hold, and most texts have none.
+_GROUPS: tuple[tuple[tuple[str, ...], _Rules], ...] = (
+    (("-----begin",), _FILES),
+    (("@",), _USERS),
+    (("key", "token", "mnemonic", "phrase", "words"), _SPOKEN_OF),
+    (("hook", "/services/", "/interactions/", "/bot"), _PATHS),
+    (tuple(f"{name}{sign}" for name in _PARAMETERS for sign in ("=", "%3d")), _QUERIES),
+)
+_SHORT_OPTIONS = ("-u", "-p", "-a", "-user")
+_OPTION = re.compile(r"(?<![\w-])-(?:[upa]|-(?:proxy-|http-)?user)", re.IGNORECASE)
+_STEMS: tuple[str, ...] = (
+    *("pass", "secret", "token", "key", "signature", "credential", "auth", "cookie", "session", "pw", "jwt", "hmac"),
+    *("otp", "sid", "csrf", "xsrf", "bearer", "mnemonic", "phrase", "words"),
+)
+# A name, and something that leads from it to a value.
+_NAME_SIGN = re.compile(rf"{_NAMES}|(?<![A-Za-z])auth|(?:basic|digest|proxy)auth", re.IGNORECASE)
+_LEADS = re.compile(r"[:=]|%3|--|[\"']\s{0,4},|</?|auth\(|pass|pwd", re.IGNORECASE)
 # What a name leads to may be a list, or a dictionary, in the notation of any language.
 _OPEN = re.compile(
     rf"(?:{_NAMED[1:-1]}|(?<![A-Za-z])auth{_QUOTE}\s{{0,4}}[:=]\s{{0,4}}|(?:basic|digest|proxy)auth)(?=[\[({{])",
     re.IGNORECASE,
 )
 _BRACKET = re.compile(rf"(?P<open>[\[({{])|(?P<close>[\])}}])|{_STRING}", re.IGNORECASE | re.DOTALL)
-_NAME = re.compile(rf"{_NAMES}|(?:\A|[-_.])auth\Z|\A(?:{_PARAMETERS})\Z", re.IGNORECASE)
+_NAME = re.compile(rf"{_NAMES}|(?:\A|[-_.])auth\Z|\A(?:{'|'.join(_PARAMETERS)})\Z", re.IGNORECASE)
 _SHORT = 100
 _PASSES = 5
 _SHORTEST_KNOWN = 6
@@ -125,15 +186,26 @@ def _hidden(text: str) -> str:
     pattern = _pattern[0]
     if pattern is not None:
         text = pattern.sub(_GONE, text)
-    if _SIGN.search(text) is not None:
-        text = _without_lists(text)
-        for rule, shown in _RULES:
-            text = rule.sub(shown, text)
-    pieces = _URL.split(text)
+    # "tokens" are counted: no name, where it isn't a part of "tokensecret".
+    small = text.casefold().replace("tokens", "s")
+    if any(map(small.__contains__, _STEMS)) and _NAME_SIGN.search(text) and _LEADS.search(text):
+        text = _applied(_BEHIND_NAMES, _without_lists(text))
+    for signs, rules in _GROUPS:
+        if any(map(small.__contains__, signs)):
+            text = _applied(rules, text)
+    if any(map(small.__contains__, _SHORT_OPTIONS)) and _OPTION.search(text):
+        text = _applied(_OPTIONS, text)
+    pieces = _URL.split(text) if "://" in text else [text]
     # Long as a whole, with all kinds of letters, a URL is no key; its parts may be.
     pieces[::2] = map(_looked_at, pieces[::2])
     pieces[1::2] = (_PART.sub(lambda part: _looked_at(part[0]), url) for url in pieces[1::2])
     return "".join(pieces).replace(_GONE, NOT_SHOWN)
+
+
+def _applied(rules: _Rules, text: str) -> str:
+    for rule, shown in rules:
+        text = rule.sub(shown, text)
+    return text
 
 
 def _without_lists(text: str) -> str:
