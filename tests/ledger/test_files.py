@@ -28,12 +28,12 @@ from egressor.ledger.sql import MIGRATIONS
 from egressor.ledger.sqlite import SqliteLedger
 from tests.ledger.places import Postgres, entries, entry, ids, until
 
-SECOND_VERSION = (
+LATER = (
     "ALTER TABLE egressor_entries ADD COLUMN more TEXT NOT NULL DEFAULT ''",
     "CREATE INDEX egressor_entries_kind ON egressor_entries (kind)",
     "UPDATE egressor_entries SET more = 'moved'",
 )
-TWO = (*MIGRATIONS, SECOND_VERSION)
+NEWER = (*MIGRATIONS, LATER)
 
 KILLED = """
 import os, signal, sys
@@ -71,7 +71,7 @@ Ledger(place, migrations=(*sql.MIGRATIONS, eval(sys.argv[3]))).append([made(at=1
 
 def versions_of_sqlite(path: Path) -> tuple[int, bool, bool]:
     """
-    The schema's number, and whether the first and the second version are there.
+    The schema's number, and whether its first version and the one after ours are there.
     """
     with closing(sqlite3.connect(path)) as db:
         return _versions(
@@ -99,15 +99,18 @@ def _versions(ask: Callable[[str], list], names: str, columns: str) -> tuple[int
     else:
         have = set(ask("SELECT column_name FROM information_schema.columns WHERE table_name = 'egressor_entries'"))
     first = {"egressor_entries", "egressor_entries_at", "egressor_entries_service"}
-    second = {"egressor_entries_kind" in found, "more" in have}
+    money = {"egressor_budgets", "egressor_budgets_end_at", "egressor_holds", "egressor_holds_expires_at"}
+    money.add("egressor_spend")
+    later = {"egressor_entries_kind" in found, "more" in have}
     if "more" in have:
-        second.add(not ask("SELECT id FROM egressor_entries WHERE more <> 'moved' AND what <> 'late'"))
-    assert len(second) == 1, "a half of the second version"
+        later.add(not ask("SELECT id FROM egressor_entries WHERE more <> 'moved' AND what <> 'late'"))
+    assert len(later) == 1, "a half of the version after ours"
     assert found & first in (first, set()), "a half of the first version"
-    return number[0], first <= found, second.pop()
+    assert found & money == (money if number[0] > 1 else set()), "a half of the second version"
+    return number[0], first <= found, later.pop()
 
 
-@pytest.mark.parametrize("begun", [0, 1])
+@pytest.mark.parametrize("begun", [0, 1, 2])
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_a_killed_migration_is_old_or_new(
     kind: str, begun: int, tmp_path: Path, request: pytest.FixtureRequest
@@ -125,17 +128,17 @@ def test_a_killed_migration_is_old_or_new(
             place = request.getfixturevalue("postgres").new_database()
             opener = partial(PostgresLedger, place)
         if begun:
-            before = opener()
+            before = opener(migrations=MIGRATIONS[:begun])
             before.append(kept)
             before.close()
-        command = [sys.executable, "-c", KILLED, place, str(step), repr(SECOND_VERSION)]
+        command = [sys.executable, "-c", KILLED, place, str(step), repr(LATER)]
         # Without coverage, whose own database would be killed at each of its steps, too.
         surroundings = {key: value for key, value in os.environ.items() if key != "COVERAGE_PROCESS_CONFIG"}
         child = subprocess.run(command, check=False, capture_output=True, timeout=60, env=surroundings)
         assert child.returncode in (0, -9), child.stderr
         state = versions_of_sqlite(Path(place)) if kind == "sqlite" else versions_of_postgres(place)
         seen.add(state)
-        after = opener(migrations=TWO)
+        after = opener(migrations=NEWER)
         found = after.read(Pick(service="api", is_newest=False))
         assert ids(found) == (ids(kept) if begun else [])
         after.append([entry(50)])
@@ -146,8 +149,8 @@ def test_a_killed_migration_is_old_or_new(
     else:
         pytest.fail("it was killed to the end")
 
-    assert seen <= {(0, False, False), (1, True, False), (2, True, True)}
-    assert len(seen) == 3 - begun
+    assert seen <= {(0, False, False), (1, True, False), (2, True, False), (3, True, True)}
+    assert len(seen) == 4 - begun
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -161,12 +164,12 @@ def test_a_newer_schema_is_left_alone(kind: str, tmp_path: Path, request: pytest
     def opener(**options: object) -> Ledger:
         return PostgresLedger(address, **options) if address else SqliteLedger(path, **options)  # type: ignore[arg-type]
 
-    newer = opener(migrations=TWO)
+    newer = opener(migrations=NEWER)
     newer.append(entries(1))
     newer.close()
     ledger = opener()
     for work in (lambda: ledger.append(entries(1)), ledger.tally, lambda: ledger.read(Pick()), lambda: ledger.prune(0)):
-        with pytest.raises(LedgerAway, match=r"schema is 2, .* knows 1"):
+        with pytest.raises(LedgerAway, match=r"schema is 3, .* knows 2"):
             work()
     ledger.close()
 

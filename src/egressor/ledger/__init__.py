@@ -8,16 +8,19 @@ takes a note without waiting, and one thread writes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from egressor.errors import EgressorError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .entry import Entry
+    from .money import Page
 
 __all__ = ["KEEP_FOR", "KEEP_MOST", "Ledger", "LedgerAway", "Pick", "Tally"]
+
+_T = TypeVar("_T")
 
 KEEP_FOR = 366 * 86_400 * 1_000_000
 """
@@ -144,6 +147,14 @@ class Ledger(Protocol):
 
         Raises:
             LedgerAway: It was not possible.
+        """
+
+    def money(self, work: Callable[[Page], _T]) -> _T:
+        """
+        Do *work* on the page of money, all of it or nothing, and return what it returns.
+
+        Raises:
+            LedgerAway: It was not possible; whether it was done all the same is then unknown.
         """
 
     def close(self) -> None:

@@ -5,20 +5,23 @@ A ledger in memory: the newest entries of this process.
 from __future__ import annotations
 
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from . import KEEP_FOR, Pick, Tally
 from .folding import KEEP_ERRORS, fewer
 from .grouping import ERROR
+from .money_memory import MemoryPage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .entry import Entry
+    from .money import Page
 
 __all__ = ["MemoryLedger"]
 
 _RING = 10_000
+_T = TypeVar("_T")
 
 
 class MemoryLedger:
@@ -42,6 +45,7 @@ class MemoryLedger:
         self._entries: dict[str, Entry] = {}
         self._errors: dict[str, dict[str, Entry]] = {}
         self._pruned = 0
+        self._page = MemoryPage()
 
     def append(self, entries: Sequence[Entry]) -> int:
         """
@@ -96,6 +100,13 @@ class MemoryLedger:
         with self._lock:
             every = [entry.at for place in self._places() for entry in place.values()]
             return Tally(len(every), self._pruned, min(every, default=None))
+
+    def money(self, work: Callable[[Page], _T]) -> _T:
+        """
+        Do *work* on the page of money, which nobody else has meanwhile.
+        """
+        with self._lock:
+            return work(self._page)
 
     def close(self) -> None:
         """

@@ -17,12 +17,13 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from egressor.errors import ConfigError
 
 from . import KEEP_FOR, KEEP_MOST, LedgerAway, Pick, Tally
 from .folding import KEEP_ERRORS
+from .money_sql import SqlPage
 from .sql import (
     CROWDED,
     DROP,
@@ -39,9 +40,10 @@ from .sql import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .entry import Entry
+    from .money import Page
     from .wire import Connection
 
 __all__ = ["PostgresLedger"]
@@ -50,9 +52,15 @@ _PATIENCE = 2.0
 _PIECE = 1_000
 # Any number, as long as it is always the same: who migrates or drops entries holds it.
 _TURN = 0x6567_7265_7373
+# Who changes money holds this one. One lock for all budgets: no two can wait for each other, and what a process wants
+# at once is one transaction.
+_MONEY = _TURN + 1
+_T = TypeVar("_T")
 _SETTINGS = (
     "SET synchronous_commit = on",
     f"SET statement_timeout = {int(_PATIENCE * 1000)}",
+    # Whoever is stopped in the midst of a transaction keeps the others waiting for no longer.
+    f"SET idle_in_transaction_session_timeout = {int(_PATIENCE * 1000)}",
     "SET client_encoding = 'UTF8'",
 )
 
@@ -176,6 +184,17 @@ class PostgresLedger:
         """
         with self._turn() as db:
             return Tally(*(db.execute(TALLY).fetchone() or (0, 0, None)))
+
+    def money(self, work: Callable[[Page], _T]) -> _T:
+        """
+        Do *work* on the page of money, in one transaction; it is on the disk when this returns.
+
+        Raises:
+            LedgerAway: The database can't be written now, or didn't say whether it has been.
+        """
+        with self._turn() as db, db.transaction():
+            db.execute("SELECT pg_advisory_xact_lock(%s)", (_MONEY,))
+            return work(SqlPage(lambda text, values: db.execute(_said(text), values)))
 
     def close(self) -> None:
         """

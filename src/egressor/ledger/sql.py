@@ -30,6 +30,7 @@ __all__ = [
     "MIGRATIONS",
     "PRUNED",
     "TALLY",
+    "dumped",
     "entry_of",
     "fold_of",
     "migrate",
@@ -47,6 +48,25 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX egressor_entries_at ON egressor_entries (at)",
         "CREATE INDEX egressor_entries_service ON egressor_entries (service, id)",
         "INSERT INTO egressor_ledger (name, value) VALUES ('pruned', 0)",
+    ),
+    (
+        (
+            "CREATE TABLE egressor_budgets (name {key} PRIMARY KEY, start_at BIGINT NOT NULL, end_at BIGINT NOT NULL,"
+            " spent BIGINT NOT NULL, held BIGINT NOT NULL, unknown BIGINT NOT NULL, warned BIGINT NOT NULL,"
+            " most BIGINT NOT NULL)"
+        ),
+        "CREATE INDEX egressor_budgets_end_at ON egressor_budgets (end_at)",
+        (
+            "CREATE TABLE egressor_holds (id {key} PRIMARY KEY, owner TEXT NOT NULL, at BIGINT NOT NULL,"
+            " amount BIGINT NOT NULL, places TEXT NOT NULL, expires_at BIGINT NOT NULL, tags TEXT NOT NULL,"
+            " lost BIGINT NOT NULL)"
+        ),
+        "CREATE INDEX egressor_holds_expires_at ON egressor_holds (lost, expires_at)",
+        (
+            "CREATE TABLE egressor_spend (day BIGINT NOT NULL, service {key} NOT NULL, model {key} NOT NULL,"
+            " feature {key} NOT NULL, person {key} NOT NULL, calls BIGINT NOT NULL, micro_usd BIGINT NOT NULL,"
+            " unknown BIGINT NOT NULL, PRIMARY KEY (day, service, model, feature, person))"
+        ),
     ),
 )
 """

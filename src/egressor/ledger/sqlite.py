@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from . import KEEP_FOR, KEEP_MOST, LedgerAway, Pick, Tally
 from .folding import KEEP_ERRORS
 from .lock import turn
+from .money_sql import SqlPage
 from .sql import (
     CROWDED,
     DROP,
@@ -37,16 +38,18 @@ from .sql import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from sqlite3 import Connection
 
     from .entry import Entry
+    from .money import Page
 
 __all__ = ["SqliteLedger"]
 
 _BUSY = 1.0
 _PIECE = 1_000
+_T = TypeVar("_T")
 
 
 class SqliteLedger:
@@ -171,6 +174,16 @@ class SqliteLedger:
             return Tally(0, 0, None)
         with self._turn() as db:
             return Tally(*db.execute(TALLY).fetchone())
+
+    def money(self, work: Callable[[Page], _T]) -> _T:
+        """
+        Do *work* on the page of money, in one transaction; it is on the disk when this returns.
+
+        Raises:
+            LedgerAway: The file can't be written now.
+        """
+        with self._turn() as db, _transaction(db):
+            return work(SqlPage(db.execute))
 
     def close(self) -> None:
         """

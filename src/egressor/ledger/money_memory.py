@@ -1,0 +1,102 @@
+"""
+A page of money in memory: the pure functions, over dictionaries.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .money import Budget, Kept, Sum, Tags
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from egressor._core.budget import Cell
+
+__all__ = ["MemoryPage"]
+
+
+class MemoryPage:
+    """
+    The money of a ledger in memory; whoever uses it holds the ledger's lock.
+    """
+
+    def __init__(self) -> None:
+        self._budgets: dict[str, Budget] = {}
+        self._holds: dict[str, Kept] = {}
+        self._sums: dict[tuple[int, Tags], Sum] = {}
+
+    def cells(self, keys: Sequence[str]) -> dict[str, Cell]:
+        """
+        Return those of the cells that there are.
+        """
+        return {key: self._budgets[key].cell for key in keys if key in self._budgets}
+
+    def put(self, cells: Mapping[str, Cell], limits: Mapping[str, int]) -> None:
+        """
+        Keep *cells*, with the limits of their budgets.
+        """
+        self._budgets.update({key: Budget(key, cell, limits[key]) for key, cell in cells.items()})
+
+    def kept(self, key: str) -> Kept | None:
+        """
+        Return the hold with this id, if it is there.
+        """
+        return self._holds.get(key)
+
+    def keep(self, kept: Kept) -> None:
+        """
+        Keep a hold; one with the same id is replaced.
+        """
+        self._holds[kept.id] = kept
+
+    def drop(self, key: str) -> None:
+        """
+        Take away the hold with this id.
+        """
+        self._holds.pop(key, None)
+
+    def overdue(self, now: int) -> list[Kept]:
+        """
+        Return holds whose time is over at *now* and that are not lost yet.
+        """
+        return [kept for kept in self._holds.values() if not kept.is_lost and kept.hold.expires_at <= now]
+
+    def extend(self, owner: str, until: int) -> None:
+        """
+        Let the holds of *owner* that are not lost last until *until*.
+        """
+        for key, kept in self._holds.items():
+            if kept.owner == owner and not kept.is_lost:
+                self._holds[key] = kept._replace(hold=kept.hold._replace(expires_at=until))
+
+    def add(self, each: Sum) -> None:
+        """
+        Add *each* to the sum of its day and tags.
+        """
+        key = each.day, each.tags
+        old = self._sums.get(key, Sum(*key, 0, 0, 0))
+        counts = (a + b for a, b in zip(old[2:], each[2:], strict=True))
+        self._sums[key] = Sum(*key, *counts)
+
+    def budgets(self) -> list[Budget]:
+        """
+        Return all budgets, by key.
+        """
+        return sorted(self._budgets.values())
+
+    def sums(self, since: int) -> list[Sum]:
+        """
+        Return the sums of the day *since* and of later ones, by day and tags.
+        """
+        return sorted(each for each in self._sums.values() if each.day >= since)
+
+    def forget(self, *, cells: int, lost: int, sums: int) -> None:
+        """
+        Drop cells that ended before the time *cells*, lost holds from before *lost*, sums of days before *sums*.
+        """
+        self._budgets = {key: each for key, each in self._budgets.items() if each.cell.end >= cells}
+        self._holds = {
+            key: kept for key, kept in self._holds.items() if not kept.is_lost or kept.hold.expires_at >= lost
+        }
+        self._sums = {key: each for key, each in self._sums.items() if each.day >= sums}

@@ -1,0 +1,152 @@
+"""
+A page of money in tables, in the words that SQLite and PostgreSQL share.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from egressor._core.budget import Cell, Hold, Place
+
+from . import LedgerAway
+from .money import Budget, Kept, Sum, Tags
+from .sql import dumped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["SqlPage"]
+
+_CELL: Final = "start_at, end_at, spent, held, unknown, warned"
+_PUT: Final = (
+    f"INSERT INTO egressor_budgets (name, {_CELL}, most) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - words of ours
+    " ON CONFLICT (name) DO UPDATE SET start_at = excluded.start_at, end_at = excluded.end_at, spent = excluded.spent,"
+    " held = excluded.held, unknown = excluded.unknown, warned = excluded.warned, most = excluded.most"
+)
+_KEPT: Final = "id, owner, at, amount, places, expires_at, tags, lost"
+_KEEP: Final = (
+    f"INSERT INTO egressor_holds ({_KEPT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - likewise
+    " ON CONFLICT (id) DO UPDATE SET lost = excluded.lost, expires_at = excluded.expires_at"
+)
+_ADD: Final = (
+    "INSERT INTO egressor_spend (day, service, model, feature, person, calls, micro_usd, unknown)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (day, service, model, feature, person) DO UPDATE SET"
+    " calls = egressor_spend.calls + excluded.calls, micro_usd = egressor_spend.micro_usd + excluded.micro_usd,"
+    " unknown = egressor_spend.unknown + excluded.unknown"
+)
+_FORGET: Final = (
+    "DELETE FROM egressor_budgets WHERE end_at < ?",
+    "DELETE FROM egressor_holds WHERE lost = 1 AND expires_at < ?",
+    "DELETE FROM egressor_spend WHERE day < ?",
+)
+
+
+class SqlPage:
+    """
+    The money of a ledger inside of a transaction.
+
+    Args:
+        run: Executes a statement with its values, and returns its cursor.
+    """
+
+    def __init__(self, run: Callable[[str, Sequence[object]], Any]) -> None:
+        self._run = run
+
+    def cells(self, keys: Sequence[str]) -> dict[str, Cell]:
+        """
+        Return those of the cells that there are.
+        """
+        found = {}
+        for key in keys:
+            row = self._run(f"SELECT {_CELL} FROM egressor_budgets WHERE name = ?", (key,)).fetchone()  # noqa: S608
+            if row is not None:
+                found[key] = _cell(row)
+        return found
+
+    def put(self, cells: Mapping[str, Cell], limits: Mapping[str, int]) -> None:
+        """
+        Keep *cells*, with the limits of their budgets.
+        """
+        for key, cell in cells.items():
+            self._run(_PUT, (key, *cell[:5], int(cell.warned), limits[key]))
+
+    def kept(self, key: str) -> Kept | None:
+        """
+        Return the hold with this id, if it is there.
+        """
+        row = self._run(f"SELECT {_KEPT} FROM egressor_holds WHERE id = ?", (key,)).fetchone()  # noqa: S608
+        return None if row is None else _kept(row)
+
+    def keep(self, kept: Kept) -> None:
+        """
+        Keep a hold; one with the same id is replaced.
+        """
+        hold = kept.hold
+        told = dumped(hold.places), hold.expires_at, dumped(kept.tags), int(kept.is_lost)
+        self._run(_KEEP, (kept.id, kept.owner, kept.at, hold.amount, *told))
+
+    def drop(self, key: str) -> None:
+        """
+        Take away the hold with this id.
+        """
+        self._run("DELETE FROM egressor_holds WHERE id = ?", (key,))
+
+    def overdue(self, now: int) -> list[Kept]:
+        """
+        Return holds whose time is over at *now* and that are not lost yet, a thousand at most.
+        """
+        text = f"SELECT {_KEPT} FROM egressor_holds WHERE lost = 0 AND expires_at <= ? ORDER BY id LIMIT 1000"  # noqa: S608
+        return [_kept(row) for row in self._run(text, (now,)).fetchall()]
+
+    def extend(self, owner: str, until: int) -> None:
+        """
+        Let the holds of *owner* that are not lost last until *until*.
+        """
+        self._run("UPDATE egressor_holds SET expires_at = ? WHERE owner = ? AND lost = 0", (until, owner))
+
+    def add(self, each: Sum) -> None:
+        """
+        Add *each* to the sum of its day and tags.
+        """
+        self._run(_ADD, (each.day, *each.tags, *each[2:]))
+
+    def budgets(self) -> list[Budget]:
+        """
+        Return all budgets, by key.
+        """
+        rows = self._run(f"SELECT name, most, {_CELL} FROM egressor_budgets ORDER BY name", ())  # noqa: S608
+        return [Budget(name, _cell(cell), most) for name, most, *cell in rows.fetchall()]
+
+    def sums(self, since: int) -> list[Sum]:
+        """
+        Return the sums of the day *since* and of later ones, by day and tags.
+        """
+        text = (
+            "SELECT day, service, model, feature, person, calls, micro_usd, unknown FROM egressor_spend"
+            " WHERE day >= ? ORDER BY day, service, model, feature, person"
+        )
+        return [Sum(row[0], Tags(*row[1:5]), *row[5:]) for row in self._run(text, (since,)).fetchall()]
+
+    def forget(self, *, cells: int, lost: int, sums: int) -> None:
+        """
+        Drop cells that ended before the time *cells*, lost holds from before *lost*, sums of days before *sums*.
+        """
+        for text, value in zip(_FORGET, (cells, lost, sums), strict=True):
+            self._run(text, (value,))
+
+
+def _cell(row: Sequence[Any]) -> Cell:
+    start, end, spent, held, unknown, warned = row
+    return Cell(start, end, spent, held, unknown, bool(warned))
+
+
+def _kept(row: Sequence[Any]) -> Kept:
+    key, owner, at, amount, places, expires_at, tags, lost = row
+    try:
+        stood = tuple(Place(*each) for each in json.loads(places))
+        told = Tags(*json.loads(tags))
+    except (ValueError, TypeError):
+        msg = f"a row is no hold: {str(key)[:36]!r}"
+        raise LedgerAway(msg) from None
+    return Kept(key, owner, at, Hold(amount, stood, expires_at), told, bool(lost))

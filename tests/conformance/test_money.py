@@ -1,0 +1,380 @@
+"""
+One suite for the money of all ledgers: what one holds, charges and adds up, the others do, and a judge that keeps a
+list of the calls and adds it up anew says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from egressor._core.budget import NEVER, Ask, Cell, Denied, Held
+from egressor.ledger import Ledger
+from egressor.ledger.memory import MemoryLedger
+from egressor.ledger.money import FREE, SPENT, UNKNOWN, End, Page, Sum, Tags, Want, finish, forget, lose, take
+from egressor.ledger.postgres import PostgresLedger
+from egressor.ledger.sqlite import SqliteLedger
+from tests.ledger.places import DAY, NOW, SECOND, Postgres
+
+LASTS = 60 * SECOND
+HOUR = 3_600 * SECOND
+TODAY = NOW // DAY * DAY
+TAGS = Tags("openai", "m", "chat", "O'Brien; DROP TABLE egressor_holds --")
+Open = Callable[[], Ledger]
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """
+    Opens a hand on one ledger; each kind in turn. Every hand on one in memory is the same.
+    """
+    if request.param == "memory":
+        only = MemoryLedger()
+        yield lambda: only
+        return
+    if request.param == "sqlite":
+        kind: Callable[[], Ledger] = partial(SqliteLedger, tmp_path / "history.db")
+    else:
+        server = request.getfixturevalue("postgres")
+        assert isinstance(server, Postgres)
+        kind = partial(PostgresLedger, server.new_database())
+    opened: list[Ledger] = []
+
+    def open_one() -> Ledger:
+        opened.append(kind())
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
+
+
+def asks(*limits: int, now: int = NOW) -> tuple[Ask, ...]:
+    """
+    Budgets of an hour, a day and in all, as many as there are limits.
+    """
+    spans = [
+        ("hour", now // HOUR * HOUR, now // HOUR * HOUR + HOUR),
+        ("day", now // DAY * DAY, now // DAY * DAY + DAY),
+        ("total", 0, NEVER),
+    ]
+    return tuple(
+        Ask(key, limit, limit * 8 // 10, start, end) for limit, (key, start, end) in zip(limits, spans, strict=False)
+    )
+
+
+def want(key: str, worst: int, *limits: int, owner: str = "me", now: int = NOW) -> Want:
+    """
+    A wish for money.
+    """
+    return Want(key, owner, asks(*limits, now=now), worst, TAGS)
+
+
+def hold(ledger: Ledger, one: Want, now: int = NOW) -> Held | Denied:
+    """
+    Hold money in one transaction.
+    """
+    return ledger.money(lambda page: take(page, one, now=now, lasts=LASTS))
+
+
+def end(ledger: Ledger, key: str, how: str, micro_usd: int = 0) -> tuple[str, ...]:
+    """
+    End a hold in one transaction.
+    """
+    return ledger.money(lambda page: finish(page, End(key, how, micro_usd)))
+
+
+def cells(ledger: Ledger) -> dict[str, tuple[int, int, int]]:
+    """
+    What each budget has spent, holds, and doesn't know.
+    """
+    found = ledger.money(lambda page: page.budgets())
+    return {each.key: (each.cell.spent, each.cell.held, each.cell.unknown) for each in found}
+
+
+def sums(ledger: Ledger) -> list[tuple[int, int, int]]:
+    """
+    How many calls, what they cost, and what of that is unknown, by day.
+    """
+    return [each[2:] for each in ledger.money(lambda page: page.sums(0))]
+
+
+def test_a_hold_stands_in_all_of_its_budgets_or_in_none(opener: Open) -> None:
+    """
+    The one that refuses is named, with what is left, and no other is touched.
+    """
+    ledger = opener()
+    first = hold(ledger, want("a", 750, 1000, 5000))
+    second = hold(ledger, want("b", 750, 1000, 5000))
+
+    assert isinstance(first, Held)
+    assert second == Denied("hour", 250, NOW // HOUR * HOUR + HOUR, "in_flight")
+    assert cells(ledger) == {"hour": (0, 750, 0), "day": (0, 750, 0)}
+
+
+def test_the_truth_is_charged_once(opener: Open) -> None:
+    """
+    An end that comes a second time, or says something else then, changes nothing.
+    """
+    ledger = opener()
+    hold(ledger, want("a", 750, 1000))
+    for how, micro_usd in [(SPENT, 400), (SPENT, 400), (UNKNOWN, 0), (FREE, 0)]:
+        end(ledger, "a", how, micro_usd)
+
+    assert (cells(ledger), sums(ledger)) == ({"hour": (400, 0, 0)}, [(1, 400, 0)])
+
+
+def test_what_was_not_spent_comes_back(opener: Open) -> None:
+    """
+    A call that was never sent leaves nothing, and is no call.
+    """
+    ledger = opener()
+    hold(ledger, want("a", 750, 1000))
+    end(ledger, "a", FREE)
+
+    assert (cells(ledger), sums(ledger)) == ({"hour": (0, 0, 0)}, [])
+
+
+def test_a_call_of_which_nobody_knows_is_charged_whole(opener: Open) -> None:
+    """
+    It is unknown, and shown as that.
+    """
+    ledger = opener()
+    hold(ledger, want("a", 750, 1000))
+    end(ledger, "a", UNKNOWN)
+
+    assert (cells(ledger), sums(ledger)) == ({"hour": (750, 0, 750)}, [(1, 750, 750)])
+
+
+def test_a_dead_owner_s_hold_is_lost_and_its_truth_may_come_later(opener: Open) -> None:
+    """
+    At the end of its time it is charged whole; the truth takes the estimate's place, once.
+    """
+    ledger = opener()
+    hold(ledger, want("a", 750, 1000))
+    hold(ledger, want("b", 100, 1000, owner="alive"))
+    ledger.money(lambda page: page.extend("alive", NOW + 2 * LASTS))
+    before = ledger.money(lambda page: lose(page, NOW + LASTS - 1))
+    lost = ledger.money(lambda page: lose(page, NOW + LASTS))
+    again = ledger.money(lambda page: lose(page, NOW + LASTS))
+    # Whoever is lost is not found again by a late word that its owner lives.
+    ledger.money(lambda page: page.extend("me", NOW + 9 * LASTS))
+    shown = cells(ledger), sums(ledger)
+    for _ in range(2):
+        end(ledger, "a", SPENT, 400)
+
+    assert (before, lost, again) == (0, 1, 0)
+    assert shown == ({"hour": (750, 100, 750)}, [(1, 750, 750)])
+    assert (cells(ledger), sums(ledger)) == ({"hour": (400, 100, 0)}, [(1, 400, 0)])
+
+
+@pytest.mark.parametrize(("how", "spent", "calls"), [(FREE, 0, 0), (UNKNOWN, 750, 1)])
+def test_a_lost_hold_may_end_in_other_ways(opener: Open, how: str, spent: int, calls: int) -> None:
+    """
+    A call that turns out not to have been sent costs nothing; of one that stays unknown nobody will say more.
+    """
+    ledger = opener()
+    hold(ledger, want("a", 750, 1000))
+    ledger.money(lambda page: lose(page, NOW + LASTS))
+    end(ledger, "a", how)
+    end(ledger, "a", SPENT, 1)
+
+    assert cells(ledger) == {"hour": (spent, 0, spent)}
+    assert sums(ledger) == [(calls, spent, spent)]
+
+
+def test_a_truth_above_its_hold_is_charged_and_said(opener: Open) -> None:
+    """
+    Money that is gone is gone.
+    """
+    ledger = opener()
+    hold(ledger, want("a", 750, 1000, 5000))
+
+    assert end(ledger, "a", SPENT, 1200) == ("hour",)
+    assert cells(ledger) == {"hour": (1200, 0, 0), "day": (1200, 0, 0)}
+
+
+def test_what_is_of_no_more_use_is_forgotten(opener: Open) -> None:
+    """
+    Cells go two days after their period, lost holds after a month, sums when their retention is over.
+    """
+    ledger = opener()
+    for key in "ab":
+        hold(ledger, want(key, 10, 1000, 5000, 9000))
+    end(ledger, "a", SPENT, 10)
+    ledger.money(lambda page: lose(page, NOW + LASTS))
+    found = []
+    for days in (2, 4, 29, 31, 400):
+        ledger.money(partial(_forget, now=TODAY + days * DAY))
+        found.append((sorted(cells(ledger)), ledger.money(lambda page: page.kept("b")) is None, len(sums(ledger))))
+
+    assert found == [
+        (["day", "hour", "total"], False, 1),
+        (["total"], False, 1),
+        (["total"], False, 1),
+        (["total"], True, 1),
+        (["total"], True, 0),
+    ]
+
+
+def _forget(page: Page, now: int) -> None:
+    forget(page, now, 366 * DAY)
+
+
+def test_what_fails_in_the_middle_has_not_happened(opener: Open) -> None:
+    """
+    A transaction that ends with an error leaves the tables as they were.
+    """
+    ledger = opener()
+    if ledger.name == "memory":
+        return  # Nothing of it can fail in the middle.
+
+    def broken(page: Page) -> None:
+        take(page, want("a", 10, 1000), now=NOW, lasts=LASTS)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        ledger.money(broken)
+
+    assert cells(ledger) == {}
+
+
+def test_many_hands_never_hold_more_than_there_is(opener: Open) -> None:
+    """
+    Of fifty calls at once that want three quarters of a budget, one gets it.
+    """
+    answers: list[Held | Denied] = []
+    hands = [opener() for _ in range(5)]
+    threads = [
+        Thread(target=lambda n=n: answers.append(hold(hands[n % 5], want(f"h{n}", 750, 1000)))) for n in range(50)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(answers) == 50
+    assert sum(isinstance(answer, Held) for answer in answers) == 1
+
+
+class Judge:
+    """
+    A list of calls, added up anew each time.
+    """
+
+    def __init__(self) -> None:
+        self.calls: dict[str, dict[str, Any]] = {}
+
+    def cells(self, now: int) -> dict[str, tuple[int, int]]:
+        """
+        What is spent and what is held in the newest period of each budget.
+        """
+        found = {}
+        for key in ("hour", "day", "total"):
+            inside = [call for call in self.calls.values() if key in call["in"]]
+            if inside:
+                newest = max(call["in"][key] for call in inside)
+                those = [call for call in inside if call["in"][key] == newest]
+                found[key] = (
+                    sum(call["truth"] for call in those if call["over"]),
+                    sum(call["held"] for call in those if not call["over"]),
+                )
+        return found
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("hold"), st.integers(0, 9), st.integers(1, 700), st.sampled_from([1, 2, 3])),
+        st.tuples(st.just("end"), st.integers(0, 9), st.integers(0, 900), st.sampled_from([SPENT, FREE, UNKNOWN])),
+        st.tuples(st.just("pass"), st.integers(0, 90), st.just(0), st.just("")),
+    ),
+    max_size=14,
+)
+
+
+def test_every_ledger_does_what_the_pure_functions_do(postgres: Postgres, tmp_path: Path) -> None:
+    """
+    Whatever is held, ended, lost, ended twice or too late: answers, cells and sums are the same, and the judge's.
+    """
+    round_of = iter(range(10**6))
+
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
+    @given(STEPS)
+    def compare(steps: list[tuple[str, int, int, Any]]) -> None:
+        number = next(round_of)
+        every: list[Ledger] = [MemoryLedger(), SqliteLedger(tmp_path / f"{number}.db"), remote]
+        judge, now = Judge(), NOW
+        remote.money(_empty)
+        for what, first, second, third in steps:
+            if what == "pass":
+                now += first * 60 * SECOND
+                assert len({ledger.money(partial(lose, now=now)) for ledger in every}) == 1
+                for call in judge.calls.values():
+                    if not call["over"] and call["until"] <= now:
+                        call |= {"over": True, "lost": True, "truth": call["held"]}
+                continue
+            key = f"call{first}"
+            if what == "hold":
+                if key in judge.calls:
+                    continue
+                wish = want(key, second, *(1000, 2000, 3000)[:third], now=now)
+                answers = [hold(ledger, wish, now) for ledger in every]
+                assert answers[0] == answers[1] == answers[2]
+                if isinstance(answers[0], Held):
+                    places = {place.key: place.start for place in answers[0].hold.places}
+                    judge.calls[key] = {
+                        "in": places,
+                        "held": second,
+                        "truth": 0,
+                        "over": False,
+                        "lost": False,
+                        "until": now + LASTS,
+                    }
+                continue
+            said = {end(ledger, key, third, second) for ledger in every}
+            assert len(said) == 1
+            told = judge.calls.get(key)
+            if told is not None and (not told["over"] or told["lost"]):
+                truth = {SPENT: second, FREE: 0, UNKNOWN: told["held"]}[third]
+                told |= {"over": True, "lost": False, "truth": truth}
+        shown = [
+            (ledger.money(lambda page: page.budgets()), ledger.money(lambda page: page.sums(0))) for ledger in every
+        ]
+        assert shown[0] == shown[1] == shown[2]
+        assert {key: pair[:2] for key, pair in cells(every[0]).items()} == judge.cells(now)
+        assert sum(each[1] for each in sums(every[0])) == sum(c["truth"] for c in judge.calls.values() if c["over"])
+
+    remote = PostgresLedger(postgres.new_database())
+    compare()
+    remote.close()
+
+
+def _empty(page: Page) -> None:
+    page.forget(cells=NEVER + 1, lost=0, sums=10**9)
+    for number in range(10):
+        page.drop(f"call{number}")
+
+
+def test_a_cell_and_a_sum_come_back_as_they_were(opener: Open) -> None:
+    """
+    Every field survives, also the largest numbers, and texts that no SQL knows.
+    """
+    ledger = opener()
+    cell = Cell(5, NEVER, 10**15, 10**15, 3, warned=True)
+    each = Sum(20_000, TAGS._replace(model="ünïcode-日本"), 2**40, 10**15, 7)
+
+    def put(page: Page) -> None:
+        page.put({"a'b/day@UTC": cell}, {"a'b/day@UTC": 10**15})
+        page.add(each)
+
+    ledger.money(put)
+
+    assert ledger.money(lambda page: page.cells(["a'b/day@UTC", "other"])) == {"a'b/day@UTC": cell}
+    assert ledger.money(lambda page: (page.sums(20_000), page.sums(20_001))) == ([each], [])
