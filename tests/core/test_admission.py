@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from decimal import Decimal
 from fractions import Fraction
 from math import ceil, inf, nan
 
@@ -156,6 +157,38 @@ def test_a_cost_is_whole_units_rounded_up(cost: dict[str, float], checked: dict[
     Each attempt is one request unless it says otherwise.
     """
     assert check_cost(cost) == checked
+
+
+@pytest.mark.parametrize(
+    ("usd", "micro"),
+    [
+        (0, 0),
+        (1, 1_000_000),
+        (0.00075, 750),
+        (0.1, 100_000),
+        (0.0000001, 1),
+        (0.0000011, 2),
+        (Decimal("0.000001"), 1),
+        (Decimal("1.0000001"), 1_000_001),
+        (10**9, 10**15),
+    ],
+)
+def test_money_is_whole_micro_dollars_rounded_up(usd: float | Decimal, micro: int) -> None:
+    """
+    A number means the digits that it is written with, and no money is lost to rounding.
+    """
+    assert check_cost({"usd": usd, "tokens": 3}) == {"requests": 1, "micro_usd": micro, "tokens": 3}
+
+
+@pytest.mark.parametrize("value", [-1, nan, inf, 10**9 + 1, Decimal("nan"), Decimal(-1), True, "7", None, [1]])
+def test_money_that_is_no_amount_is_an_error(value: object) -> None:
+    """
+    The message names the value and the limits.
+    """
+    with pytest.raises(ConfigError, match=r"^cost\.usd: a cost in US dollars must be a ") as caught:
+        check_cost({"usd": value})  # type: ignore[dict-item]
+
+    assert caught.value.key == "cost.usd"
 
 
 @pytest.mark.parametrize("value", [-1, -1e-9, nan, inf, -inf, (1 << 53) + 1, 10**400, True, False, "7", None, [1], 1j])

@@ -41,12 +41,14 @@ OPEN = Denied(Why.CIRCUIT_OPEN, "breaker", 5, "open")
 POOR = Denied(Why.BUDGET, "day", None, "spent")
 
 GOOD = Verdict(why="it returned")
+AWAY = Verdict(category=ErrorCategory.OVERLOADED, retryable=True)
 DOWN = Verdict(category=ErrorCategory.SERVER_ERROR, retryable=True, counts=True)
 BAD = Verdict(category=ErrorCategory.BAD_REQUEST)
 UNSURE = Verdict(category=ErrorCategory.TIMEOUT, retryable=True, may_have_run=True)
 LATER = Verdict(category=ErrorCategory.RATE_LIMIT, retryable=True, retry_after=0.0003)
 
 VALUE = Outcome("value", verdict=GOOD)
+CROWDED = Outcome(error=OSError("crowded"), verdict=AWAY)
 FAILED = Outcome(error=OSError("down"), verdict=DOWN)
 WRONG = Outcome(error=ValueError("no"), verdict=BAD)
 BROKEN = Outcome(error=TimeoutError(), verdict=UNSURE)
@@ -116,14 +118,33 @@ STORIES: dict[str, tuple[dict[str, Any], list[Any], list[Step], Done]] = {
         {"cache_key": "k"}, [MISS, LEASE, VALUE, MAY_NOT], [Recall("k"), ADMIT, SEND, settle(GOOD)], DONE,
     ),
     # --- money
-    "money is held for all attempts, and charged after the last": (
+    "money is held for one attempt, and for the next one if the last has cost nothing": (
         {"micro_usd": 7, "cache_key": "k"},
-        [MISS, "hold", *TO_SECOND, VALUE, MAY_NOT, None],
+        [MISS, "hold", LEASE, CROWDED, MAY, None, AGAIN, None, VALUE, MAY_NOT, None],
         [
-            Recall("k"), Hold(7), *TWICE, settle(GOOD, 2, lease=AGAIN),
+            Recall("k"), Hold(7), ADMIT, SEND, settle(AWAY, wants_retry=True), Sleep(NOW + 10), ADMIT,
+            Discard(CROWDED), Send(2, AGAIN, None), settle(GOOD, 2, lease=AGAIN),
             Charge("hold", Done(outcome=VALUE, verdict=GOOD, attempts=2)),
         ],
         Done(outcome=VALUE, verdict=GOOD, attempts=2),
+    ),
+    "an attempt that may have cost something is charged, and the next one held for anew": (
+        {"micro_usd": 7},
+        ["hold", LEASE, FAILED, MAY, None, None, "another", AGAIN, None, VALUE, MAY_NOT, None],
+        [
+            Hold(7), ADMIT, SEND, settle(DOWN, wants_retry=True), Charge("hold", GAVE_UP), Sleep(NOW + 10), Hold(7),
+            ADMIT, Discard(FAILED), Send(2, AGAIN, None), settle(GOOD, 2, lease=AGAIN),
+            Charge("another", Done(outcome=VALUE, verdict=GOOD, attempts=2)),
+        ],
+        Done(outcome=VALUE, verdict=GOOD, attempts=2),
+    ),
+    "without money for another attempt there is none": (
+        {"micro_usd": 7},
+        ["hold", LEASE, FAILED, MAY, None, None, POOR],
+        [
+            Hold(7), ADMIT, SEND, settle(DOWN, wants_retry=True), Charge("hold", GAVE_UP), Sleep(NOW + 10), Hold(7),
+        ],
+        Done(outcome=FAILED, denied=POOR, verdict=DOWN, attempts=1),
     ),
     "a spent budget": ({"micro_usd": 7}, [POOR], [Hold(7)], Done(denied=POOR)),
     "a spent budget takes the fallback, and charges nothing": (
@@ -421,8 +442,25 @@ def run_out(running: Plan, error: BaseException, after: list[Step]) -> None:
         after.append(running.send((None, NOW)))
 
 
-LONGEST = ("money is held for all attempts, and charged after the last", "a limit is waited for",
-           "a failure takes the fallback", "a body that streams holds the lease to its end")  # fmt: skip
+def test_a_dropped_plan_leaves_its_hold_to_whoever_dropped_it() -> None:
+    """
+    The collector closes it where its body streams: it wants nothing done any more.
+    """
+    running = plan(call(micro_usd=7))
+    seen = [next(running)]
+    seen += [running.send((reply, NOW)) for reply in ("hold", LEASE, STREAM)]
+    running.close()
+
+    assert [type(step) for step in seen] == [Hold, Admit, Send, Stream]
+
+
+LONGEST = (
+    "money is held for one attempt, and for the next one if the last has cost nothing",
+    "an attempt that may have cost something is charged, and the next one held for anew",
+    "a limit is waited for",
+    "a failure takes the fallback",
+    "a body that streams holds the lease to its end",
+)
 
 
 @pytest.mark.parametrize(("story", "at"), [(story, at) for story in LONGEST for at in range(len(STORIES[story][1]))])
@@ -442,11 +480,11 @@ def test_an_interruption_at_any_step_settles_what_was_taken(story: str, at: int)
     with pytest.raises(Interruption) as caught:
         run_out(running, error, after)
 
-    held = any(isinstance(step, Hold) for step in steps[:at])
-    charged = any(isinstance(step, Charge) for step in steps[: at + 1])
+    held = sum(isinstance(step, Hold) for step in steps[:at])
+    charged = sum(isinstance(step, Charge) for step in steps[: at + 1])
     discarding = isinstance(steps[at], Discard)
     assert caught.value is error
-    assert [type(step) for step in after] == [Settle] * discarding + [Charge] * (held and not charged)
+    assert [type(step) for step in after] == [Settle] * discarding + [Charge] * (held - charged)
     assert all(step.done is None for step in after if isinstance(step, Charge))
     if discarding:
         assert isinstance(after[0], Settle)

@@ -57,6 +57,7 @@ _TABLES = [
     ("Breaker: `[services.NAME.breaker]`", BreakerPolicy),
     ("Retry: `[services.NAME.retry]`", RetryPolicy),
     ("Ban: `[services.NAME.ban]`", BanPolicy),
+    ("Budget: `[services.NAME.budget]`", BudgetPolicy),
     ("Rules: `[[services.NAME.rules]]`", Rule),
     ("Errors: `[[services.NAME.errors]]`", ErrorPattern),
 ]
@@ -105,7 +106,7 @@ def test_the_configuration_page_has_the_reserved_settings() -> None:
     """
     found = {cells[0].strip("`"): codes(cells[1]) for cells in rows(CONFIGURATION["Reserved tables"])}
 
-    expected = {"cache": CachePolicy, "budget": BudgetPolicy}
+    expected = {"cache": CachePolicy}
     assert {name: [each.name for each in settings_of(kind)] for name, kind in expected.items()} == found
 
 

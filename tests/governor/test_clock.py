@@ -362,6 +362,12 @@ class Shelf:
         self.asked.append(micro_usd)
         return self.denied or "hold"
 
+    async def ahold(self, micro_usd: int) -> object:
+        """
+        Reserve *micro_usd*.
+        """
+        return self.hold(micro_usd)
+
     def charge(self, hold: object, done: Done | None) -> None:
         """
         Settle *hold*.

@@ -70,3 +70,20 @@ def test_the_steps_stand_in_the_order_in_which_they_are_taken() -> None:
 
     assert steps[:4] == ["1. pause", "2. ban", "3. breaker", "4. Retry-After"]
     assert [int(step.split(".")[0]) for step in steps] == list(range(1, 11))
+
+
+def test_budgets_are_explained_first() -> None:
+    """
+    Each period that is bounded, of the service and of its rules; without any nothing is said.
+    """
+    budget = {"day": 10, "total": 100, "timezone": "Europe/Berlin"}
+    rules = [{"match": {"user": "*"}, "budget": {"hour": 0.5, "soft": 0.5}}]
+    lines = Governor({"s": {"budget": budget, "rules": rules}}).explain("s").splitlines()
+
+    assert lines[1:5] == [
+        "0. budgets, all or nothing: refused with BudgetExceeded if what it may cost does not fit",
+        "   10 USD a day (Europe/Berlin), a warning from 80% on",
+        "   100 USD in all (Europe/Berlin), a warning from 80% on",
+        "   rule user=*: 0.5 USD an hour (UTC), a warning from 50% on",
+    ]
+    assert Governor({"s": {}}).explain("s").splitlines()[1].startswith("1. ")

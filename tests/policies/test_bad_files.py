@@ -149,8 +149,12 @@ PARTS: list[Row] = [
     (SERVICE + "\n[services.x.cache]\nttl = 3\n", 3, "services.x.cache", None,
      '"cache" is not supported by this version: it would not be enforced'),
     (SERVICE + "cache.tll = 3\n", 2, "services.x.cache.tll", "ttl", "unknown setting"),
-    (SERVICE + "budget = { day = 1.0 }\n", 2, "services.x.budget", None,
-     '"budget" is not supported by this version: it would not be enforced'),
+    (SERVICE + "budget = { soft = 0.5 }\n", 2, "services.x.budget", None, "it bounds nothing"),
+    (SERVICE + "budget.dya = 1.0\n", 2, "services.x.budget.dya", "day", "unknown setting"),
+    (SERVICE + "budget = { day = 1, timezone = 'Europe/Berln' }\n", 2, "services.x.budget.timezone", "Europe/Berlin",
+     "no time zone"),
+    ("[egressor]\nstore = 'sqlite:///x.db'\nledger = 'memory:'\n" + SERVICE + "budget = { day = 1.0 }\n", 3,
+     "egressor.ledger", None, "in memory each process would spend a whole budget of its own"),
     (SERVICE + "budget.day = '1,5'\n", 2, "services.x.budget.day", None, "is not an amount of US dollars"),
     (SERVICE + "budget.day = 0\n", 2, "services.x.budget.day", None, "0 USD is not above 0"),
     (SERVICE + f"budget.day = 1{'0' * 400}\n", 2, "services.x.budget.day", None, "bits USD is not above 0 and at most"),
@@ -174,8 +178,8 @@ RULES: list[Row] = [
     (RULE + "match = { user = '*' }\nlimit = ['1/day']\n", 4, "services.x.rules[0].limit", "limits", "unknown setting"),
     (RULE + "match = { user = '*' }\nlimits = ['1/dya']\n", 4, "services.x.rules[0].limits[0]", "day", "period 'dya'"),
     (RULE + "match = { user = '*' }\nmax_concurrency = 0\n", 4, "services.x.rules[0].max_concurrency", None, "below 1"),
-    (RULE + "match = { user = '*' }\n\nbudget = { day = 1.0 }\n", 5, "services.x.rules[0].budget", None,
-     '"budget" is not supported by this version'),
+    (RULE + "match = { user = '*' }\n\nbudget = { }\n", 5, "services.x.rules[0].budget", None,
+     "it bounds nothing"),
     (RULE + "match = { user = 'a', model = 'm' }\npriority = 'low'\n[[services.x.rules]]\n"
      "match = { model = 'm', user = 'a' }\npriority = 'high'\n", 5, "services.x.rules[1]", None,
      "is matched by rules[0] already"),
@@ -187,8 +191,8 @@ RULES: list[Row] = [
     (SERVICE + "[services.x.endpoints.e]\n", 2, "services.x.endpoints.e", None, "it sets nothing"),
     (SERVICE + "endpoints = 3\n", 2, "services.x.endpoints", None, "expected a table"),
     (SERVICE + "endpoints.e = 3\n", 2, "services.x.endpoints.e", None, "expected a table"),
-    (SERVICE + "[services.x.endpoints.e]\nbudget = { day = 1 }\n", 3, "services.x.endpoints.e.budget", None,
-     '"budget" is not supported by this version'),
+    (SERVICE + "[services.x.endpoints.e]\nbudget = { day = 0 }\n", 3, "services.x.endpoints.e.budget.day", None,
+     "0 USD is not above 0"),
 ]  # fmt: skip
 
 

@@ -78,9 +78,12 @@ RULE = Rule(match={"user": "*"}, limits=(Limit("1/day"),))
         (lambda: Config(store="sqlite:///"), "Config.store", "it names no file"),
         (lambda: Config(services={"x": Policy(learn="adaptive")}), "Config.services.x.learn", "is not supported"),
         (lambda: Config(services={"x": Policy(cache=CachePolicy())}), "Config.services.x.cache", "is not supported"),
-        (lambda: Config(services={"x": Policy(budget=BudgetPolicy())}), "Config.services.x.budget", "not supported"),
-        (lambda: Config(services={"x": Policy(rules=(Rule(match={"user": "*"}, budget=BudgetPolicy()),))}),
-         "Config.services.x.rules[0].budget", "is not supported"),
+        (BudgetPolicy, "BudgetPolicy", "it bounds nothing"),
+        (lambda: BudgetPolicy(soft=0.5), "BudgetPolicy", "it bounds nothing"),
+        (lambda: Config(services={"x": Policy(budget=BudgetPolicy(day=Decimal(1)))}, store="sqlite:///x.db"),
+         "Config.ledger", "in memory each process would spend a whole budget of its own"),
+        (lambda: Config(services={"x": Policy(rules=(Rule(match={"user": "*"}, budget=BudgetPolicy(day=Decimal(1))),))},
+                        gateway=Gateway(workers=2)), "Config.ledger", "in memory each process"),
     ],
 )  # fmt: skip
 def test_python_users_get_the_same_errors(build: Callable[[], object], key: str, part: str) -> None:
@@ -276,8 +279,8 @@ def test_services_may_be_tables_or_policies() -> None:
         (lambda: from_services({"a": {1: 2}}), "services.a.1", None),  # type: ignore[dict-item]
         (lambda: from_services({1: {}}), "services.1", "1"),  # type: ignore[dict-item]
         (lambda: from_services({"a": Policy(cache=CachePolicy())}), "services.a.cache", None),
-        (lambda: from_services({"a": {"rules": [Rule(match={"user": "*"}, budget=BudgetPolicy())]}}),
-         "services.a.rules[0].budget", None),
+        (lambda: from_services({"a": {"budget": {"dya": 1}}}), "services.a.budget.dya", "day"),
+        (lambda: from_services({"a": {"budget": {"day": 1}}}, store="redis://localhost"), "egressor.ledger", None),
         (lambda: from_services({"a": {"breaker": None}}), "services.a.breaker", None),
     ],
 )  # fmt: skip

@@ -143,8 +143,9 @@ def test_template_holds_with_every_line_taken(tmp_path: Path) -> None:
     examples = {"api_key", "max_concurrency", "breaker.failure_rate", "breaker.slow_rate", "gateway.total_timeout"}
     examples |= {"gateway.hosts", "gateway.keys"}
     effects = {row.key: row.value for row in effective(taken) if not row.key.startswith(("rules[", "errors["))}
+    examples |= {"budget.day", "budget.month", "budget.soft", "budget.timezone"}
     without = {row.key: row.value for row in effective(plain)}
-    assert {key for key, value in effects.items() if value != without[key]} == examples
+    assert {key for key, value in effects.items() if value != without.get(key)} == examples
 
 
 def test_template_teaches_every_setting() -> None:

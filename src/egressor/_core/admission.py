@@ -8,6 +8,7 @@ taken is put back, which is exact because nothing can come between: whoever hold
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from itertools import takewhile
 from typing import NamedTuple
@@ -17,9 +18,11 @@ from egressor.errors import ConfigError
 from .limits import BUCKET, BUCKET_BITS, Algorithm, Concurrency, Gcra, Sliding
 
 __all__ = [
+    "MICRO_USD",
     "ONE_REQUEST",
     "PLACES",
     "REQUESTS",
+    "USD",
     "Ask",
     "Denied",
     "Entry",
@@ -29,6 +32,7 @@ __all__ = [
     "Why",
     "check_cost",
     "lay",
+    "micro_usd",
     "put_back",
     "shown",
     "take",
@@ -45,12 +49,23 @@ PLACES = "places"
 The unit of max_concurrency, which no cost names.
 """
 
+USD = "usd"
+"""
+The unit in which a cost states money, of which budgets take it.
+"""
+
+MICRO_USD = "micro_usd"
+"""
+The unit in which money is kept: whole micro-dollars.
+"""
+
 ONE_REQUEST: Mapping[str, int] = {REQUESTS: 1}
 """
 The cost of most calls; nobody changes it.
 """
 
 _MOST = 1 << 53
+_MOST_USD = 10**9
 _SHOWN = 40
 
 
@@ -360,9 +375,9 @@ def put_back(entries: Sequence[Entry], now: int, at: int) -> None:
             cells[key] = entry.limit.refund(cell, now, entry.units, at)
 
 
-def check_cost(cost: Mapping[str, float]) -> dict[str, int]:
+def check_cost(cost: Mapping[str, float | Decimal]) -> dict[str, int]:
     """
-    Return *cost* in whole units, rounded up, with one request where it names none.
+    Return *cost* in whole units, rounded up, with one request where it names none; ``usd`` in micro-dollars.
 
     Raises:
         ConfigError: A value is not a finite number from 0 to 2^53, or a unit is not a name that a limit may count.
@@ -378,8 +393,29 @@ def check_cost(cost: Mapping[str, float]) -> dict[str, int]:
         if unit == PLACES:
             msg = "places are no cost: max_concurrency counts attempts, each of which takes one"
             raise ConfigError(msg, key="cost.places")
+        if unit == USD:
+            checked[MICRO_USD] = micro_usd(value)
+            continue
         checked[unit] = whole(value, what="a cost", key=f"cost.{unit}")
     return checked
+
+
+def micro_usd(value: object) -> int:
+    """
+    Return *value* US dollars in whole micro-dollars, rounded up from the digits that it is written with.
+
+    Raises:
+        ConfigError: It is not a finite number from 0 to a billion.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        msg = f"a cost in US dollars must be a number, not {shown(value)} ({type(value).__name__})"
+        raise ConfigError(msg, key="cost.usd")
+    # A Decimal that is no number refuses to be compared.
+    if (isinstance(value, Decimal) and not value.is_finite()) or not 0 <= value <= _MOST_USD:
+        msg = f"a cost in US dollars must be a finite number from 0 to {_MOST_USD}, not {shown(value)}"
+        raise ConfigError(msg, key="cost.usd")
+    # 0.1 means a tenth, not the binary fraction beside it.
+    return int((Decimal(str(value)) * 1_000_000).to_integral_value(ROUND_CEILING))
 
 
 def whole(value: object, *, what: str, key: str) -> int:

@@ -5,7 +5,8 @@ The life of one call, as a story that never acts.
 awaiting, and this file does not know which. The order is fixed, and every policy's place in it is written here once:
 
 1. ``Recall``: a cached answer ends the call before anything is touched.
-2. ``Hold``: money for the whole call is reserved before the first attempt, and charged after the last.
+2. ``Hold``: money for an attempt is reserved before the first one, and charged after the last. A retry after an
+   attempt that may have cost something has that charged, and holds anew.
 3. ``Admit``: each attempt, a retry too, passes the gate anew: breaker, ban, pause, limits, all or nothing.
 4. ``Park``: a refusal that waiting may cure waits, if the wait can fit.
 5. ``Send``, the verdict, ``Settle``: whatever happened, the lease goes back exactly once.
@@ -25,6 +26,7 @@ from typing import Any
 
 from .admission import Ask, Denied, Lease, Why
 from .ban import SUSPENDS
+from .charge import may_be_billed
 from .model import ErrorCategory, Outcome, Verdict
 from .retry import Frame, RetrySpec, backoff
 from .steps import MISS, Admit, Charge, Discard, Done, Fall, Hold, Park, Recall, Send, Settle, Sleep, Step, Stream
@@ -55,7 +57,7 @@ class Call:
         dice: Draws from 0 up to, not including, 1.
         is_idempotent: Whether a request that may have run may be sent again.
         cache_key: Where its answer is kept; None where nothing is cached.
-        micro_usd: What it may cost; 0 where no budget applies.
+        micro_usd: What an attempt may cost; 0 where no budget applies.
         has_fallback: Whether there is a fallback to take.
         is_late: Whether its deadline had passed before it began.
     """
@@ -120,21 +122,33 @@ def plan(call: Call, *, first: tuple[Lease, Outcome, int] | None = None) -> Plan
             return Done(outcome=Outcome(value), is_hit=True)
     if call.is_late:
         return (yield from _fall(call, Done(denied=_LATE)))
-    hold = None
+    held: list[object] = []
     if call.micro_usd:
-        hold, _ = yield Hold(call.micro_usd)
-        if type(hold) is Denied:
-            return (yield from _fall(call, Done(denied=hold)))
+        refused = yield from _hold(call, held)
+        if refused is not None:
+            return (yield from _fall(call, Done(denied=refused)))
     done: Done | None = None
     try:
-        done = yield from _attempts(call, first)
+        done = yield from _attempts(call, first, held)
+    except GeneratorExit:
+        # Whoever dropped an answer whose body streams has ended its lease and its hold.
+        held.clear()
+        raise
     finally:
-        if hold is not None:
-            yield Charge(hold, done)
+        if held:
+            yield Charge(held.pop(), done)
     return (yield from _fall(call, done))
 
 
-def _attempts(call: Call, first: tuple[Lease, Outcome, int] | None) -> Plan:
+def _hold(call: Call, held: list[object]) -> Generator[Step, tuple[Any, int], Denied | None]:
+    hold, _ = yield Hold(call.micro_usd)
+    if type(hold) is Denied:
+        return hold
+    held.append(hold)
+    return None
+
+
+def _attempts(call: Call, first: tuple[Lease, Outcome, int] | None, held: list[object]) -> Plan:
     done = Done()
     lease: Lease
     while True:
@@ -158,7 +172,14 @@ def _attempts(call: Call, first: tuple[Lease, Outcome, int] | None) -> Plan:
         done = Done(outcome=outcome, verdict=verdict, attempts=attempt)
         if delay is None or not settled.may_retry or not call.frame.retry():
             return done
+        is_paid = bool(held) and may_be_billed(verdict)
+        if is_paid:
+            yield Charge(held.pop(), done)
         yield Sleep(now + delay)
+        if is_paid:
+            refused = yield from _hold(call, held)
+            if refused is not None:
+                return Done(outcome=outcome, denied=refused, verdict=verdict, attempts=attempt)
 
 
 def _admission(call: Call) -> Generator[Step, tuple[Any, int], Lease | Denied]:

@@ -118,7 +118,7 @@ class Settle:
 @dataclass(frozen=True, slots=True)
 class Charge:
     """
-    Settle *hold* in the ledger; *done* is None if the plan was interrupted. Reply: None.
+    End *hold* in the ledger, for what the call came to so far; *done* is None if the plan was interrupted. Reply: None.
     """
 
     hold: object

@@ -10,7 +10,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import Outcome
-from egressor._core.steps import Discard, Done, Fall, Park, Send, Sleep, Step, Stream
+from egressor._core.steps import Discard, Done, Fall, Hold, Park, Send, Sleep, Step, Stream
 
 from .job import HURRIED, INSTANT, chain
 
@@ -83,6 +83,8 @@ class Run:
                 return job.clock.await_turn(job.gate, ask, until)
             case Send():
                 return self._send(step)
+            case Hold(micro_usd):
+                return job.ahold(micro_usd)
             case Sleep(until):
                 return job.clock.asleep(until)
             case Discard(outcome):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from egressor._core.admission import Denied, Why
 from egressor._core.model import ErrorCategory, ErrorSeverity, Verdict
-from egressor._core.steps import MISS, Admit, Charge, Hold, Recall, Settle
+from egressor._core.steps import MISS, Admit, Charge, Recall, Settle
 
 if TYPE_CHECKING:
     from egressor._core.admission import Ask, Lease
@@ -33,6 +33,9 @@ HURRIED = Verdict(
 """
 The verdict on an attempt that the caller's own deadline cut short: it says nothing about the service.
 """
+
+
+_POOR = Denied(Why.BUDGET, "budget", None, "there is no ledger to hold the money")
 
 
 class Wish(Protocol):
@@ -89,12 +92,17 @@ class Money(Protocol):
 
     def hold(self, micro_usd: int) -> object | Denied:
         """
-        Reserve *micro_usd*.
+        Reserve *micro_usd*, blocking.
+        """
+
+    async def ahold(self, micro_usd: int) -> object | Denied:
+        """
+        Reserve *micro_usd*, awaiting.
         """
 
     def charge(self, hold: object, done: Done | None) -> object:
         """
-        Settle *hold* for a call that ended as *done*.
+        End *hold* for a call that came to *done*; this waits for nothing.
         """
 
 
@@ -139,6 +147,18 @@ class Job:
         self.cache = cache
         self.money = money
 
+    def hold(self, micro_usd: int) -> object | Denied:
+        """
+        Reserve money, blocking.
+        """
+        return _POOR if self.money is None else self.money.hold(micro_usd)
+
+    async def ahold(self, micro_usd: int) -> object | Denied:
+        """
+        Reserve money, awaiting.
+        """
+        return _POOR if self.money is None else await self.money.ahold(micro_usd)
+
     def seconds(self, until: int | None) -> float:
         """
         Return the seconds that an attempt may take which must be over at *until*.
@@ -169,12 +189,6 @@ def _recall(job: Job, step: Recall) -> object:
     return MISS if job.cache is None else job.cache.recall(step.key)
 
 
-def _hold(job: Job, step: Hold) -> object:
-    if job.money is None:
-        return Denied(Why.BUDGET, "budget", None, "there is no ledger to hold the money")
-    return job.money.hold(step.micro_usd)
-
-
 def _charge(job: Job, step: Charge) -> object:
     return None if job.money is None else job.money.charge(step.hold, step.done)
 
@@ -183,7 +197,6 @@ INSTANT: Mapping[type, Callable[[Job, Any], object]] = {
     Admit: _admit,
     Settle: _settle,
     Recall: _recall,
-    Hold: _hold,
     Charge: _charge,
 }
 """

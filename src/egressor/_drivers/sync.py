@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import Outcome
-from egressor._core.steps import Discard, Done, Fall, Park, Send, Sleep, Step, Stream
+from egressor._core.steps import Discard, Done, Fall, Hold, Park, Send, Sleep, Step, Stream
 
 from .job import INSTANT, chain
 
@@ -77,6 +77,8 @@ class Run:
                 return job.clock.wait(job.gate, ask, until)
             case Send():
                 return self._send(step)
+            case Hold(micro_usd):
+                return job.hold(micro_usd)
             case Sleep(until):
                 return job.clock.sleep(until)
             case Discard(outcome):

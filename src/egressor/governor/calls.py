@@ -12,7 +12,7 @@ from asyncio import current_task, get_running_loop
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from egressor._core.admission import Denied, Why
+from egressor._core.admission import MICRO_USD, Denied, Why
 from egressor._core.model import ErrorCategory, Outcome
 from egressor._core.plan import Call, plan
 from egressor._core.steps import Done, Stream
@@ -23,6 +23,7 @@ from egressor.errors import (
     Banned,
     BudgetExceeded,
     CircuitOpen,
+    ConfigError,
     NeverFits,
     Paused,
     QueueFull,
@@ -40,7 +41,7 @@ from .route import CARRIES, UNSET, carries_status, judge
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
-    from egressor._core.admission import Lease
+    from egressor._core.admission import Ask, Lease
     from egressor._core.model import Verdict
     from egressor._core.steps import Step
     from egressor._drivers.clock import Clock
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from egressor.stores.gate import Gate
     from egressor.telemetry import Taps
 
+    from .money import Money, Purse
     from .route import Route
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "athrough",
     "conclude",
     "cut_short",
+    "purse_of",
     "rejection",
     "through",
     "timed_out",
@@ -98,9 +101,10 @@ class Context:
         watches: The time-outs of the straight path.
         handlers: The error handlers.
         fallbacks: What calls that state no fallback fall back on, by service.
+        money: The ledger's money; None as long as no service has a budget.
     """
 
-    __slots__ = ("clock", "dice", "failures", "fallbacks", "handlers", "taps", "watches")
+    __slots__ = ("clock", "dice", "failures", "fallbacks", "handlers", "money", "taps", "watches")
 
     def __init__(self, *, clock: Clock, dice: Callable[[], float], taps: Taps, failures: Failures) -> None:
         self.clock = clock
@@ -110,6 +114,7 @@ class Context:
         self.watches = Watches()
         self.handlers = Handlers()
         self.fallbacks: dict[str, object] = {}
+        self.money: Money | None = None
 
     def judge(self, outcome: Outcome, gate: Gate) -> Verdict:
         """
@@ -178,15 +183,7 @@ class Flight:
     """
 
     __slots__ = (
-        "_attempts",
-        "_call",
-        "_failures",
-        "_scope",
-        "is_idempotent",
-        "job",
-        "lenders",
-        "nest",
-        "plan",
+        *("_attempts", "_call", "_failures", "_scope", "is_idempotent", "job", "lenders", "nest", "plan", "purse"),
         "route",
     )
 
@@ -207,6 +204,8 @@ class Flight:
         compiled = gate.compiled
         ask = first[0].ask if first is not None else route.ask(args, kwargs or {})
         self.route = route
+        # The straight path takes no call that a budget applies to; the first attempt may be from before a reload.
+        self.purse = purse_of(route, ask, wish) if compiled.has_budgets and first is None else None
         self._attempts = 0
         self._failures: list[Failure] = []
         self._scope = ask.scope
@@ -229,6 +228,7 @@ class Flight:
             nest=self.nest,
             fallback=fallback,
             tap=tap if taps else None,
+            money=self.purse,
         )
         self._call = Call(
             ask,
@@ -239,6 +239,8 @@ class Flight:
             judge=self._judge,
             dice=context.dice,
             is_idempotent=self.is_idempotent,
+            # Where nobody knows, the purse says no to any amount.
+            micro_usd=0 if self.purse is None else self.purse.estimate or 1,
             has_fallback=fallback is not UNSET,
             is_late=options.deadline is not None and options.deadline <= 0,
         )
@@ -250,6 +252,8 @@ class Flight:
         End the call, which came to *step*; None if it was interrupted.
         """
         done = step if isinstance(step, Done) else None
+        if self.purse is not None:
+            self.purse.close()
         # The garbage collector may end a call, anywhere: then this waits for nobody.
         waits = done is not None and (done.verdict is None or done.verdict.category is not ErrorCategory.CANCELLED)
         self.nest.leave(ok=done is not None and _is_good(done), waits=waits)
@@ -271,6 +275,8 @@ class Flight:
     def _judge(self, outcome: Outcome) -> Verdict:
         context = self.route.context
         verdict = context.judge(outcome, self.route.gate)
+        if self.purse is not None:
+            self.purse.verdict = verdict
         self._attempts += 1
         if verdict.category is ErrorCategory.RATE_LIMIT:
             self._wait_for(verdict)
@@ -311,6 +317,24 @@ class Flight:
             step_out(token)
             self.land(step)
         return step
+
+
+def purse_of(route: Route, ask: Ask, wish: Wish) -> Purse | None:
+    """
+    Return the purse of a call; None if no budget applies to it, or if it is free.
+
+    Raises:
+        ConfigError: A budget applies to a function's call, which doesn't say what it may cost.
+    """
+    money = route.context.money
+    purse = None if money is None else money.purse(route.service, route.gate.compiled.policy, ask.scope)
+    if purse is None:
+        return None
+    purse.estimate = ask.cost.get(MICRO_USD)
+    if purse.estimate is None and not hasattr(wish, "said"):
+        msg = f'{route.service} has a budget, and the call does not say what it may cost: cost={{"usd": 0.01}}'
+        raise ConfigError(msg, key="cost.usd")
+    return None if purse.estimate == 0 else purse
 
 
 class Where(Protocol):

@@ -6,11 +6,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from egressor.policies.periods import KINDS
+
 if TYPE_CHECKING:
-    from egressor.policies import BreakerPolicy
+    from egressor.policies import BreakerPolicy, Policy
     from egressor.stores.compiled import Compiled
 
 __all__ = ["explain"]
+
+_SPANS = {"hour": "an hour", "day": "a day", "week": "a week", "month": "a month", "total": "in all"}
 
 
 def explain(service: str, compiled: Compiled) -> str:
@@ -20,8 +24,8 @@ def explain(service: str, compiled: Compiled) -> str:
     policy = compiled.policy
     breaker, retry = policy.breaker, policy.retry
     limits = ", ".join(str(limit) for limit in policy.limits) or "none"
-    lines = [
-        f"A call to {service}:",
+    lines = [f"A call to {service}:", *_money(policy)]
+    lines += [
         "1. pause: refused with Paused while an operator has paused the service",
         f"2. ban: refused with Banned for {policy.ban.suspend_for:g} s after a ban that names no time, then one probe",
         f"3. breaker: {_breaker(breaker) if breaker.enabled else 'none'}",
@@ -40,6 +44,20 @@ def explain(service: str, compiled: Compiled) -> str:
         "10. fallback, if the call has one; else the value, or the exception as it was raised",
     ]
     return "\n".join(lines)
+
+
+def _money(policy: Policy) -> list[str]:
+    named = [("", policy.budget), *((f"rule {rule.name}: ", rule.budget) for rule in policy.rules)]
+    found = [
+        f"   {name}{usd} USD {_SPANS[kind]} ({budget.timezone}), a warning from {budget.soft:.0%} on"
+        for name, budget in named
+        if budget is not None
+        for kind in KINDS
+        if (usd := getattr(budget, kind)) is not None
+    ]
+    return ["0. budgets, all or nothing: refused with BudgetExceeded if what it may cost does not fit", *found] * bool(
+        found
+    )
 
 
 def _places(most: int | None) -> str:

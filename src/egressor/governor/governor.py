@@ -22,7 +22,7 @@ from egressor.ledger.entry import as_dict
 from egressor.ledger.failures import Failures
 from egressor.ledger.grouping import ERROR
 from egressor.ledger.history import here
-from egressor.ledger.opening import open_history
+from egressor.ledger.opening import open_history, open_till
 from egressor.policies import Config, Policy, from_services, load
 from egressor.policies.reading import GLOBAL
 from egressor.policies.redaction import learn_environment
@@ -40,14 +40,17 @@ from .decorate import Binding, decorate, is_async, refuse_async_fallback
 from .explain import explain
 from .handlers import Failure, to_category
 from .incidents import Incidents
+from .money import Money
 from .permit import Permit
 from .route import UNSET, Costs, Options, Route, Scope
 
 if TYPE_CHECKING:
+    from decimal import Decimal
     from types import TracebackType
 
     from egressor._core.ban import BanNews
     from egressor._core.model import Outcome, Verdict
+    from egressor.ledger.till import MemoryTill, Till
 
 __all__ = ["Governor"]
 
@@ -113,6 +116,9 @@ class Governor(Incidents):
         self._bans = bans.newest(self.ledger)
         self._failures = Failures(self.ledger)
         self._context = Context(clock=self.clock, dice=dice or random.random, taps=self.taps, failures=self._failures)
+        # Tills of ledgers that reloads took away: calls that are under way hold what those gave.
+        self._tills: list[Till | MemoryTill] = []
+        self._open_till(config)
         learn_environment()
         for name, policy in config.services.items():
             self._gates[name] = self._gate_of(name, policy)
@@ -202,7 +208,7 @@ class Governor(Incidents):
         endpoint: str | None = None,
         priority: Priority | str | None = None,
         scope: Mapping[str, str] | None = None,
-        cost: Mapping[str, float] | None = None,
+        cost: Mapping[str, float | Decimal] | None = None,
         deadline: float | None = None,
         fallback: object = UNSET,
         idempotent: bool = True,
@@ -244,7 +250,7 @@ class Governor(Incidents):
         endpoint: str | None = None,
         priority: Priority | str | None = None,
         scope: Mapping[str, str] | None = None,
-        cost: Mapping[str, float] | None = None,
+        cost: Mapping[str, float | Decimal] | None = None,
         deadline: float | None = None,
         fallback: object = UNSET,
         idempotent: bool = True,
@@ -274,7 +280,7 @@ class Governor(Incidents):
         endpoint: str | None = None,
         priority: Priority | str | None = None,
         scope: Mapping[str, str] | None = None,
-        cost: Mapping[str, float] | None = None,
+        cost: Mapping[str, float | Decimal] | None = None,
         deadline: float | None = None,
     ) -> Permit:
         """
@@ -526,10 +532,7 @@ class Governor(Incidents):
             raise ConfigError(msg, key="egressor.store")
         compiled = {name: self._compile(name, policy) for name, policy in config.services.items()}
         before, old = self.config, self.ledger
-        if config.ledger != before.ledger:
-            self.ledger = open_history(config.ledger, wall=self.clock.wall, **_retention(config))
-        else:
-            self.ledger.retain(**_retention(config))
+        self._change_ledger(config)
         with self._lock:
             for name, each in compiled.items():
                 if name in self._removed:
@@ -562,6 +565,7 @@ class Governor(Incidents):
             self._let_go()
         finally:
             try:
+                self._close_tills()
                 self._failures.close()
             finally:
                 self.ledger.close()
@@ -576,6 +580,7 @@ class Governor(Incidents):
                 await asyncio.to_thread(self._let_go)
         finally:
             try:
+                await asyncio.to_thread(self._close_tills)
                 await asyncio.to_thread(self._failures.close)
             finally:
                 if self.ledger.is_durable:
@@ -641,6 +646,24 @@ class Governor(Incidents):
         for gate in self._gates.values():
             if isinstance(gate, SharedGate):
                 gate.on_loss = on_loss
+
+    def _change_ledger(self, config: Config) -> None:
+        if config.ledger != self.config.ledger:
+            self.ledger = open_history(config.ledger, wall=self.clock.wall, **_retention(config))
+            self._context.money = None
+        else:
+            self.ledger.retain(**_retention(config))
+        self._open_till(config)
+
+    def _open_till(self, config: Config) -> None:
+        if self._context.money is None and any(policy.has_budgets for policy in config.services.values()):
+            till = open_till(config.ledger, wall=self.clock.wall, keep_for=round(config.history_for * 1e6))
+            self._tills.append(till)
+            self._context.money = Money(till, history=self.ledger, wall=self.clock.wall)
+
+    def _close_tills(self) -> None:
+        for till in self._tills:
+            till.close()
 
     def _let_go(self) -> None:
         if self._courier is not None:

@@ -14,7 +14,7 @@ from inspect import isawaitable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
-from egressor._core.admission import REQUESTS, Denied, check_cost
+from egressor._core.admission import MICRO_USD, REQUESTS, Denied, check_cost
 from egressor._core.model import ErrorCategory, Outcome, Verdict
 from egressor._core.steps import Done, Stream
 from egressor._drivers import aio, sync
@@ -26,6 +26,7 @@ from .nesting import CURRENT, Nest, step_out
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from contextvars import Token
+    from decimal import Decimal
     from types import TracebackType
 
     from egressor._core.admission import Lease
@@ -186,12 +187,13 @@ class Permit:
 
     # --- giving it back ----------------------------------------------------------------------------------------------
 
-    def settle(self, *, cost: Mapping[str, float]) -> None:
+    def settle(self, *, cost: Mapping[str, float | Decimal]) -> None:
         """
-        Correct what the attempt took of limits to what it really cost.
+        Correct what the attempt took of limits and budgets to what it really cost.
 
         Args:
-            cost: Amounts by unit, 0 or more, rounded up; units that are not named stay as they were.
+            cost: Amounts by unit, 0 or more, rounded up; units that are not named stay as they were. ``usd`` is what
+                the attempt is charged at the end; not said, that is what it was taken to cost.
 
         Raises:
             ConfigError: A cost is not a finite number from 0 to 2^53, or the permit is not held.
@@ -203,7 +205,11 @@ class Permit:
         if lease is None:
             msg = "the permit is not held: settle inside the block"
             raise ConfigError(msg, key="settle")
-        self._route.gate.adjust(lease, units)
+        truth = units.pop(MICRO_USD, None)
+        if truth is not None and self._flight is not None and self._flight.purse is not None:
+            self._flight.purse.truth = truth
+        if units:
+            self._route.gate.adjust(lease, units)
 
     def release(self, error: BaseException | None = None) -> None:
         """
@@ -266,6 +272,9 @@ class Permit:
             if self._nest is not None:
                 self._nest.drop(self._flight.lenders if self._flight is not None else [])
             self._route.gate.drop(lease, _LOST)
+            if self._flight is not None and self._flight.purse is not None:
+                self._flight.purse.verdict = _LOST
+                self._flight.purse.close()
 
     @contextmanager
     def inside(self) -> Generator[None, None, None]:
@@ -290,7 +299,7 @@ class Permit:
         self._is_free = False
         route = self._route
         is_plain = route.is_straight and not route.context.taps.is_on and CURRENT.get() is None
-        return is_plain and not route.gate.is_limping
+        return is_plain and not route.gate.is_limping and not route.gate.compiled.has_budgets
 
     def _granted(self, granted: Lease | Denied) -> None:
         gate = self._route.gate

@@ -5,6 +5,7 @@ Where a call goes: one service, with what the caller said about the call.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["CARRIES", "UNSET", "Costs", "Options", "Route", "Scope", "carries_status", "judge", "to_priority"]
 
 Scope = Mapping[str, str] | Callable[..., Mapping[str, str]]
-Costs = Mapping[str, float] | Callable[..., Mapping[str, float]]
+Costs = Mapping[str, float | Decimal] | Callable[..., Mapping[str, float | Decimal]]
 
 _MICRO = 1_000_000
 _LONGEST = 400 * 86_400

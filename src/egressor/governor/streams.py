@@ -86,6 +86,9 @@ class Opened:
         if stream is not None:
             self._flight.nest.drop(self._flight.lenders)
             self._flight.job.gate.drop(stream.lease, verdict)
+            if self._flight.purse is not None:
+                self._flight.purse.verdict = verdict
+                self._flight.purse.close()
             # It had its answer, whatever was made of it.
             self._flight.tell("recovered", waits=False)
 

@@ -13,6 +13,7 @@ from egressor.errors import ConfigError
 from . import KEEP_FOR, KEEP_MOST
 from .history import History
 from .memory import MemoryLedger
+from .till import MemoryTill, Till
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from . import Ledger
     from .spool import Spool
 
-__all__ = ["open_history", "open_ledger"]
+__all__ = ["open_history", "open_ledger", "open_till"]
 
 _SQLITE = "sqlite:///"
 
@@ -69,18 +70,36 @@ def open_history(
     return History(ledger, spool=_spool(address) if ledger.is_durable else None, wall=wall, is_reading=is_reading)
 
 
-def _spool(address: str) -> Spool:
+def open_till(address: str, *, wall: Callable[[], int], keep_for: int = KEEP_FOR) -> Till | MemoryTill:
+    """
+    Return the way of money into the ledger at *address*, with a connection and a spool of its own.
+
+    Args:
+        address: Where the ledger is.
+        wall: The time, in microseconds since 1970.
+        keep_for: How long sums are kept, in microseconds. Default: a year.
+
+    Raises:
+        ConfigError: As `open_ledger`.
+    """
+    ledger = open_ledger(address)
+    if not ledger.is_durable:
+        return MemoryTill(ledger, wall=wall, keep_for=keep_for)
+    return Till(ledger, spool=_spool(address, "owed"), wall=wall, keep_for=keep_for)
+
+
+def _spool(address: str, name: str = "spool") -> Spool:
     from .spool import Spool
 
     if address.startswith(_SQLITE):
         file = _file(address)
-        return Spool(file.with_name(file.name + ".spool"))
+        return Spool(file.with_name(f"{file.name}.{name}"))
     import hashlib
 
-    name = hashlib.sha256(address.encode()).hexdigest()[:16]
+    known = hashlib.sha256(address.encode()).hexdigest()[:16]
     base = os.environ.get("XDG_STATE_HOME", "")
     state = Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "state"
-    return Spool(state / "egressor" / "spool" / name)
+    return Spool(state / "egressor" / name / known)
 
 
 def _file(address: str) -> Path:

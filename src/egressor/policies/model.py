@@ -49,7 +49,17 @@ if TYPE_CHECKING:
     from egressor.policies.checks import Check
     from egressor.policies.grammar import Limit
 
-__all__ = ["Config", "Gateway", "Policy", "check_service_name", "strangers", "to_secret", "unsupported"]
+__all__ = [
+    "LONELY",
+    "Config",
+    "Gateway",
+    "Policy",
+    "check_service_name",
+    "is_lonely",
+    "strangers",
+    "to_secret",
+    "unsupported",
+]
 
 _SERVICE = r"[a-z0-9][a-z0-9_.-]{0,63}"
 
@@ -162,6 +172,13 @@ class Policy(Settings):
         The endpoints that rules name.
         """
         return frozenset(rule.match["endpoint"] for rule in self.rules if "endpoint" in rule.match) - {"*"}
+
+    @property
+    def has_budgets(self) -> bool:
+        """
+        Whether any call may cost no more than so much.
+        """
+        return self.budget is not None or any(rule.budget is not None for rule in self.rules)
 
     def rules_for(self, scope: Mapping[str, str]) -> tuple[Rule, ...]:
         """
@@ -301,6 +318,25 @@ class Config(Settings):
                 raise SettingError(error.message, at=("services", name, *error.at))
         for wrong in strangers(self.gateway, self.services):
             raise wrong
+        if is_lonely(self.store, self.ledger, self.gateway, self.services):
+            raise SettingError(LONELY, at=("ledger",))
+
+
+LONELY = (
+    "in memory each process would spend a whole budget of its own: with budgets, a store or workers that are shared"
+    " need a ledger that is, sqlite:///… or postgresql://…"
+)
+"""
+What is wrong where `is_lonely` says so.
+"""
+
+
+def is_lonely(store: str, ledger: str, gateway: Gateway, services: Mapping[str, Policy]) -> bool:
+    """
+    Whether several processes are meant to share, and have no ledger to keep their budgets in.
+    """
+    is_shared = store != "memory:" or gateway.workers > 1
+    return is_shared and ledger == "memory:" and any(policy.has_budgets for policy in services.values())
 
 
 def strangers(gateway: Gateway, services: Collection[str]) -> list[SettingError]:
@@ -326,13 +362,10 @@ def unsupported(policy: Policy) -> list[SettingError]:
     An accepted setting that nothing enforces is a promise broken in silence, so each is an error.
     """
     found: list[tuple[str, tuple[str | int, ...]]] = [
-        (show(name), (name,)) for name in ("cache", "budget") if getattr(policy, name) is not None
+        (show(name), (name,)) for name in ("cache",) if getattr(policy, name) is not None
     ]
     if policy.learn == "adaptive":
         found.append(('learn = "adaptive"', ("learn",)))
-    for position, rule in enumerate(policy.rules):
-        if rule.budget is not None:
-            found.append(('"budget"', ("rules", position, "budget")))
     return [
         SettingError(f"{what} is not supported by this version: it would not be enforced", at=path)
         for what, path in found

@@ -278,6 +278,11 @@ class BudgetPolicy(Settings):
     soft: float = setting(0.8, share)
     timezone: str = setting("UTC", zone)
 
+    def _agree(self, given: AbstractSet[str]) -> None:
+        if not given & {"hour", "day", "week", "month", "total"}:
+            message = "it bounds nothing: hour, day, week, month or total"
+            raise SettingError(message)
+
 
 def _budget(value: object) -> BudgetPolicy:
     if isinstance(value, BudgetPolicy):

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from egressor.errors import ConfigError
 from egressor.policies.checks import SettingError, nearest, show, unlike
 from egressor.policies.keys import ClientKey
-from egressor.policies.model import Config, Gateway, Policy, check_service_name, strangers, to_secret, unsupported
+from egressor.policies.model import (
+    LONELY,
+    Config,
+    Gateway,
+    Policy,
+    check_service_name,
+    is_lonely,
+    strangers,
+    to_secret,
+    unsupported,
+)
 from egressor.policies.parts import BanPolicy, BreakerPolicy, BudgetPolicy, CachePolicy, RetryPolicy, Rule, Secret
 from egressor.policies.patterns import ErrorPattern
 from egressor.policies.settings import PYTHON, Settings, cause_of, settings_of, with_sources
@@ -84,6 +94,9 @@ class Reading:
         gateway = self.build(Gateway, sections["gateway"], ("gateway",), readers={"keys": self.keys})
         for wrong in strangers(gateway, services) if gateway is not None and isinstance(services, Mapping) else ():
             self.add(wrong, ())
+        store, ledger = (values.get(name) or "memory:" for name in ("store", "ledger"))
+        if gateway is not None and is_lonely(store, ledger, gateway, policies):
+            self.add(SettingError(LONELY), ("egressor", "ledger"))
         if self.errors or gateway is None:
             self.errors.sort(key=lambda error: error.line or 0)
             raise self.errors[0] if len(self.errors) == 1 else ConfigErrors(tuple(self.errors))

@@ -150,6 +150,13 @@ base_url = "https://api.openai.com/v1"
 #max_suspend_for = 604_800.0
 #growth = 2.0
 
+# US dollars that may be spent: by hour, day, week, month, in all. Calls say what they may cost: cost={"usd": 0.01}.
+#[services.openai.budget]
+#day = 10.0
+#month = 200.0
+#soft = 0.8                       # share from which on it warns
+#timezone = "UTC"                 # where days, weeks and months begin
+
 # An endpoint with settings of its own; they add to the service's.
 #[services.openai.endpoints.embeddings]
 #limits = ["1000/minute"]
@@ -160,6 +167,7 @@ base_url = "https://api.openai.com/v1"
 #limits = ["5/minute"]
 #max_concurrency = 2
 #priority = "low"
+#budget = { day = 1.0 }
 
 # What errors mean here; asked before the dialect.
 #[[services.openai.errors]]

@@ -105,6 +105,7 @@ class Compiled:
             )
             for rule in policy.rules
         )
+        self.has_budgets = policy.has_budgets
         self.has_priorities = any(rule.priority is not None for rule in policy.rules)
         every = [*self.service_cells, *(part for rule in self._rules for part in rule.parts)]
         self._units = frozenset(part.unit for part in every)

@@ -747,7 +747,9 @@ class Gate:
     def _recalm(self) -> None:
         now, standing = self._now(), self._standing
         is_calm = standing.is_calm(now) and not standing.limps(now) and self._barred is None
-        self.calm = is_calm and not self._room.size and not self._handed and not self._is_tight(now)
+        is_calm = is_calm and not self._room.size and not self._handed and not self._is_tight(now)
+        # Money is held by the plan.
+        self.calm = is_calm and not self.compiled.has_budgets
 
     def _is_tight(self, now: int) -> bool:
         learned = self._standing.learned

@@ -46,6 +46,7 @@ from .reading import DROPPED, Answer, Reading, is_idempotent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
+    from decimal import Decimal
 
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
@@ -68,7 +69,7 @@ def middleware(
     *,
     priority: Priority | str | None = None,
     scope: Mapping[str, str] | Callable[[Any], Mapping[str, str]] | None = None,
-    cost: Mapping[str, float] | Callable[[Any], Mapping[str, float]] | None = None,
+    cost: Mapping[str, float | Decimal] | Callable[[Any], Mapping[str, float | Decimal]] | None = None,
     deadline: float | None = None,
     endpoint: str | None = None,
 ) -> Callable[[Any, Any], Coroutine[Any, Any, Any]]:

@@ -31,6 +31,7 @@ from .reading import is_idempotent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from decimal import Decimal
     from types import TracebackType
 
     import httpx
@@ -70,7 +71,7 @@ class _Governed(Governed):
         *,
         priority: Priority | str | None = None,
         scope: Mapping[str, str] | Callable[[Any], Mapping[str, str]] | None = None,
-        cost: Mapping[str, float] | Callable[[Any], Mapping[str, float]] | None = None,
+        cost: Mapping[str, float | Decimal] | Callable[[Any], Mapping[str, float | Decimal]] | None = None,
         deadline: float | None = None,
         endpoint: str | None = None,
     ) -> None:

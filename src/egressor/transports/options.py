@@ -13,6 +13,8 @@ from egressor.errors import ConfigError
 from egressor.governor.route import Options
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from egressor._core.model import Priority
 
 __all__ = ["EXTENSION", "CallOptions"]
@@ -50,7 +52,7 @@ class CallOptions:
         *,
         priority: Priority | str | None = None,
         scope: Mapping[str, str] | Callable[[Any], Mapping[str, str]] | None = None,
-        cost: Mapping[str, float] | Callable[[Any], Mapping[str, float]] | None = None,
+        cost: Mapping[str, float | Decimal] | Callable[[Any], Mapping[str, float | Decimal]] | None = None,
         deadline: float | None = None,
         endpoint: str | None = None,
     ) -> None:

@@ -38,6 +38,7 @@ from .reading import Answer, Reading, is_idempotent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from decimal import Decimal
 
     from requests.adapters import BaseAdapter as _Base
 
@@ -81,7 +82,7 @@ class Adapter(Governed, _Base):
         *,
         priority: Priority | str | None = None,
         scope: Mapping[str, str] | Callable[[Any], Mapping[str, str]] | None = None,
-        cost: Mapping[str, float] | Callable[[Any], Mapping[str, float]] | None = None,
+        cost: Mapping[str, float | Decimal] | Callable[[Any], Mapping[str, float | Decimal]] | None = None,
         deadline: float | None = None,
         endpoint: str | None = None,
     ) -> None:

@@ -1,0 +1,194 @@
+"""
+A call's money: what it holds of which budgets, and what it came to.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from egressor._core import budget
+from egressor._core.admission import Denied, Why
+from egressor._core.charge import may_be_billed
+from egressor.ledger.entry import new_id, stamp
+from egressor.ledger.money import FREE, SPENT, UNKNOWN, End, Tags, Want
+from egressor.ledger.plain import clean
+from egressor.ledger.till import Away
+from egressor.policies.periods import asks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from egressor._core.model import Verdict
+    from egressor._core.steps import Done
+    from egressor.ledger.history import History
+    from egressor.ledger.till import MemoryTill, Till
+    from egressor.policies import BudgetPolicy, Policy
+
+__all__ = ["Money", "Purse", "shown_usd"]
+
+_LOG = logging.getLogger("egressor")
+_NAME: Final = r"[A-Za-z0-9_.@+-]{1,64}"
+_SOON: Final = 1_000_000
+_UNPRICED: Final = Denied(Why.BUDGET, "price", None, "it has a budget, and nobody knows what the call may cost")
+
+
+class Money:
+    """
+    The money of one governor's calls.
+
+    Args:
+        till: The way into the ledger.
+        history: Where it is noted that a soft share is reached.
+        wall: The time, in microseconds since 1970.
+    """
+
+    def __init__(self, till: Till | MemoryTill, *, history: History, wall: Callable[[], int]) -> None:
+        self.till = till
+        self.history = history
+        self.wall = wall
+
+    def purse(self, service: str, policy: Policy, scope: Mapping[str, str]) -> Purse | None:
+        """
+        Return the purse of a call; None if no budget applies to it.
+        """
+        owners = _owners(service, policy, scope)
+        return Purse(self, service, owners, scope) if owners else None
+
+
+class Purse:
+    """
+    The money of one call.
+
+    Args:
+        money: What all calls share.
+        service: Where the call goes.
+        owners: Whose budgets apply, with what they are.
+        scope: Who and what the call is for.
+
+    Attributes:
+        truth: What the attempt did cost, in micro-dollars, if somebody has said so.
+        verdict: What the attempt came to; None if none was made.
+        estimate: What an attempt may cost, in micro-dollars; None if nobody knows, and then nothing is held.
+    """
+
+    __slots__ = ("_amount", "_id", "_money", "_owners", "_tags", "estimate", "truth", "verdict")
+
+    def __init__(
+        self, money: Money, service: str, owners: list[tuple[str, BudgetPolicy]], scope: Mapping[str, str]
+    ) -> None:
+        self._money = money
+        self._owners = owners
+        self._tags = Tags(service, *(clean(scope.get(key, "")) for key in ("model", "feature", "user")))
+        self._id = ""
+        self._amount = 0
+        self.truth: int | None = None
+        self.verdict: Verdict | None = None
+        self.estimate: int | None = None
+
+    def hold(self, micro_usd: int) -> object | Denied:
+        """
+        Hold *micro_usd* of each budget, or say why not; blocking, for a quarter of a second at most.
+        """
+        if self.estimate is None:
+            return _UNPRICED
+        want = self._want(micro_usd)
+        return self._held(want, self._money.till.hold(want))
+
+    async def ahold(self, micro_usd: int) -> object | Denied:
+        """
+        As `hold`, awaiting.
+        """
+        if self.estimate is None:
+            return _UNPRICED
+        want = self._want(micro_usd)
+        return self._held(want, await self._money.till.ahold(want))
+
+    def charge(self, hold: object, done: Done | None) -> None:  # noqa: ARG002 - it is the only one
+        """
+        End what is held, by what is known of the attempt.
+        """
+        self.close()
+
+    def close(self) -> None:
+        """
+        End what is held, if anything is still; from anywhere, a finaliser too.
+        """
+        key, self._id = self._id, ""
+        if key:
+            self._money.till.end(End(key, *self._ending()))
+            self.truth = self.verdict = None
+
+    def _ending(self) -> tuple[str, int]:
+        if self.truth is not None:
+            return SPENT, self.truth
+        if self.verdict is None:
+            return FREE, 0
+        if self.verdict.ok:
+            return SPENT, self._amount
+        return (UNKNOWN if may_be_billed(self.verdict) else FREE), 0
+
+    def _want(self, micro_usd: int) -> Want:
+        now = self._money.wall()
+        asks = tuple(ask for owner, policy in self._owners for ask in asks_of(policy, owner, now))
+        return Want(new_id(now), self._money.till.owner, asks, micro_usd, self._tags)
+
+    def _held(self, want: Want, answer: budget.Held | budget.Denied | Away) -> object | Denied:
+        if isinstance(answer, Away):
+            text = f"the ledger is away, and without it no budget can be kept: {answer.text}"
+            return Denied(Why.STORE, "ledger", _SOON, text)
+        if isinstance(answer, budget.Denied):
+            return _denied(want, answer, self._money.wall())
+        self._id, self._amount = want.id, answer.hold.amount
+        self.truth = self.verdict = None
+        limits = {ask.key: ask.limit for ask in want.asks}
+        for key in answer.warned:
+            limit = shown_usd(limits[key])
+            _LOG.warning("%s: the soft share of the budget %s of %s USD is reached", self._tags.service, key, limit)
+            self._money.history.note("budget", "soft", service=self._tags.service, data={"budget": key, "usd": limit})
+        return want.id
+
+
+def shown_usd(micro_usd: int) -> str:
+    """
+    Return an amount in US dollars, with its six decimal places.
+    """
+    sign, whole = "-" if micro_usd < 0 else "", abs(micro_usd)
+    return f"{sign}{whole // 1_000_000}.{whole % 1_000_000:06d}"
+
+
+def _denied(want: Want, no: budget.Denied, now: int) -> Denied:
+    limit = next(ask.limit for ask in want.asks if ask.key == no.key)
+    need, whole, left = shown_usd(want.worst), shown_usd(limit), shown_usd(no.left)
+    if no.why == "never":
+        return Denied(
+            Why.BUDGET, no.key, None, f"a cost of {need} USD can never fit the budget {no.key} of {whole} USD"
+        )
+    text = f"the budget {no.key} of {whole} USD has {left} USD left, and the call may cost {need} USD"
+    if no.why == "in_flight":
+        return Denied(Why.BUDGET, no.key, None, f"{text}: calls under way hold the rest, and may give some of it back")
+    if no.renews_at is None:
+        return Denied(Why.BUDGET, no.key, None, f"{text}; it does not renew")
+    return Denied(Why.BUDGET, no.key, max(0, no.renews_at - now), f"{text}; it renews at {stamp(no.renews_at)}")
+
+
+def _owners(service: str, policy: Policy, scope: Mapping[str, str]) -> list[tuple[str, BudgetPolicy]]:
+    found = []
+    if policy.budget is not None:
+        found.append((service, policy.budget))
+    for rule in policy.rules_for(scope):
+        if rule.budget is not None:
+            values = [_told(scope[key]) for key, value in rule.match.items() if value == "*"]
+            found.append((f"{service}[{':'.join([rule.name, *values])}]", rule.budget))
+    return found
+
+
+def _told(value: str) -> str:
+    """
+    Return *value* as a part of a budget's name; one that is long, or may be a secret, only by its hash.
+    """
+    if re.fullmatch(_NAME, value) and clean(value) == value:
+        return value
+    return "#" + sha256(value.encode(errors="surrogatepass")).hexdigest()[:16]

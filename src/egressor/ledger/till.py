@@ -1,0 +1,506 @@
+"""
+The way of money into its ledger: whoever wants some held waits for the answer, whoever tells an end doesn't.
+
+One thread does all of a process's business with a durable ledger. What comes while it is at work is its next
+transaction, so that fifty calls at once cost no more commits than one. Its order is the order of arrival: an end that
+was told before a wish is charged before it, so nobody is refused for money that has come back.
+
+*Away.* Whoever wants money waits on as long as the ledger answers anybody, and is refused when it has answered nobody
+for a quarter of a second; while it is known to be away, at once. Ends are kept on the disk, in a spool, and brought
+home when it is back, each once. An end that is lost all the same leaves a hold that becomes unknown: nothing is ever
+charged too little.
+
+*Alive.* What this process holds lasts for a minute, and is renewed four times in it; on that occasion it also charges
+what dead processes have held.
+
+A ledger in memory needs no thread. An end may be told by a finaliser, in the midst of anything: it is put down, and
+charged at once if nobody is at work, else before the next hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import secrets
+import time
+from collections import deque
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import RLock, Thread
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from weakref import WeakSet
+
+from egressor._core.budget import NEVER, Denied, Held
+from egressor._host.threads import starts
+
+from . import LedgerAway
+from .entry import Entry, made
+from .money import End, Page, Want, finish, forget, lose, take
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from . import Ledger
+    from .spool import Spool
+
+__all__ = ["Away", "MemoryTill", "Till"]
+
+LASTS: Final = 60_000_000
+"""
+How long a hold of a process that is never heard of again stays a hold, in microseconds.
+"""
+
+_RENEW: Final = 15.0
+_PATIENCE: Final = 0.25
+_FIRST_RETRY: Final = 0.1
+_LAST_RETRY: Final = 1.0
+_BATCH: Final = 500
+_OWED: Final = 10_000
+_GRACE: Final = 2.0
+_FORGET: Final = 3_600_000_000
+_KIND: Final = "money"
+_LOG = logging.getLogger("egressor")
+_EVERY: WeakSet[Till | MemoryTill] = WeakSet()
+_T = TypeVar("_T")
+
+
+class Away(NamedTuple):
+    """
+    No answer: the ledger can't be asked, for the reason in *text*.
+    """
+
+    text: str
+
+
+class _Order(NamedTuple):
+    want: Want
+    answer: Future[Held | Denied | Away]
+
+
+class MemoryTill:
+    """
+    Money of this process only.
+
+    Args:
+        ledger: A ledger in memory.
+        wall: The time, in microseconds since 1970.
+        keep_for: How long sums are kept, in microseconds.
+    """
+
+    is_durable = False
+
+    def __init__(self, ledger: Ledger, *, wall: Callable[[], int], keep_for: int) -> None:
+        self._ledger = ledger
+        self._wall = wall
+        self._keep_for = keep_for
+        self._lock = RLock()
+        self._is_busy = False
+        self._ends: deque[End] = deque()
+        self._forget_at = 0
+        self.owner = secrets.token_hex(8)
+        _EVERY.add(self)
+
+    def hold(self, want: Want) -> Held | Denied | Away:
+        """
+        Hold what is wanted, or say no.
+        """
+        now = self._wall()
+        # Nothing is lost here: what this process forgets, it forgets whole.
+        return self._alone(partial(take, want=want, now=now, lasts=NEVER - now))
+
+    async def ahold(self, want: Want) -> Held | Denied | Away:
+        """
+        As `hold`: there is nothing to wait for.
+        """
+        return self.hold(want)
+
+    def end(self, end: End) -> None:
+        """
+        Charge what became of a hold; from anywhere, a finaliser too.
+        """
+        self._ends.append(end)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._alone(lambda _: None)
+            finally:
+                self._lock.release()
+
+    def read(self, work: Callable[[Page], _T]) -> _T:
+        """
+        Return what *work* reads.
+
+        Raises:
+            LedgerAway: A signal handler looks in the midst of a hold.
+        """
+        found = self._alone(work)
+        if isinstance(found, Away):
+            raise LedgerAway(found.text)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """
+        Return how it is, as plain values.
+        """
+        return {"away": "", "owed": len(self._ends), "dropped": 0}
+
+    def close(self, timeout: float = 0.0) -> None:
+        """
+        Nothing is open.
+        """
+
+    def _alone(self, work: Callable[[Page], _T]) -> _T | Away:
+        with self._lock:
+            if self._is_busy:
+                return Away("a call was made in the midst of another's hold")
+            self._is_busy = True
+            try:
+                return self._ledger.money(partial(self._do, work=work))
+            finally:
+                self._is_busy = False
+
+    def _do(self, page: Page, work: Callable[[Page], _T]) -> _T:
+        while self._ends:
+            _tell_over(finish(page, self._ends.popleft()))
+        now = self._wall()
+        if now >= self._forget_at:
+            self._forget_at = now + _FORGET
+            forget(page, now, self._keep_for)
+        return work(page)
+
+    def begin_in_child(self) -> None:
+        """
+        In a forked child: the threads that would end the holds stayed in the parent.
+        """
+        self._lock = RLock()
+        self._is_busy = False
+        self._ends.clear()
+        self._ledger.money(partial(lose, now=NEVER))
+
+
+class Till:
+    """
+    Money that all processes on a ledger share.
+
+    Args:
+        ledger: The ledger, which nobody else uses.
+        spool: Where ends wait while it is away.
+        wall: The time, in microseconds since 1970.
+        keep_for: How long sums are kept, in microseconds.
+        patience: Seconds that a hold waits for its answer. Default: 0.25.
+
+    Attributes:
+        owner: Whose its holds are: this process's.
+        dropped: Ends that found neither ledger nor spool; what they were about becomes unknown.
+    """
+
+    is_durable = True
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        spool: Spool,
+        wall: Callable[[], int],
+        keep_for: int,
+        patience: float = _PATIENCE,
+    ) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._wall = wall
+        self._keep_for = keep_for
+        self._patience = patience
+        self.owner = secrets.token_hex(8)
+        self.dropped = 0
+        self._away = ""
+        self._is_told = False
+        # How often the ledger has answered.
+        self._turns = 0
+        self._queue: SimpleQueue[_Order | End | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._starting = RLock()
+        self._is_closed = False
+        self._owed: list[End] = []
+        self._open: set[str] = set()
+        self._renew_at = 0.0
+        self._forget_at = 0
+        _EVERY.add(self)
+
+    def hold(self, want: Want) -> Held | Denied | Away:
+        """
+        Hold what is wanted, or say no; it takes a quarter of a second at most.
+        """
+        order = self._ordered(want)
+        if isinstance(order, Away):
+            return order
+        while True:
+            turns = self._turns
+            try:
+                return order.answer.result(self._patience)
+            except TimeoutError:
+                answer = self._late(order, turns)
+                if answer is not None:
+                    return answer
+            except BaseException:
+                self._forsake(order)
+                raise
+
+    async def ahold(self, want: Want) -> Held | Denied | Away:
+        """
+        As `hold`, awaiting.
+        """
+        order = self._ordered(want)
+        if isinstance(order, Away):
+            return order
+        answered = asyncio.wrap_future(order.answer)
+        while True:
+            turns = self._turns
+            try:
+                async with asyncio.timeout(self._patience):
+                    return await asyncio.shield(answered)
+            except TimeoutError:
+                answer = self._late(order, turns)
+                if answer is not None:
+                    return answer
+            except BaseException:
+                self._forsake(order)
+                raise
+
+    def end(self, end: End) -> None:
+        """
+        Tell what became of a hold; this waits for nothing, and may be done by a finaliser.
+        """
+        if self._is_closed:
+            self.dropped += 1
+            return
+        self._queue.put(end)
+
+    def read(self, work: Callable[[Page], _T]) -> _T:
+        """
+        Return what *work* reads, with what dead processes have held charged.
+
+        Raises:
+            LedgerAway: It was not possible.
+        """
+        now = self._wall()
+
+        def look(page: Page) -> _T:
+            lose(page, now)
+            return work(page)
+
+        return self._ledger.money(look)
+
+    def state(self) -> dict[str, Any]:
+        """
+        Return how it is, as plain values: why the ledger is ``away``, how many ends are ``owed`` and ``dropped``.
+        """
+        return {"away": self._away, "owed": len(self._owed) + self._spool.count, "dropped": self.dropped}
+
+    def close(self, timeout: float = _GRACE) -> None:
+        """
+        Bring what ends there are to the ledger, or else to the spool, in *timeout* seconds at most.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        thread = self._thread
+        if thread is not None:
+            self._queue.put(None)
+            thread.join(timeout)
+
+    def _ordered(self, want: Want) -> _Order | Away:
+        if self._is_closed:
+            return Away("the governor is closed")
+        if self._away:
+            return Away(self._away)
+        if self._thread is None and not self._start():
+            return Away("there is no thread to be had")
+        order = _Order(want, Future())
+        self._queue.put(order)
+        return order
+
+    def _late(self, order: _Order, turns: int) -> Held | Denied | Away | None:
+        """
+        Return the answer to *order* after all, or that there is none; None to wait on, as others were answered.
+        """
+        # A loop that was busy meanwhile looks late: the answer may have been there long ago.
+        if order.answer.done():
+            return order.answer.result()
+        if self._turns != turns:
+            return None
+        # Before the release is told, after which the thread says that it is back.
+        self._away = self._away or f"no answer within {self._patience:g} s"
+        self._forsake(order)
+        return Away(self._away)
+
+    def _forsake(self, order: _Order) -> None:
+        # If it is too late to call it off, it is held and then given back.
+        order.answer.cancel()
+        self.end(End(order.want.id, "free"))
+
+    def _start(self) -> bool:
+        with self._starting:
+            if self._thread is None:
+                thread = self._thread = Thread(
+                    target=self._run, args=(self._queue,), name="egressor-money", daemon=True
+                )
+                if not starts(thread):
+                    self._thread = None
+                    return False
+            return True
+
+    # --- the thread --------------------------------------------------------------------------------------------------
+
+    def _run(self, queue: SimpleQueue[_Order | End | None]) -> None:
+        retry, is_over = _FIRST_RETRY, False
+        while not is_over:
+            batch, is_over = self._gather(queue, retry)
+            try:
+                is_well = self._turn(batch)
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the thread
+                is_well = self._refuse(batch, f"a fault: {type(error).__name__}")
+            retry = _FIRST_RETRY if is_well else min(2 * retry, _LAST_RETRY)
+        self._ledger.close()
+        with suppress(OSError):
+            self._spool.close()
+
+    def _gather(self, queue: SimpleQueue[_Order | End | None], retry: float) -> tuple[list[_Order | End], bool]:
+        """
+        Wait for something to do, and return all that is there; and whether it is the end.
+        """
+        is_owing = bool(self._away or self._owed or self._spool.count)
+        due = max(0.0, self._renew_at - time.monotonic()) if self._open else None
+        batch: list[_Order | End] = []
+        with suppress(Empty):
+            one = queue.get(timeout=retry if is_owing else due)
+            while one is not None:
+                batch.append(one)
+                if len(batch) >= _BATCH:
+                    return batch, False
+                one = queue.get_nowait()
+            return batch, True
+        return batch, False
+
+    def _turn(self, batch: list[_Order | End]) -> bool:
+        """
+        Do what is there to do in one transaction; False if the ledger is away.
+        """
+        batch[:] = [each for each in batch if isinstance(each, End) or each.answer.set_running_or_notify_cancel()]
+        ends = [*self._owed, *batch]
+        now, is_due = self._wall(), time.monotonic() >= self._renew_at
+        try:
+            answers = self._ledger.money(partial(self._do, batch=ends, now=now, is_due=is_due))
+            self._turns += 1
+            for each, answer in zip(ends, answers, strict=True):
+                self._answered(each, answer)
+            self._owed = []
+            if is_due:
+                self._renew_at = time.monotonic() + _RENEW
+            if not self._spool.is_empty():
+                self._spool.replay(self._bring)
+        except LedgerAway as error:
+            return self._refuse(batch, str(error))
+        if self._is_told:
+            _LOG.warning("the ledger is back, and budgets are kept again: %s", self._ledger.name)
+        self._is_told = False
+        self._away = ""
+        return True
+
+    def _do(self, page: Page, batch: Sequence[_Order | End], now: int, *, is_due: bool) -> list[Any]:
+        if is_due:
+            page.extend(self.owner, now + LASTS)
+            lose(page, now)
+            if now >= self._forget_at:
+                self._forget_at = now + _FORGET
+                forget(page, now, self._keep_for)
+        return [
+            finish(page, each) if isinstance(each, End) else take(page, each.want, now=now, lasts=LASTS)
+            for each in batch
+        ]
+
+    def _answered(self, each: _Order | End, answer: Any) -> None:
+        if isinstance(each, End):
+            self._open.discard(each.id)
+            _tell_over(answer)
+            return
+        if isinstance(answer, Held):
+            self._open.add(each.want.id)
+        each.answer.set_result(answer)
+
+    def _refuse(self, batch: list[_Order | End], why: str) -> bool:
+        """
+        Refuse who waits, and keep the ends, now that the ledger is away.
+        """
+        if not self._is_told:
+            _LOG.warning("the ledger is away, and calls with a budget are refused: %s", why)
+        self._is_told = True
+        self._away = why
+        for each in batch:
+            if isinstance(each, End):
+                self._owed.append(each)
+            elif not each.answer.done():
+                each.answer.set_result(Away(why))
+                # It may have been held all the same: the last word of a connection that broke is not known.
+                self._owed.append(End(each.want.id, "free"))
+        if self._owed:
+            try:
+                self._spool.put([_entry(end, self._wall()) for end in self._owed])
+            except OSError:
+                excess = max(0, len(self._owed) - _OWED)
+                self.dropped += excess
+                self._owed = self._owed[excess:]
+            else:
+                self._owed = []
+        return False
+
+    def _bring(self, entries: Sequence[Entry]) -> int:
+        ends = [End(str(each.data.get("hold")), each.what, int(each.data.get("micro_usd", 0))) for each in entries]
+
+        def work(page: Page) -> None:
+            for end in ends:
+                _tell_over(finish(page, end))
+
+        self._ledger.money(work)
+        self._open.difference_update(end.id for end in ends)
+        return len(ends)
+
+    def begin_in_child(self) -> None:
+        """
+        In a forked child: the thread, and the holds that it renews, stayed in the parent.
+        """
+        self.owner = secrets.token_hex(8)
+        self._queue = SimpleQueue()
+        self._thread = None
+        self._starting = RLock()
+        self._owed = []
+        self._open = set()
+        self._away = ""
+        self._spool.leave()
+
+
+def _entry(end: End, at: int) -> Entry:
+    return made(at=at, kind=_KIND, what=end.how, data={"hold": end.id, "micro_usd": end.micro_usd})
+
+
+def _tell_over(keys: Sequence[str]) -> None:
+    for key in keys:
+        _LOG.warning("more than the budget is spent, as a call has cost more than was held for it: %s", key)
+
+
+def _after_fork() -> None:
+    for each in list(_EVERY):
+        each.begin_in_child()
+
+
+def _at_exit() -> None:
+    end = time.monotonic() + _GRACE
+    for each in list(_EVERY):
+        each.close(max(0.0, end - time.monotonic()))
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

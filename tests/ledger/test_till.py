@@ -1,0 +1,495 @@
+"""
+The way of money into its ledger: order, absence, cancellation, forks and the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any, TypeVar
+
+import pytest
+
+from egressor._core.budget import NEVER, Ask, Denied, Held
+from egressor.ledger import LedgerAway
+from egressor.ledger.memory import MemoryLedger
+from egressor.ledger.money import FREE, SPENT, UNKNOWN, End, Page, Tags, Want
+from egressor.ledger.opening import open_till
+from egressor.ledger.spool import Spool
+from egressor.ledger.till import Away, MemoryTill, Till, _Order
+from tests.ledger.places import DAY, NOW, SECOND, until
+
+T = TypeVar("T")
+ASK = (Ask("k", 1000, 900, 0, NEVER),)
+
+
+class Moody(MemoryLedger):
+    """
+    A ledger that is away when the test says so, keeps its caller waiting, or does its work and says that it didn't.
+    """
+
+    is_durable = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_away = False
+        self.answers_no = False
+        self.fault: Exception | None = None
+        self.may_go = Event()
+        self.may_go.set()
+        self.count = 0
+
+    def money(self, work: Callable[[Page], T]) -> T:
+        """
+        Do *work*, or be away.
+        """
+        self.may_go.wait()
+        self.count += 1
+        if self.fault is not None:
+            raise self.fault
+        if self.is_away:
+            message = "it is away"
+            raise LedgerAway(message)
+        found = super().money(work)
+        if self.answers_no:
+            message = "no answer"
+            raise LedgerAway(message)
+        return found
+
+
+class Place:
+    """
+    A till on a moody ledger, with a clock that the test moves.
+    """
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.ledger = Moody()
+        self.now = NOW
+        self.folder = folder
+        self.till = self.another(**options)
+        self.count = 0
+
+    def another(self, **options: Any) -> Till:
+        """
+        Another process's till on the same ledger.
+        """
+        spool = Spool(self.folder / "owed")
+        return Till(self.ledger, spool=spool, wall=lambda: self.now, keep_for=DAY, **options)
+
+    def want(self, worst: int = 600) -> Want:
+        """
+        A wish with an id of its own.
+        """
+        self.count += 1
+        return Want(f"{self.count:08x}-0000-7000-8000-000000000000", self.till.owner, ASK, worst, Tags("api"))
+
+    def cell(self) -> tuple[int, int, int]:
+        """
+        What is spent, held and unknown, once the till has done what it was told.
+        """
+        found = self.ledger._page.budgets()
+        cell = found[0].cell
+        return cell.spent, cell.held, cell.unknown
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """
+    A till, closed at the end.
+    """
+    found = Place(tmp_path)
+    yield found
+    found.ledger.may_go.set()
+    found.till.close()
+
+
+def test_what_came_back_is_there_for_the_next(place: Place) -> None:
+    """
+    An end that was told before a wish is charged before it: nobody is refused for money that has come back.
+    """
+    answers = []
+    for _ in range(20):
+        want = place.want()
+        answers.append(type(place.till.hold(want)))
+        place.till.end(End(want.id, FREE))
+
+    assert answers == [Held] * 20
+
+
+def test_a_refusal_is_the_ledger_s(place: Place) -> None:
+    """
+    What does not fit is denied, with what is left.
+    """
+    place.till.hold(place.want())
+    answer = place.till.hold(place.want())
+
+    assert answer == Denied("k", 400, None, "in_flight")
+
+
+def test_many_at_once_are_few_transactions(place: Place) -> None:
+    """
+    What comes while the till is at work is its next transaction.
+    """
+
+    async def crowd() -> list[Held | Denied | Away]:
+        return await asyncio.gather(*(place.till.ahold(place.want(1)) for _ in range(300)))
+
+    answers = asyncio.run(crowd())
+
+    assert [type(answer) for answer in answers] == [Held] * 300
+    assert place.ledger.count < 100
+    assert place.cell() == (0, 300, 0)
+
+
+def test_while_the_ledger_is_away_holds_are_refused_and_ends_are_kept(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Refused at once; the ends stand on the disk, and are charged once when it is back, which is said once.
+    """
+    caplog.set_level(logging.WARNING, "egressor")
+    wants = [place.want(200) for _ in range(3)]
+    for want in wants:
+        place.till.hold(want)
+    place.ledger.is_away = True
+    refused = [place.till.hold(place.want(1)) for _ in range(3)]
+    for want in wants:
+        place.till.end(End(want.id, SPENT, 100))
+    until(lambda: place.till._spool.count == 4)
+    spooled = [path.read_text().count('"money"') for path in (place.folder / "owed").iterdir()]
+    state = place.till.state()
+    place.ledger.is_away = False
+    until(lambda: place.cell() == (300, 0, 0))
+    until(lambda: not place.till.state()["away"])
+
+    assert refused == [Away("it is away")] * 3
+    assert spooled == [4]
+    assert state == {"away": "it is away", "owed": 4, "dropped": 0}
+    assert isinstance(place.till.hold(place.want(1)), Held)
+    assert [record.message for record in caplog.records] == [
+        "the ledger is away, and calls with a budget are refused: it is away",
+        "the ledger is back, and budgets are kept again: memory",
+    ]
+
+
+def test_a_last_word_that_is_not_heard_holds_nothing(place: Place) -> None:
+    """
+    A ledger that held the money and broke off before it said so gives it back: its call was refused.
+    """
+    place.ledger.answers_no = True
+    answer = place.till.hold(place.want())
+    place.ledger.answers_no = False
+    until(lambda: place.cell() == (0, 0, 0))
+
+    assert answer == Away("no answer")
+
+
+def test_an_end_that_is_told_twice_is_charged_once(place: Place) -> None:
+    """
+    A ledger that charged and broke off before it said so is told again, and charges nothing again.
+    """
+    want = place.want()
+    place.till.hold(want)
+    place.ledger.answers_no = True
+    place.till.end(End(want.id, SPENT, 100))
+    until(lambda: place.till._spool.count)
+    place.ledger.answers_no = False
+    until(lambda: not place.till._spool.count)
+
+    assert place.cell() == (100, 0, 0)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_ledger_that_does_not_answer_is_not_waited_for(place: Place, is_async: bool) -> None:
+    """
+    Who waits is refused after the patience, who comes then at once; what was held all the same is given back.
+    """
+    place.till.hold(place.want(1))
+    place.ledger.may_go.clear()
+
+    def ask() -> Held | Denied | Away:
+        want = place.want()
+        return asyncio.run(place.till.ahold(want)) if is_async else place.till.hold(want)
+
+    answers = [ask(), ask()]
+    place.ledger.may_go.set()
+    until(lambda: not place.till.state()["away"])
+
+    assert answers == [Away("no answer within 0.25 s")] * 2
+    assert place.cell() == (0, 1, 0)
+
+
+def test_an_answer_that_is_there_is_taken_however_late(place: Place) -> None:
+    """
+    A loop that was busy with something else takes the answer for one.
+    """
+
+    async def busy() -> Held | Denied | Away:
+        task = asyncio.create_task(place.till.ahold(place.want()))
+        await asyncio.sleep(0)
+        time.sleep(0.4)  # noqa: ASYNC251 # real time: longer than the patience
+        return await task
+
+    assert isinstance(asyncio.run(busy()), Held)
+
+
+def test_as_long_as_others_are_answered_one_waits_on(place: Place) -> None:
+    """
+    A long line is no absence: only who has seen no answer at all for so long gives up.
+    """
+    order = _Order(place.want(), Future())
+    place.till._turns = 3
+    found = [place.till._late(order, turns) for turns in (2, 3)]
+    until(lambda: place.till._queue.qsize() == 1)
+
+    assert found == [None, Away("no answer within 0.25 s")]
+
+
+def test_who_is_cancelled_holds_nothing(place: Place) -> None:
+    """
+    A task that is cancelled while it waits for its money gives it back.
+    """
+
+    async def cancelled() -> None:
+        place.ledger.may_go.clear()
+        task = asyncio.create_task(place.till.ahold(place.want()))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        place.ledger.may_go.set()
+
+    place.till.hold(place.want(1))
+    asyncio.run(cancelled())
+    until(place.till._queue.empty)
+    place.till.hold(place.want(1))
+
+    assert place.cell() == (0, 2, 0)
+
+
+def test_what_a_live_process_holds_is_renewed_and_what_a_dead_one_held_is_lost(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The till of a live process moves the time of its holds on; in passing it charges what others left.
+    """
+    monkeypatch.setattr("egressor.ledger.till._RENEW", 0.02)
+    other = place.another()
+    mine, its = place.want(100), place.want(200)._replace(owner=other.owner)
+    other.hold(its)
+    other._open.clear()  # As if it had died: nothing is renewed any more.
+    place.till.hold(mine)
+    for _ in range(5):
+        place.now += 40 * SECOND
+        _until_turned(place)
+    shown = place.cell()
+    other.end(End(its.id, SPENT, 50))
+    until(lambda: place.cell() == (50, 100, 0))
+    other.close()
+
+    assert shown == (200, 100, 200)
+
+
+def _until_turned(place: Place) -> None:
+    count = place.ledger.count
+    until(lambda: place.ledger.count > count + 1)
+
+
+def test_a_fault_of_ours_refuses_and_goes_on(place: Place) -> None:
+    """
+    An error that nobody foresaw ends no thread.
+    """
+    place.ledger.fault = ZeroDivisionError()
+    answer = place.till.hold(place.want())
+    place.ledger.fault = None
+    until(lambda: not place.till.state()["away"])
+
+    assert answer == Away("a fault: ZeroDivisionError")
+    assert isinstance(place.till.hold(place.want()), Held)
+
+
+def test_without_ledger_and_disk_ends_wait_in_memory(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    So many of them; more are dropped and counted, and what they were about becomes unknown in time.
+    """
+    monkeypatch.setattr("egressor.ledger.till._OWED", 2)
+    (place.folder / "owed").write_text("no folder")
+    wants = [place.want(200) for _ in range(3)]
+    for want in wants:
+        place.till.hold(want)
+    place.ledger.is_away = True
+    for want in wants:
+        place.till.end(End(want.id, SPENT, 100))
+    until(lambda: place.till.state() == {"away": "it is away", "owed": 2, "dropped": 1})
+    place.ledger.is_away = False
+    until(lambda: place.cell() == (200, 200, 0))
+    place.now += 61 * SECOND
+    place.ledger.money(lambda page: page.extend("nobody", 0))
+    seen = place.till.read(lambda page: page.budgets())
+
+    assert seen[0].cell.unknown == 200
+
+
+def test_an_end_brings_all_home(tmp_path: Path) -> None:
+    """
+    Closing writes what was told, and holds are refused from then on; ends that come later are counted.
+    """
+    place = Place(tmp_path)
+    want = place.want()
+    place.till.hold(want)
+    place.till.end(End(want.id, SPENT, 7))
+    place.till.close()
+    place.till.close()
+    place.till.end(End(want.id, SPENT, 7))
+
+    assert place.cell() == (7, 0, 0)
+    assert place.till.hold(place.want()) == Away("the governor is closed")
+    assert place.till.state()["dropped"] == 1
+
+
+def test_an_end_without_the_ledger_leaves_it_to_the_next(tmp_path: Path) -> None:
+    """
+    What could not be charged at the end stands in the spool, and another process brings it home.
+    """
+    place = Place(tmp_path)
+    want = place.want()
+    place.till.hold(want)
+    place.ledger.is_away = True
+    place.till.end(End(want.id, SPENT, 7))
+    place.till.close()
+    place.ledger.is_away = False
+    other = place.another()
+    other.hold(place.want(1))
+    until(lambda: place.cell() == (7, 1, 0))
+    other.close()
+
+    assert not list((tmp_path / "owed").iterdir())
+
+
+def test_without_a_thread_nothing_is_held(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Where the system gives no thread, a call with a budget is refused.
+    """
+    monkeypatch.setattr("egressor.ledger.till.starts", lambda _: False)
+
+    assert place.till.hold(place.want()) == Away("there is no thread to be had")
+
+
+def test_a_cost_above_its_hold_is_said(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Money that is gone is gone; that a budget is passed is logged.
+    """
+    want = place.want()
+    place.till.hold(want)
+    place.till.end(End(want.id, SPENT, 1200))
+    until(lambda: place.cell() == (1200, 0, 0))
+    until(lambda: caplog.messages)
+
+    assert caplog.messages == ["more than the budget is spent, as a call has cost more than was held for it: k"]
+
+
+@pytest.mark.parametrize("kind", ["durable", "memory"])
+def test_a_forked_child_holds_by_itself(place: Place, kind: str) -> None:
+    """
+    It has a thread of its own, and charges nothing that its parent holds; in memory, what is under way is charged.
+    """
+    till = place.till if kind == "durable" else MemoryTill(MemoryLedger(), wall=lambda: NOW, keep_for=DAY)
+    till.hold(place.want(100))
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        owner, answer = till.owner, till.hold(place.want(1))
+        found = till.read(lambda page: page.budgets())[0].cell
+        os.write(writer, f"{type(answer).__name__} {found[2:5]} {owner}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    name, *cell, owner = os.read(reader, 1000).decode().split()
+
+    assert name == "Held"
+    assert " ".join(cell) == ("(0, 101, 0)" if kind == "durable" else "(100, 1, 100)")
+    assert (owner == till.owner) == (kind == "memory")
+
+
+def test_in_memory_money_is_held_in_line() -> None:
+    """
+    The same answers, without a thread; and a coroutine is answered as well.
+    """
+    till = MemoryTill(MemoryLedger(), wall=lambda: NOW, keep_for=DAY)
+    want = Want("a", till.owner, ASK, 600, Tags("api"))
+    answers = [till.hold(want), till.hold(want._replace(id="b")), asyncio.run(till.ahold(want._replace(id="c")))]
+    till.end(End("a", UNKNOWN))
+    till.close()
+
+    assert [type(answer) for answer in answers] == [Held, Denied, Denied]
+    assert till.read(lambda page: page.budgets())[0].cell[2:5] == (600, 0, 600)
+    assert till.state() == {"away": "", "owed": 0, "dropped": 0}
+
+
+def test_in_memory_an_end_may_come_in_the_midst_of_anything() -> None:
+    """
+    Told by a finaliser while a hold is under way, it is charged before the next one; a hold there is refused.
+    """
+    till = MemoryTill(MemoryLedger(), wall=lambda: NOW, keep_for=DAY)
+    till.hold(Want("a", till.owner, ASK, 600, Tags("api")))
+    inside: list[Any] = []
+
+    class Dropped:
+        def __del__(self) -> None:
+            till.end(End("a", SPENT, 1))
+            inside.append(till.hold(Want("b", till.owner, ASK, 1, Tags("api"))))
+            with pytest.raises(LedgerAway):
+                till.read(lambda page: page.budgets())
+
+    def midst(_: Page) -> None:
+        thing = Dropped()
+        thing.itself = thing  # type: ignore[attr-defined]
+        del thing
+        gc.collect()
+
+    till.read(midst)
+    owed = till.state()["owed"]
+
+    assert inside == [Away("a call was made in the midst of another's hold")]
+    assert owed == 1
+    assert till.read(lambda page: page.budgets())[0].cell[2:5] == (1, 0, 0)
+
+
+def test_in_memory_an_end_waits_for_nobody() -> None:
+    """
+    While another thread is at work, an end is put down.
+    """
+    till = MemoryTill(MemoryLedger(), wall=lambda: NOW, keep_for=DAY)
+    till.hold(Want("a", till.owner, ASK, 600, Tags("api")))
+    may_go, inside = Event(), Event()
+
+    def work(_: Page) -> None:
+        inside.set()
+        may_go.wait(10)
+
+    thread = Thread(target=till.read, args=(work,))
+    thread.start()
+    inside.wait(10)
+    till.end(End("a", FREE))
+    may_go.set()
+    thread.join()
+
+    assert till.read(lambda page: page.budgets())[0].cell[2:5] == (0, 0, 0)
+
+
+def test_a_till_by_its_ledger_s_address(tmp_path: Path) -> None:
+    """
+    Each address has its kind of till, and its spool beside its file.
+    """
+    memory = open_till("memory:", wall=lambda: NOW)
+    durable = open_till(f"sqlite:///{tmp_path}/h.db", wall=lambda: NOW)
+
+    assert (memory.is_durable, durable.is_durable) == (False, True)
+    assert isinstance(durable, Till)
+    assert durable._spool.folder == tmp_path / "h.db.owed"
