@@ -193,6 +193,23 @@ async def test_bans_are_shown() -> None:
     assert (none["bans"], none["ledger"]["ledger"]) == ([], "memory")
 
 
+async def test_costs_are_shown() -> None:
+    """
+    What calls through this gateway's governor have cost, as `egressor costs --url` shows it, too.
+    """
+    async with gateway(budget={"total": 1}) as rig:
+        rig.gov.call("t", str, cost={"usd": 0.25})
+        found = await look(rig, "costs.json?service=t&since=0")
+        none = await look(rig, "costs.json?service=u")
+        await look(rig, "costs.json?since=yesterday", 400)
+        code = await asyncio.to_thread(main, ["costs", "--service", "t", "--since", "7d", "--url", rig.url])
+        gone = await asyncio.to_thread(main, ["costs", "--url", "http://127.0.0.1:9"])
+
+    assert (found["total"]["usd"], found["budgets"][0]["left_usd"]) == ("0.250000", "0.750000")
+    assert (none["total"]["calls"], none["budgets"]) == (0, [])
+    assert (code, gone) == (0, 1)
+
+
 async def test_the_commands_ask_the_gateway(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from egressor import BudgetExceeded, BudgetPolicy, ConfigError, Governor, Policy, StoreUnavailable
-from egressor.governor.money import shown_usd
+from egressor.ledger.money import shown_usd
 from egressor.testing import FakeClock
 
 ONCE = {"attempts": 1}

@@ -40,7 +40,8 @@ def test_the_page_has_every_action_and_state() -> None:
         name = gov.errors()["groups"][0]["fingerprint"]
         for mark in (gov.resolve_error, gov.mute_error, gov.unmute_error):
             mark(name)
-        gov.reload({"api": {}})
+        gov.reload({"api": {}, "dear": {"budget": {"day": 1}}})
+        gov.call("dear", lambda: None, cost={"usd": 1})
         noted = {(each["kind"], each["what"]) for each in gov.history()}
     states = {BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED}
 

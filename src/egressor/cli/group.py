@@ -28,6 +28,7 @@ _COMMANDS = {
     "lift-ban": ("operate", "lift_ban", "End a service's suspension now."),
     "history": ("history", "history", "Show what operators did, how breakers changed, and bans."),
     "errors": ("errors", "errors", "Show what failed, and resolve or mute it."),
+    "costs": ("costs", "costs", "Show what calls have cost, and how budgets stand."),
     "bans": ("bans", "bans", "Show which services have banned us."),
     "doctor": ("doctor", "doctor", "Look whether store, ledger and what they stand on are fit."),
 }

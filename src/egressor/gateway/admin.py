@@ -302,6 +302,7 @@ _LEDGER: dict[str, Callable[[Gateway, Mapping[str, str]], Awaitable[dict[str, ob
     "/history.json": _history,
     "/errors.json": incidents.errors,
     "/bans.json": incidents.bans,
+    "/costs.json": incidents.costs,
 }
 _DOCUMENTS: dict[str, Callable[[Gateway], object]] = {
     "/openapi.json": _document,

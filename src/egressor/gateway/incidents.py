@@ -1,5 +1,6 @@
 """
-Errors and bans at the gateway: ``/-/errors.json``, ``/-/bans.json``, and what an operator says of a group of errors.
+Errors, bans and costs at the gateway: ``/-/errors.json``, ``/-/bans.json``, ``/-/costs.json``, and what an operator
+says of a group of errors.
 
 A ledger may take its time, so a thread waits for it.
 """
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from .app import Gateway
 
-__all__ = ["MARKING", "bans", "errors", "mark"]
+__all__ = ["MARKING", "bans", "costs", "errors", "mark"]
 
 MARKING = ("resolve", "mute", "unmute")
 """
@@ -55,6 +56,14 @@ async def bans(gateway: Gateway, query: Mapping[str, str]) -> dict[str, object]:
     """
     given = _asked(query, "service", "since", "limit")
     return await asyncio.to_thread(partial(gateway.gov.bans, **given))
+
+
+async def costs(gateway: Gateway, query: Mapping[str, str]) -> dict[str, object]:
+    """
+    Return what ``/-/costs.json`` shows.
+    """
+    given = _asked(query, "service", "since")
+    return await asyncio.to_thread(partial(gateway.gov.costs, **given))
 
 
 async def mark(

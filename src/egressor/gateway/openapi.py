@@ -106,6 +106,17 @@ _BANS = {
         "ledger": {"type": "object"},
     },
 }
+_COSTS = {
+    "type": "object",
+    "required": ["since", "total", "by_service", "by_model", "by_feature", "by_user", "by_day", "budgets", "ledger"],
+    "properties": {
+        "since": {"type": "string"},
+        "total": {"type": "object"},
+        **{f"by_{name}": {"type": "object"} for name in ("service", "model", "feature", "user", "day")},
+        "budgets": {"type": "array", "items": {"type": "object"}},
+        "ledger": {"type": "object"},
+    },
+}
 _MARKED = {
     "type": "object",
     "required": ["fingerprint", "action"],
@@ -133,6 +144,7 @@ _PICK_BANS = [
     _SINCE,
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 0, "maximum": 1000}},
 ]
+_PICK_COSTS = [_SERVICE, _SINCE]
 _PICK = [
     {"name": "service", "in": "query", "schema": {"type": "string", "pattern": "^[a-z0-9_.-]{0,64}$"}},
     {"name": "kind", "in": "query", "schema": {"type": "string", "pattern": "^[a-z0-9_.-]{0,64}$"}},
@@ -174,6 +186,7 @@ def document(version: str, actions: Iterable[str], services: Iterable[str], mark
             "/-/history.json": {"get": {**_reading("What the ledger holds", _HISTORY), "parameters": _PICK}},
             "/-/errors.json": {"get": {**_reading("What failed", _ERRORS), "parameters": _PICK_ERRORS}},
             "/-/bans.json": {"get": {**_reading("Who has banned us", _BANS), "parameters": _PICK_BANS}},
+            "/-/costs.json": {"get": {**_reading("What calls have cost", _COSTS), "parameters": _PICK_COSTS}},
             "/-/errors/{fingerprint}/{action}": {"post": _marking(list(marking))},
             "/-/openapi.json": {"get": _reading("This document", {"type": "object"})},
             "/-/healthz": {"get": _probe("Whether the process answers", {"200": "It does."})},

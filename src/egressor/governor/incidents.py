@@ -1,5 +1,6 @@
 """
-What went wrong: the governor's view of failed attempts and bans, and what an operator says of them.
+What went wrong, and what it cost: the governor's view of failed attempts and bans, what an operator says of them, and
+of the money.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from egressor._core.model import Outcome
 from egressor.errors import ConfigError
 from egressor.ledger import Pick
 from egressor.ledger.bans import read_bans
+from egressor.ledger.costs import MONTH, read_costs
 from egressor.ledger.failure import caught
 from egressor.ledger.grouping import ERROR
 from egressor.ledger.history import here
@@ -20,6 +22,7 @@ from egressor.ledger.plain import fitted
 from egressor.ledger.statistics import MARKS, WEEK, Window, read_errors
 
 from .asked import check_count, check_since
+from .money import standing
 from .route import check_scope
 
 if TYPE_CHECKING:
@@ -29,7 +32,10 @@ if TYPE_CHECKING:
     from egressor._drivers.clock import Clock
     from egressor.ledger.failures import Failures
     from egressor.ledger.history import History
+    from egressor.policies import Config
     from egressor.stores.gate import Gate
+
+    from .calls import Context
 
 __all__ = ["Incidents"]
 
@@ -39,11 +45,13 @@ _LONGEST_MUTE = 400 * 86_400.0
 
 class Incidents:
     """
-    The part of a governor that looks at errors and bans.
+    The part of a governor that looks at errors, bans and costs.
     """
 
     clock: Clock
+    config: Config
     ledger: History
+    _context: Context
     _failures: Failures
 
     def gate(self, service: str | ServiceType) -> Gate:
@@ -143,6 +151,30 @@ class Incidents:
         """
         begin, most, now = check_since(since), check_count(limit, "limit"), self.clock.wall()
         return read_bans(self.ledger, now=now, since=begin, service=str(service), limit=most)
+
+    def costs(self, service: str | ServiceType = "", *, since: float | None = None) -> dict[str, Any]:
+        """
+        Return what calls with a budget have cost, those of other processes on the ledger, too, as plain values.
+
+        In the result are the ``total`` and what was spent ``by_service``, ``by_model``, ``by_feature``, ``by_user`` and
+        ``by_day``, each with ``calls``, ``usd`` and ``unknown_usd``; and the ``budgets``, with what is left of them,
+        when they renew, and what will be spent by then if it goes on so. Amounts are US dollars with six places, as
+        texts.
+
+        Args:
+            service: Of this service only. Default: of all.
+            since: From the day, in UTC, of this time on, in seconds since 1970. Default: the last 30 days.
+
+        Raises:
+            ConfigError: *since* is no time from 1970 to 9999.
+        """
+        now, money = self.clock.wall(), self._context.money
+        start = now - MONTH if since is None else check_since(since)
+        if money is None:
+            state = {"away": "", "owed": 0, "dropped": 0}
+            return read_costs(lambda _: ([], []), (), now=now, since=start, state=state)
+        asks, state = standing(self.config.services, now), money.till.state()
+        return read_costs(money.till.read, asks, now=now, since=start, state=state, service=str(service))
 
     def resolve_error(self, fingerprint: str, *, by: str = "") -> None:
         """

@@ -13,7 +13,7 @@ from egressor._core import budget
 from egressor._core.admission import Denied, Why
 from egressor._core.charge import may_be_billed
 from egressor.ledger.entry import new_id, stamp
-from egressor.ledger.money import FREE, SPENT, UNKNOWN, End, Tags, Want
+from egressor.ledger.money import FREE, SPENT, UNKNOWN, End, Tags, Want, shown_usd
 from egressor.ledger.plain import clean
 from egressor.ledger.till import Away
 from egressor.policies.periods import asks_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from egressor.ledger.till import MemoryTill, Till
     from egressor.policies import BudgetPolicy, Policy
 
-__all__ = ["Money", "Purse", "shown_usd"]
+__all__ = ["Money", "Purse", "standing"]
 
 _LOG = logging.getLogger("egressor")
 _NAME: Final = r"[A-Za-z0-9_.@+-]{1,64}"
@@ -151,12 +151,16 @@ class Purse:
         return want.id
 
 
-def shown_usd(micro_usd: int) -> str:
+def standing(services: Mapping[str, Policy], now: int) -> list[budget.Ask]:
     """
-    Return an amount in US dollars, with its six decimal places.
+    Return the budgets at *now* that are not one for each value of something.
     """
-    sign, whole = "-" if micro_usd < 0 else "", abs(micro_usd)
-    return f"{sign}{whole // 1_000_000}.{whole % 1_000_000:06d}"
+    found = []
+    for service, policy in services.items():
+        named = [(service, policy.budget)]
+        named += [(f"{service}[{rule.name}]", rule.budget) for rule in policy.rules if "*" not in rule.match.values()]
+        found += [ask for owner, each in named if each is not None for ask in asks_of(each, owner, now)]
+    return found
 
 
 def _denied(want: Want, no: budget.Denied, now: int) -> Denied:

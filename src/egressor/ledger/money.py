@@ -38,6 +38,7 @@ __all__ = [
     "finish",
     "forget",
     "lose",
+    "shown_usd",
     "take",
 ]
 
@@ -268,3 +269,11 @@ def forget(page: Page, now: int, keep_for: int) -> None:
     Drop what is of no more use: cells long after their period, lost holds, sums older than *keep_for* microseconds.
     """
     page.forget(cells=now - _CELLS_AFTER, lost=now - _LOST_AFTER, sums=(now - keep_for) // _DAY)
+
+
+def shown_usd(micro_usd: int) -> str:
+    """
+    Return an amount in US dollars, with its six decimal places.
+    """
+    sign, whole = "-" if micro_usd < 0 else "", abs(micro_usd)
+    return f"{sign}{whole // 1_000_000}.{whole % 1_000_000:06d}"
