@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from .problems import Problem, RefusedError
@@ -135,7 +136,8 @@ async def open_body(request: BaseRequest, settings: Settings, *, expects: bool) 
         return Body(request, settings, is_done=False, length=length, expects=expects)
     head = bytearray()
     try:
-        async with asyncio.timeout(settings.body_timeout):
+        # What has come whole is not waited for.
+        async with nullcontext() if request.content.is_eof() else asyncio.timeout(settings.body_timeout):
             while len(head) <= SMALL:
                 chunk = await _read(request, None, expects=expects)
                 if not chunk:

@@ -17,20 +17,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
-from aiohttp import (
-    ClientOSError,
-    ClientPayloadError,
-    ClientResponse,
-    ClientSession,
-    ClientTimeout,
-    DummyCookieJar,
-    TCPConnector,
-)
-from multidict import CIMultiDict
+from aiohttp import ClientOSError, ClientPayloadError, ClientResponse, TCPConnector
 from yarl import URL
 
 from .dialling import Dialler, proxy_urls
 from .interim import PatientConnection
+from .outgoing import Outgoing, begin
 from .splice import splice
 from .trailers import TrailedResponse
 from .wires import Wire, WireEnd
@@ -41,10 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["AiohttpUpstream", "Answer", "NoRoomError", "Upstream"]
 
 _KEEP_ALIVE = 15.0
-_BUFFER = 1 << 16
-_FIELD = 1 << 16
-_FIELDS = 256
-_SILENT = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -175,30 +163,15 @@ class AiohttpUpstream:
         self._proxies = proxy_urls(settings)
         # How many requests are under way is the governor's decision; the pool only bounds the connections to each.
         self.dialler = Dialler()
-        connector = TCPConnector(
+        self._connector = TCPConnector(
             limit=0,
             limit_per_host=settings.upstream_connections,
             keepalive_timeout=_KEEP_ALIVE,
             resolver=self.dialler,
         )
+        self._loop = asyncio.get_running_loop()
         # There is no public place for a connection of one's own.
-        connector._factory = partial(PatientConnection, loop=asyncio.get_running_loop())  # type: ignore[assignment] # noqa: SLF001
-        self._session = ClientSession(
-            connector=connector,
-            response_class=TrailedResponse,
-            cookie_jar=DummyCookieJar(),
-            auto_decompress=False,
-            raise_for_status=False,
-            trust_env=False,
-            skip_auto_headers=_SILENT,
-            timeout=ClientTimeout(total=None),
-            read_bufsize=_BUFFER,
-            max_line_size=_FIELD,
-            max_field_size=_FIELD,
-            max_headers=_FIELDS,
-        )
-        # aiohttp would send idempotent requests a second time by itself, past every limit.
-        self._session._retry_connection = False  # noqa: SLF001 - there is no public switch
+        self._connector._factory = partial(PatientConnection, loop=self._loop)  # type: ignore[assignment] # noqa: SLF001
 
     async def send(
         self,
@@ -213,15 +186,12 @@ class AiohttpUpstream:
         As `Upstream.send`.
         """
         target = URL(url, encoded=True)
+        proxy = self._proxy(target) if self._proxies else None
+        request = Outgoing(
+            method, target, headers=headers, data=body, loop=self._loop, response_class=TrailedResponse, proxy=proxy
+        )
         try:
-            response = await self._session.request(
-                method,
-                target,
-                headers=CIMultiDict(headers),
-                data=body,
-                allow_redirects=False,
-                proxy=self._proxy(target) if self._proxies else None,
-            )
+            response = await begin(request, self._connector)
         except ClientOSError as error:
             if error.errno in _NO_ROOM:
                 message = "no file or memory is left for a connection"
@@ -234,12 +204,13 @@ class AiohttpUpstream:
         """
         Close all connections.
         """
-        await self._session.close()
+        await self._connector.close()
 
-    def _proxy(self, target: URL) -> str | None:
+    def _proxy(self, target: URL) -> URL | None:
         if proxy_bypass_environment(f"{target.host}:{target.port}", self._proxies):
             return None
-        return self._proxies.get(target.scheme) or self._proxies.get("all")
+        proxy = self._proxies.get(target.scheme) or self._proxies.get("all")
+        return None if proxy is None else URL(proxy)
 
 
 class _Response:
@@ -279,6 +250,8 @@ class _Response:
             self._since = self._loop.time()
             return take(chunk)
 
+        if self._response.content.at_eof():
+            return
         self._watch()
         try:
             await splice(self._response.content, taken)
