@@ -9,6 +9,8 @@ import pytest
 from egressor.gateway.headers import onward, read
 from egressor.gateway.problems import RefusedError
 
+LONG = "x" * 65
+
 
 def test_hop_by_hop_fields_stay() -> None:
     """
@@ -81,6 +83,7 @@ def test_wishes_are_read_and_removed() -> None:
         ("Egressor_Key", "k"),
         ("Egressor-Prioritty", "high"),
         ("Egressor-Attempts", "9"),
+        ("Egressor-" + LONG, "9"),
     ],
 )
 def test_bad_values(name: str, value: str) -> None:
@@ -156,6 +159,7 @@ def test_only_a_key_that_arrives_makes_idempotent(raw: list[tuple[bytes, bytes]]
         "X-Original-URL",
         "X_Rewrite-URL",
         "True-Client-Ip",
+        "X-Forwarded-" + LONG,
     ],
 )
 def test_hearsay_ends_here(name: str) -> None:
@@ -163,6 +167,18 @@ def test_hearsay_ends_here(name: str) -> None:
     What only a server in front could say truly is not said to an upstream.
     """
     assert read([(name.encode(), b"10.0.0.1"), (b"X-Mine", b"1")]).pairs == [("X-Mine", "1")]
+
+
+@pytest.mark.parametrize("name", ["X-Mine", "x_mine", LONG, LONG.upper(), f"egress-{LONG}"])
+def test_any_other_name_goes_both_ways(name: str) -> None:
+    """
+    Names too long to be remembered go as short ones do, and Connection takes either away.
+    """
+    raw = [(name.encode(), b"1"), (name.encode(), b"2")]
+    away = [(b"Connection", b"close, " + name.swapcase().encode()), *raw]
+
+    assert read(raw).pairs == onward(raw) == [(name, "1"), (name, "2")]
+    assert read(away).pairs == onward(away) == []
 
 
 def test_hops_are_read() -> None:
@@ -183,6 +199,7 @@ def test_hops_are_read() -> None:
         "Clear-Site-Data",
         "Strict-Transport-Security",
         "Egressor-Anything",
+        "Access-Control-" + LONG,
     ],
 )
 def test_no_word_about_our_origin(name: str) -> None:

@@ -10,17 +10,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from egressor import ConfigError
 from egressor.gateway import serving
 from egressor.gateway.keys import digest
 from egressor.policies import ClientKey, Gateway, from_services
-from tests.gateway.rig import gateway, gateway_of
+from tests.gateway.rig import gateway, gateway_of, upstream
 
 pytestmark = pytest.mark.anyio
 SECRET = "hunter2"
 KEYS = (ClientKey(name="ann", sha256=digest("k")),)
 SERVICES = {"t": {"base_url": "http://127.0.0.1:9"}}
+
+
+async def fine(request: web.BaseRequest) -> web.Response:
+    """
+    Answer every *request*.
+    """
+    return web.Response(text=request.path)
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +59,29 @@ async def test_services_do_not_vanish() -> None:
             rig.gateway.reload(from_services({}))
 
         assert list(rig.gov.config.services) == ["t"]
+
+
+async def test_the_new_policy_holds_for_who_came_before() -> None:
+    """
+    Where requests of a kind go is remembered: each endpoint and priority by itself, and no longer than the policy.
+    """
+    once = {"limits": ["1/day fixed"]}
+    rules = [{"match": {"user": "u"}, **once}]
+    async with upstream(fine) as base, gateway(base, max_wait=0, endpoints={"a": once}, rules=rules) as rig:
+
+        async def ask(path: str, **headers: str) -> int:
+            async with rig.session.get(rig.url + path, headers=headers) as answer:
+                return answer.status
+
+        async def all_kinds() -> list[int]:
+            return [await ask("/t/a"), await ask("/t/b"), await ask("/t/b", **{"Egressor-User": "u"})]
+
+        before = [await all_kinds(), await all_kinds()]
+        rig.gateway.reload(from_services({"t": {"base_url": base, "endpoints": {"b": once}, "max_wait": 0}}))
+        after = [await all_kinds(), await all_kinds()]
+
+    assert before == [[200, 200, 200], [429, 200, 429]]
+    assert after == [[200, 200, 429], [200, 429, 429]]
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http import StreamWriter
+from multidict import CIMultiDict
 
 from egressor._core.classify import classify
 from egressor.errors import PartialResponse
@@ -41,6 +42,8 @@ _CANCELLED = classify(asyncio.CancelledError())
 _EVENTS = "text/event-stream"
 _LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-lines"})
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
+# What aiohttp would say of itself where an upstream has said nothing.
+_ADDED = (hdrs.CONTENT_TYPE, hdrs.SERVER)
 # Seconds that both sides of a WebSocket may be silent: most ping several times in that.
 _SILENCE = 600.0
 
@@ -253,12 +256,12 @@ class _Relayed(web.StreamResponse):
     _send_headers_immediately = False
     _absent: tuple[str, ...] = ()
 
-    def take(self, pairs: Sequence[tuple[str, str]]) -> None:
-        for name, value in pairs:
-            self.headers.add(name, value)
-        kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        self._absent = tuple(name for name in ("Content-Type", "Server") if name not in self.headers)
-        if (kind == _EVENTS or kind in _LINES) and "Content-Encoding" not in self.headers:
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(status=answer.status, reason=answer.reason, headers=CIMultiDict(onward(answer.headers)))
+        headers = self._headers
+        self._absent = tuple([name for name in _ADDED if name not in headers])
+        kind = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+        if (kind == _EVENTS or kind in _LINES) and hdrs.CONTENT_ENCODING not in headers:
             self.form = kind
 
     def change_protocol(self) -> None:
@@ -369,7 +372,7 @@ class _Relayed(web.StreamResponse):
         request = self._req
         if getattr(request and request.protocol, "is_ending", False):
             self.force_close()
-        length = self.headers.get("Content-Length")
+        length = self.headers.get(hdrs.CONTENT_LENGTH)
         await super()._prepare_headers()
         if self.status == 304 and length is not None:
             self.headers["Content-Length"] = length  # RFC 9110 section 15.4.5: that of the body which was spared.
@@ -380,10 +383,8 @@ class _Relayed(web.StreamResponse):
 
 def _response(arrived: Arrived, told: Mapping[str, str], tries: int) -> _Relayed:
     answer = arrived.answer
-    response = _Relayed(status=answer.status, reason=answer.reason)
-    response.take(onward(answer.headers))
-    for name, value in told.items():
-        response.headers[name] = value
+    response = _Relayed(answer)
+    response.headers.update(told)
     if answer.status == 101:
         response.change_protocol()
     if not arrived.verdict.ok and tries > 1 and "x-should-retry" not in response.headers:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from egressor.governor import Governor
+    from egressor.governor.route import Route
     from egressor.policies import ClientKey, Config
 
     from .dialling import Place
@@ -111,6 +112,8 @@ class Gateway:
 
     def _settle(self, config: Config, fresh: dict[str, Origin], between: list[Place]) -> None:
         self._origins = fresh
+        # At most one for each endpoint and priority of each service.
+        self._routes: dict[tuple[str, str | None, str | None], Route] = {}
         self.names = Names((self.host, *config.gateway.hosts))
         self.keys = Keyring(config.gateway.keys)
         self._upstream.dialler.allow([*(origin.place for origin in fresh.values()), *between])
@@ -218,15 +221,7 @@ class Gateway:
             detail = f"{origin.service} leads back to this gateway: the request would go round for ever"
             raise RefusedError(Problem(508, "loop", "A loop", detail, is_final=True))
         try:
-            route = self.gov.route(
-                origin.service,
-                Options(
-                    endpoint=origin.endpoint(target.path),
-                    priority=head.priority,
-                    scope=head.scope,
-                    deadline=head.deadline,
-                ),
-            )
+            route = self._route(origin.service, origin.endpoint(target.path), head)
         except ConfigError as error:
             raise RefusedError(Problem(400, "bad_header", "Bad header", error.message)) from None
         order = Order(
@@ -241,6 +236,20 @@ class Gateway:
             takes_trailers=head.takes_trailers,
         )
         return await carry(request, order, route, gov=self.gov, upstream=self._upstream)
+
+    def _route(self, service: str, endpoint: str | None, head: headers.Head) -> Route:
+        """
+        Return where a request goes, which is one place for all that say no more of themselves than their priority.
+        """
+        key = (service, endpoint, head.priority)
+        route = None if head.scope or head.deadline is not None else self._routes.get(key)
+        if route is not None:
+            return route
+        options = Options(endpoint=endpoint, priority=head.priority, scope=head.scope, deadline=head.deadline)
+        route = self.gov.route(service, options)
+        if not head.scope and head.deadline is None:
+            self._routes[key] = route
+        return route
 
 
 def respond(problem: Problem, *, dialect: str = "generic", extra: Mapping[str, str] | None = None) -> web.Response:

@@ -56,6 +56,9 @@ _ALIASED = _HOP | _OURS | CREDENTIALS | _OWN.keys() | {_HOPS, "cookie", "idempot
 # An upstream's word about its own origin would be taken for one about ours.
 _NOT_BACK = _HOP | {"alt-svc", "clear-site-data", "service-worker-allowed", "strict-transport-security"}
 _NOT_ITS_WORD = ("egressor-", "access-control-")
+# The same few names come with each request: what they are is remembered of short ones, so many at most.
+_SHORT = 64
+_NAMES = 1024
 _DEADLINE = re.compile(r"[0-9]{1,8}(\.[0-9]{1,6})?")
 
 
@@ -104,13 +107,14 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
     hops: tuple[str, ...] = ()
     for name_bytes, value_bytes in raw:
         name, value = _decoded(name_bytes, value_bytes)
+        if len(name) <= _SHORT and _is_plain(name):
+            pairs.append((name, value))
+            continue
         low = name.lower()
         if "_" in low and low.replace("_", "-") in _ALIASED:
             raise RefusedError(_bad(f"the header {name!r} can be taken for {low.replace('_', '-')!r}"))
         if low in _OWN:
-            if _OWN[low] in wishes:
-                raise RefusedError(_bad(f"{name} is there twice"))
-            wishes[_OWN[low]] = value
+            _note(wishes, name, value)
         elif low == _HOPS:
             hops += _words(value)
         elif low == "connection":
@@ -125,7 +129,7 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> Head:
             _check(low, known)
             idempotent = idempotent or (low == "idempotency-key" and bool(value))
             pairs.append((name, value))
-    if named:
+    if not named <= _HOP:
         pairs = [pair for pair in pairs if pair[0].lower() not in named or pair[0].lower() in _KEPT]
     return Head(
         pairs,
@@ -145,18 +149,33 @@ def onward(raw: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
     """
     Return the headers of an answer that go on to the client.
     """
-    pairs = [(name.decode("latin-1"), _text(value)) for name, value in raw]
-    named = {
-        each.strip().lower() for name, value in pairs if name.lower() == "connection" for each in value.split(",")
-    } - {"content-length", "content-type", "content-encoding"}
-    return [
-        pair
-        for pair in pairs
-        if (low := pair[0].lower()) not in _NOT_BACK and low not in named and not low.startswith(_NOT_ITS_WORD)
-    ]
+    pairs: list[tuple[str, str]] = []
+    named: set[str] = set()
+    for name_bytes, value in raw:
+        name = name_bytes.decode("latin-1")
+        if _goes_back(name) if len(name) <= _SHORT else _goes_back.__wrapped__(name):
+            pairs.append((name, _text(value)))
+        elif name.lower() == "connection":
+            named.update(_words(_text(value).lower()))
+    named -= {"content-length", "content-type", "content-encoding"}
+    return pairs if named <= _NOT_BACK else [pair for pair in pairs if pair[0].lower() not in named]
 
 
-@lru_cache(1024)  # of names: the same ones come with each request
+@lru_cache(_NAMES)
+def _is_plain(name: str) -> bool:
+    """
+    Whether a header of that *name* means nothing here, and goes on.
+    """
+    low = name.lower()
+    return not (low in _ALIASED or "_" in low or low.startswith("egressor-") or _is_hearsay(low))
+
+
+@lru_cache(_NAMES)
+def _goes_back(name: str) -> bool:
+    low = name.lower()
+    return low not in _NOT_BACK and not low.startswith(_NOT_ITS_WORD)
+
+
 def _is_hearsay(low: str) -> bool:
     return _HEARSAY.fullmatch(low.replace("_", "-")) is not None
 
@@ -178,6 +197,13 @@ def _decoded(name: bytes, value: bytes) -> tuple[str, str]:
     except UnicodeDecodeError:
         shown = name.decode("ascii", "replace")
         raise RefusedError(_bad(f"the header {shown!r} holds bytes that are not UTF-8")) from None
+
+
+def _note(wishes: dict[str, str], name: str, value: str) -> None:
+    wish = _OWN[name.lower()]
+    if wish in wishes:
+        raise RefusedError(_bad(f"{name} is there twice"))
+    wishes[wish] = value
 
 
 def _check(low: str, known: set[str]) -> None:

@@ -53,7 +53,7 @@ _PEEK = 65_536
 # An attempt with a long body ends itself just before its driver would: then it is still known who was slow.
 _AHEAD = 0.01
 _CANCELLED = classify(asyncio.CancelledError())
-_TELLING = frozenset({"content-type", "content-length", "content-encoding"})
+_TELLING = frozenset({b"content-type", b"content-length", b"content-encoding"})
 _EVENTS = ("content-type", EVENTS)
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
@@ -189,7 +189,7 @@ class Attempts:
     def _heed(self, answer: Answer) -> Heed:
         if self._order.method == "HEAD":
             return Heed.NOT
-        told = {name: value for name, value in map(_text, answer.headers) if name in _TELLING}
+        told = dict(_text(pair) for pair in answer.headers if pair[0].lower() in _TELLING)
         return heed(answer.status, told, self._order.origin.dialect)
 
     def _listener(self, answer: Answer) -> Heard:

@@ -51,6 +51,7 @@ _TOO_LATE = frozenset(
 
 
 _MOST_NAMES = 64
+_NOTHING = b"", b"", b""
 
 
 def announced(raw: Iterable[_Raw]) -> list[str]:
@@ -144,11 +145,10 @@ class TrailedConnection(ResponseHandler):
         """
         message, _ = data
         if self._seen is not None:
-            head, mark, behind = self._seen.partition(b"\r\n\r\n")
-            self._seen = (
-                behind if 100 <= message.code < 200 and message.code != HTTPStatus.SWITCHING_PROTOCOLS else None
-            )
+            is_interim = 100 <= message.code < 200 and message.code != HTTPStatus.SWITCHING_PROTOCOLS
             names = announced(message.raw_headers) if message.chunked and "Trailer" in message.headers else []
+            head, mark, behind = self._seen.partition(b"\r\n\r\n") if is_interim or names else _NOTHING
+            self._seen = behind if is_interim else None
             # A head of bare line feeds ends somewhere else: what stands behind it can't be told from the body.
             if names and mark and head.count(b"\n") == head.count(b"\r\n"):
                 self.watch = Watch(names)
