@@ -8,6 +8,7 @@ concurrency with its priorities, breaker, retry, counters.
 
 from __future__ import annotations
 
+import compileall
 import http.client
 import json
 import os
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,6 +131,15 @@ def _wait(process: subprocess.Popen[bytes], port: int, path: str) -> None:
     raise TimeoutError(message)
 
 
+@cache
+def _compile() -> None:
+    """
+    Compile all modules to bytecode, as those of an installed package are: imports may be kept from doing so.
+    """
+    for folder in ("src", "bench"):
+        compileall.compile_dir(ROOT / folder, quiet=2)
+
+
 def _direct(folder: Path, behind: str) -> AbstractContextManager[Front]:  # noqa: ARG001 - a front
     return nullcontext(Front(behind, None, 0.0))
 
@@ -146,6 +157,7 @@ def bare(folder: Path, behind: str) -> AbstractContextManager[Front]:  # noqa: A
     """
     Run the bare aiohttp proxy.
     """
+    _compile()
     return _started([sys.executable, "-m", "bench.bare_proxy", "{port}", behind], ready="/")
 
 
@@ -160,6 +172,7 @@ def gateway(folder: Path, behind: str, *, service: str = "", settings: str = "")
         service: Lines for the service, in place of a limit that is never reached.
         settings: Lines for ``[gateway]``.
     """
+    _compile()
     folder.mkdir()
     file = folder / "egressor.toml"
     where = '[egressor]\nstore = "memory:"\nledger = "memory:"\n\n'

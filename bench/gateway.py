@@ -179,7 +179,10 @@ def _footprint(visits: dict[str, list[Visit]]) -> Table:
         for name, each in visits.items()
         if name != _NOBODY
     ]
-    notes = ["Memory is the resident set after all of the loads above; ready is the first answer."]
+    notes = [
+        "Memory is the resident set after all of the loads above; ready is the first answer.",
+        "Python's modules are compiled to bytecode before, as those of an installed package are.",
+    ]
     return Table("P. Memory and start", ["", "RSS MB", "seconds until ready"], rows, notes)
 
 

@@ -4,12 +4,15 @@ The commands that need no gateway, and what the command line says to mistakes.
 
 from __future__ import annotations
 
+import gc
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from egressor.cli import group
 from egressor.cli import main as entry
 from egressor.cli.main import main
 from egressor.policies import load
@@ -199,6 +202,30 @@ def test_missing_extra(
 
     assert entry.main(["serve", "--port", "0"]) == code
     assert "pip install 'egressor[gateway]'" in capsys.readouterr().err
+
+
+def test_start_is_not_held_up_by_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It looks at objects seldom while a command is imported and runs, and as before after that.
+    """
+    before = gc.get_threshold()
+    during: list[int] = []
+    monkeypatch.setattr(group, "run", lambda _: during.append(gc.get_threshold()[0]))
+    main([])
+
+    assert (during, gc.get_threshold()) == ([100_000], before)
+
+
+def test_serve_loads_what_the_first_request_needs() -> None:
+    """
+    Stores and ledgers that need a server or a file, prices and providers' tables wait until they are asked for.
+    """
+    names = "importlib.metadata sqlite3 redis psycopg httpx requests egressor.prices egressor.ledger.sqlite"
+    code = "import sys, egressor.cli.serve; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert "egressor.gateway.relay" in loaded
+    assert set(loaded).isdisjoint([*names.split(), "egressor.dialects.openai", "egressor.dialects.kraken"])
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["serve", "--help"], ["status", "-h"]])

@@ -16,7 +16,6 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 from hmac import compare_digest
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakKeyDictionary
 
@@ -91,7 +90,7 @@ def status(gateway: Gateway) -> dict[str, object]:
     Return what ``/-/status.json`` shows of this process.
     """
     return {
-        "version": version("egressor"),
+        "version": _version(),
         "started": datetime.fromtimestamp(gateway.started, UTC).isoformat(timespec="seconds"),
         "uptime_s": round(time.monotonic() - gateway.began, 3),
         "now": time.time(),
@@ -100,6 +99,13 @@ def status(gateway: Gateway) -> dict[str, object]:
         "last_reload_error": gateway.last_error,
         "services": gateway.gov.status(),
     }
+
+
+def _version() -> str:
+    # Not needed for the first request, and slow to import.
+    from importlib.metadata import version
+
+    return version("egressor")
 
 
 class _Fleet:
@@ -157,7 +163,7 @@ _refusals = _Refusals()
 
 
 def _document(gateway: Gateway) -> dict[str, object]:
-    return document(version("egressor"), _ACTIONS, gateway.gov.config.services, incidents.MARKING)
+    return document(_version(), _ACTIONS, gateway.gov.config.services, incidents.MARKING)
 
 
 def _probe(gateway: Gateway, path: str) -> web.Response:
