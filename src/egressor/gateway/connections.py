@@ -12,6 +12,7 @@ is not done after the grace is cancelled: a call that waits is told so, a stream
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
@@ -77,7 +78,7 @@ class Listener(web.Server):
         self.header_timeout = settings.header_timeout
         self.parting = 0
         self.is_ending = False
-        self._lookout = Lookout(self._transports)
+        self._lookout = Lookout(self._unread)
 
     def __call__(self) -> Connection:
         """
@@ -116,8 +117,15 @@ class Listener(web.Server):
         for connection in self.connections:
             connection.force_close()
 
-    def _transports(self) -> list[asyncio.Transport]:
-        return [transport for each in self.connections if (transport := each.transport) is not None]
+    def _unread(self) -> list[asyncio.Transport] | None:
+        if not self._connections:
+            return None
+        # By the connections' own marks: asking thousands of transports would hold up everybody.
+        return [
+            transport
+            for each in self._connections
+            if (each._reading_paused or each._buffer_paused) and (transport := each.transport) is not None  # noqa: SLF001
+        ]
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         tasks = (connection._task_handler for connection in self.connections)  # noqa: SLF001 - no public name
@@ -227,6 +235,7 @@ class Connection(StrictConnection):
         transport.close()
 
 
+@lru_cache(8)  # there are two, and thousands of clients may get them at once
 def _raw(problem: Problem) -> bytes:
     body = problem.body()
     fields = {**problem.headers(), **_HEADERS, "Content-Length": str(len(body)), "Connection": "close"}

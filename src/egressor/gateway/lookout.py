@@ -28,12 +28,12 @@ class Lookout:
     Looks after connections as long as there are any.
 
     Args:
-        transports: Returns those of all connections.
+        transports: Returns those of the connections that are not read; None where there is no connection at all.
     """
 
     __slots__ = ("_alarm", "_transports")
 
-    def __init__(self, transports: Callable[[], Iterable[asyncio.Transport]]) -> None:
+    def __init__(self, transports: Callable[[], Iterable[asyncio.Transport] | None]) -> None:
         self._transports = transports
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -46,13 +46,14 @@ class Lookout:
 
     def _look(self) -> None:
         self._alarm = None
-        transports = list(self._transports())
+        transports = self._transports()
+        if transports is None:
+            return
         for transport in transports:
-            if not transport.is_reading() and not transport.is_closing() and _has_left(transport):
+            if not transport.is_closing() and _has_left(transport):
                 # Its handler is cancelled with it.
                 transport.abort()
-        if transports:
-            self.begin()
+        self.begin()
 
 
 def _has_left(transport: asyncio.Transport) -> bool:
