@@ -17,7 +17,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
-from aiohttp import ClientOSError, ClientPayloadError, ClientResponse, TCPConnector
+from aiohttp import ClientPayloadError, ClientResponse, TCPConnector
 from yarl import URL
 
 from .dialling import Dialler, proxy_urls
@@ -192,7 +192,7 @@ class AiohttpUpstream:
         )
         try:
             response = await begin(request, self._connector)
-        except ClientOSError as error:
+        except OSError as error:
             if error.errno in _NO_ROOM:
                 message = "no file or memory is left for a connection"
                 raise NoRoomError(message) from None

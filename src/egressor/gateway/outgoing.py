@@ -8,10 +8,9 @@ from the pool, writes, and waits for the answer's head.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import ClientError, ClientOSError, ClientRequest, ClientTimeout, hdrs
+from aiohttp import ClientRequest, ClientTimeout, hdrs
 from aiohttp.http import StreamWriter
 from multidict import CIMultiDict
 
@@ -96,35 +95,24 @@ async def begin(request: Outgoing, connector: BaseConnector) -> ClientResponse:
     Raises:
         Exception: There is no answer.
     """
+    connection = await connector.connect(request, traces=[], timeout=_PATIENT)
+    response = None
     try:
-        connection = await connector.connect(request, traces=[], timeout=_PATIENT)
-        try:
-            return await _asked(request, connection)
-        except BaseException:
-            connection.close()
-            raise
-    except ClientError:
-        raise
-    except OSError as error:
-        if error.errno is None and isinstance(error, asyncio.TimeoutError):
-            raise
-        raise ClientOSError(*error.args) from error
-
-
-async def _asked(request: Outgoing, connection: Connection) -> ClientResponse:
-    assert connection.protocol is not None  # noqa: S101 - it comes from the pool
-    connection.protocol.set_response_params(
-        skip_payload=request.method == hdrs.METH_HEAD,
-        read_until_eof=True,
-        auto_decompress=False,
-        read_bufsize=_BUFFER,
-        max_line_size=_FIELD,
-        max_field_size=_FIELD,
-        max_headers=_FIELDS,
-    )
-    response = await request.send(connection)
-    try:
+        assert connection.protocol is not None  # noqa: S101 - it comes from the pool
+        connection.protocol.set_response_params(
+            skip_payload=request.method == hdrs.METH_HEAD,
+            read_until_eof=True,
+            auto_decompress=False,
+            read_bufsize=_BUFFER,
+            max_line_size=_FIELD,
+            max_field_size=_FIELD,
+            max_headers=_FIELDS,
+        )
+        response = await request.send(connection)
         return await response.start(connection)
     except BaseException:
-        response.close()
+        if response is not None:
+            # Whoever still writes the body stops.
+            response.close()
+        connection.close()
         raise
