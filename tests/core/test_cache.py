@@ -21,6 +21,7 @@ from egressor._core.cache import (
     canonical,
     found,
     is_computed,
+    is_last,
     is_service_down,
     is_told,
     lifetime,
@@ -437,3 +438,24 @@ def test_an_entry_says_what_it_takes_and_shows_no_body() -> None:
     """
     assert ENTRY.size >= sum(map(len, ENTRY.chunks)) + len("content-type" + "text/event-stream")
     assert "DONE" not in repr(ENTRY)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b'data: {"n":1}\n\ndata: [DONE]\n\n', True),
+        (b"data: [DONE]\r\n\r\n", True),
+        (b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True),
+        (b'event: response.completed\ndata: {"type":"response.completed"}\n\n', True),
+        (b"data: [DONE]\n", False),
+        (b'data: {"n":1}\n\n', False),
+        (b'event: message_delta\ndata: {"n":"event: message_stop"}\n\n', False),
+        (b"event: response.failed\ndata: {}\n\n", False),
+        (b"", False),
+    ],
+)
+def test_a_stream_says_that_it_is_over(said: bytes, expected: bool) -> None:
+    """
+    SDKs close a stream at its mark, and not at its end: it has come whole all the same.
+    """
+    assert is_last(said) is expected

@@ -57,6 +57,7 @@ _TABLES = [
     ("Breaker: `[services.NAME.breaker]`", BreakerPolicy),
     ("Retry: `[services.NAME.retry]`", RetryPolicy),
     ("Ban: `[services.NAME.ban]`", BanPolicy),
+    ("Cache: `[services.NAME.cache]`", CachePolicy),
     ("Rules: `[[services.NAME.rules]]`", Rule),
     ("Errors: `[[services.NAME.errors]]`", ErrorPattern),
 ]
@@ -105,7 +106,7 @@ def test_the_configuration_page_has_the_reserved_settings() -> None:
     """
     found = {cells[0].strip("`"): codes(cells[1]) for cells in rows(CONFIGURATION["Reserved tables"])}
 
-    expected = {"cache": CachePolicy, "budget": BudgetPolicy}
+    expected = {"budget": BudgetPolicy}
     assert {name: [each.name for each in settings_of(kind)] for name, kind in expected.items()} == found
 
 
@@ -131,7 +132,7 @@ def _preset(preset: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield prefix + name, f"{value:g}" if isinstance(value, float) else str(value)
 
 
-@pytest.mark.parametrize("page", ["limits", "queue", "concurrency", "breaker", "retry", "ban"])
+@pytest.mark.parametrize("page", ["limits", "queue", "concurrency", "breaker", "retry", "ban", "caching"])
 def test_a_policy_page_has_its_parts_in_order(page: str) -> None:
     """
     Each policy's page has the same parts, in the same order; the limits' page has the grammar as well.
@@ -141,7 +142,10 @@ def test_a_policy_page_has_its_parts_in_order(page: str) -> None:
     assert headings == POLICY_PARTS
 
 
-@pytest.mark.parametrize(("page", "kind"), [("breaker", BreakerPolicy), ("retry", RetryPolicy), ("ban", BanPolicy)])
+@pytest.mark.parametrize(
+    ("page", "kind"),
+    [("breaker", BreakerPolicy), ("retry", RetryPolicy), ("ban", BanPolicy), ("caching", CachePolicy)],
+)
 def test_a_policy_page_lists_its_settings(page: str, kind: type[Settings]) -> None:
     """
     The table of defaults has every setting of the policy.

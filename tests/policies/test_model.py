@@ -77,7 +77,8 @@ RULE = Rule(match={"user": "*"}, limits=(Limit("1/day"),))
         (lambda: Config(services=3), "Config.services", "expected services by name, got 3"),  # type: ignore[arg-type]
         (lambda: Config(store="sqlite:///"), "Config.store", "it names no file"),
         (lambda: Config(services={"x": Policy(learn="adaptive")}), "Config.services.x.learn", "is not supported"),
-        (lambda: Config(services={"x": Policy(cache=CachePolicy())}), "Config.services.x.cache", "is not supported"),
+        (lambda: CachePolicy(ttl=0), "CachePolicy.ttl", "0 s is not above 0 s"),
+        (lambda: CachePolicy(max_entries=0), "CachePolicy.max_entries", "0 is below 1"),
         (lambda: Config(services={"x": Policy(budget=BudgetPolicy())}), "Config.services.x.budget", "not supported"),
         (lambda: Config(services={"x": Policy(rules=(Rule(match={"user": "*"}, budget=BudgetPolicy()),))}),
          "Config.services.x.rules[0].budget", "is not supported"),
@@ -275,7 +276,7 @@ def test_services_may_be_tables_or_policies() -> None:
         (lambda: from_services({"a": {}}, stor="memory:"), "egressor.stor", "store"),
         (lambda: from_services({"a": {1: 2}}), "services.a.1", None),  # type: ignore[dict-item]
         (lambda: from_services({1: {}}), "services.1", "1"),  # type: ignore[dict-item]
-        (lambda: from_services({"a": Policy(cache=CachePolicy())}), "services.a.cache", None),
+        (lambda: from_services({"a": Policy(budget=BudgetPolicy())}), "services.a.budget", None),
         (lambda: from_services({"a": {"rules": [Rule(match={"user": "*"}, budget=BudgetPolicy())]}}),
          "services.a.rules[0].budget", None),
         (lambda: from_services({"a": {"breaker": None}}), "services.a.breaker", None),

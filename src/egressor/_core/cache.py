@@ -43,6 +43,7 @@ __all__ = [
     "canonical",
     "found",
     "is_computed",
+    "is_last",
     "is_service_down",
     "is_told",
     "lifetime",
@@ -414,6 +415,19 @@ def returned(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
             if name not in _UNKEPT and not any(part in name for part in _UNKEPT_PARTS)
         ]
     )
+
+
+def is_last(said: bytes) -> bool:
+    """
+    Say whether a stream of events that has *said* this at its end has nothing more to say.
+
+    OpenAI ends its chats with a mark, and its responses, as Anthropic its messages, with an event that says so.
+    """
+    last = said.replace(b"\r\n", b"\n")
+    if not last.endswith(b"\n\n"):
+        return False
+    event = last.rstrip(b"\n").rpartition(b"\n\n")[2]
+    return event == b"data: [DONE]" or event.startswith((b"event: message_stop\n", b"event: response.completed\n"))
 
 
 def found(entry: Entry, *, at: int, fresh_for: int, stale: int, now: int) -> Found | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import Outcome
-from egressor._core.steps import Discard, Done, Fall, Park, Send, Sleep, Step, Stream
+from egressor._core.steps import MISS, Discard, Done, Fall, Park, Recall, Send, Sleep, Step, Stream
 
 from .job import INSTANT, chain
 
@@ -77,6 +77,8 @@ class Run:
                 return job.clock.wait(job.gate, ask, until)
             case Send():
                 return self._send(step)
+            case Recall():
+                return MISS if job.cache is None else job.cache.recall(step)
             case Sleep(until):
                 return job.clock.sleep(until)
             case Discard(outcome):

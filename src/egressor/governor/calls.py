@@ -33,6 +33,7 @@ from egressor.errors import (
 from egressor.ledger.failure import caught
 from egressor.telemetry import Event
 
+from .caching import Caches
 from .handlers import Handlers
 from .nesting import CURRENT, Nest, step_out
 from .route import CARRIES, UNSET, carries_status, judge
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from egressor.stores.gate import Gate
     from egressor.telemetry import Taps
 
+    from .caching import Memory
     from .route import Route
 
 __all__ = [
@@ -98,9 +100,10 @@ class Context:
         watches: The time-outs of the straight path.
         handlers: The error handlers.
         fallbacks: What calls that state no fallback fall back on, by service.
+        caches: The services' caches.
     """
 
-    __slots__ = ("clock", "dice", "failures", "fallbacks", "handlers", "taps", "watches")
+    __slots__ = ("caches", "clock", "dice", "failures", "fallbacks", "handlers", "taps", "watches")
 
     def __init__(self, *, clock: Clock, dice: Callable[[], float], taps: Taps, failures: Failures) -> None:
         self.clock = clock
@@ -110,6 +113,7 @@ class Context:
         self.watches = Watches()
         self.handlers = Handlers()
         self.fallbacks: dict[str, object] = {}
+        self.caches = Caches(clock)
 
     def judge(self, outcome: Outcome, gate: Gate) -> Verdict:
         """
@@ -175,6 +179,7 @@ class Flight:
         nest: Its place among the calls around it, if the straight path has made one.
         first: The lease, outcome and time of an attempt that the straight path has made.
         idempotent: Whether a request that may have run may be sent again; None leaves it to the route.
+        memory: Its part in the service's cache, if it has one.
     """
 
     __slots__ = ("_attempts", "_failures", "_scope", "is_idempotent", "job", "lenders", "nest", "plan", "route")
@@ -190,6 +195,7 @@ class Flight:
         nest: Nest | None = None,
         first: tuple[Lease, Outcome, int] | None = None,
         idempotent: bool | None = None,
+        memory: Memory | None = None,
     ) -> None:
         gate = route.gate
         options = route.options
@@ -218,6 +224,7 @@ class Flight:
             nest=self.nest,
             fallback=fallback,
             tap=tap if taps else None,
+            cache=memory,
         )
         self.plan = plan(
             Call(
@@ -229,6 +236,7 @@ class Flight:
                 judge=self._judge,
                 dice=context.dice,
                 is_idempotent=self.is_idempotent,
+                cache_key=None if memory is None else memory.key,
                 has_fallback=fallback is not UNSET,
                 is_late=options.deadline is not None and options.deadline <= 0,
             ),
@@ -246,6 +254,8 @@ class Flight:
         self.nest.leave(ok=done is not None and _is_good(done), waits=waits)
         if self.lenders:
             self.nest.give_back(self.lenders, waits=waits)
+        if done is None and self.job.cache is not None:
+            self.job.cache.drop()
         if done is not None and done.denied is not None:
             self.job.gate.count_denied(done.denied.why)
         if self._failures:
@@ -431,7 +441,7 @@ def conclude(route: Route, done: Done | Stream, *, is_idempotent: bool = True) -
     Its note says what the exception can't: how often it was tried, or why it was not tried again.
     """
     outcome = done.outcome
-    denied = None if isinstance(done, Stream) or done.is_fallback else done.denied
+    denied = None if isinstance(done, Stream) or done.is_fallback or done.is_hit else done.denied
     if denied is not None and outcome is None:
         raise rejection(route, denied)
     if outcome is None:
@@ -491,8 +501,10 @@ def _is_in_doubt(done: Done) -> bool:
 def _ending(done: Done) -> str:
     if done.is_fallback:
         return "gave_up" if done.outcome is not None and done.outcome.error is not None else "fell_back"
+    if done.is_hit:
+        return "fell_back"
     return "recovered" if _is_good(done) else "gave_up"
 
 
 def _is_good(done: Done) -> bool:
-    return done.is_fallback or (done.denied is None and (done.verdict is None or done.verdict.ok))
+    return done.is_fallback or done.is_hit or (done.denied is None and (done.verdict is None or done.verdict.ok))

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from egressor.policies import BreakerPolicy
+    from egressor.policies import BreakerPolicy, CachePolicy
     from egressor.stores.compiled import Compiled
 
 __all__ = ["explain"]
@@ -22,6 +22,7 @@ def explain(service: str, compiled: Compiled) -> str:
     limits = ", ".join(str(limit) for limit in policy.limits) or "none"
     lines = [
         f"A call to {service}:",
+        *_cache(policy.cache),
         "1. pause: refused with Paused while an operator has paused the service",
         f"2. ban: refused with Banned for {policy.ban.suspend_for:g} s after a ban that names no time, then one probe",
         f"3. breaker: {_breaker(breaker) if breaker.enabled else 'none'}",
@@ -40,6 +41,15 @@ def explain(service: str, compiled: Compiled) -> str:
         "10. fallback, if the call has one; else the value, or the exception as it was raised",
     ]
     return "\n".join(lines)
+
+
+def _cache(policy: CachePolicy | None) -> list[str]:
+    if policy is None:
+        return []
+    stale = f", then for {policy.stale_if_error:g} s where it fails" if policy.stale_if_error else ""
+    return [
+        f"0. cache: an answer is given again for {policy.ttl:g} s{stale}; the same request under way is sent once",
+    ]
 
 
 def _places(most: int | None) -> str:

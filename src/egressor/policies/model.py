@@ -326,7 +326,7 @@ def unsupported(policy: Policy) -> list[SettingError]:
     An accepted setting that nothing enforces is a promise broken in silence, so each is an error.
     """
     found: list[tuple[str, tuple[str | int, ...]]] = [
-        (show(name), (name,)) for name in ("cache", "budget") if getattr(policy, name) is not None
+        (show(name), (name,)) for name in ("budget",) if getattr(policy, name) is not None
     ]
     if policy.learn == "adaptive":
         found.append(('learn = "adaptive"', ("learn",)))

@@ -150,6 +150,16 @@ base_url = "https://api.openai.com/v1"
 #max_suspend_for = 604_800.0
 #growth = 2.0
 
+# Answers that are kept, and given again where the same is asked; without the table there are none.
+#[services.openai.cache]
+#ttl = 3_600.0
+# Keep what a model has drawn by chance, too: at a temperature above 0, or at its own.
+#any_temperature = false
+# How much longer an answer serves where the service fails or is refused; 0: not at all.
+#stale_if_error = 0.0
+#max_entries = 10_000
+#max_bytes = 67_108_864
+
 # An endpoint with settings of its own; they add to the service's.
 #[services.openai.endpoints.embeddings]
 #limits = ["1000/minute"]
