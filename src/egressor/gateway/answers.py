@@ -18,6 +18,7 @@ from aiohttp.http import StreamWriter
 
 from egressor._core.classify import classify
 from egressor.errors import PartialResponse
+from egressor.transports.reading import again
 
 from .headers import onward
 from .problems import Problem
@@ -27,15 +28,16 @@ from .wires import WireEnd, join
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from egressor._core.cache import Found
     from egressor._core.model import Verdict
     from egressor.governor.streams import Opened
     from egressor.policies import Gateway as Settings
-    from egressor.transports.hearing import Heard
+    from egressor.transports.hearing import Heard, Taped
 
     from .forward import Answer
     from .targets import Origin
 
-__all__ = ["Arrived", "deliver"]
+__all__ = ["Arrived", "deliver", "repeat"]
 
 _CANCELLED = classify(asyncio.CancelledError())
 _EVENTS = "text/event-stream"
@@ -59,7 +61,7 @@ class Arrived:
         head: bytes = b"",
         *,
         is_whole: bool = False,
-        heard: Heard | None = None,
+        heard: Heard | Taped | None = None,
     ) -> None:
         self.answer = answer
         self.verdict = verdict
@@ -115,6 +117,34 @@ async def deliver(
         arrived.answer.close()
         # A client that hangs up on an error in its stream has heard it, too.
         await opened.afinish(verdict=verdict if arrived.heard is None else arrived.heard.verdict(verdict))
+
+
+async def repeat(
+    request: web.BaseRequest, found: Found, *, told: Mapping[str, str], patience: float
+) -> web.StreamResponse:
+    """
+    Give *request* an answer that was kept, chunk by chunk as it came.
+
+    Args:
+        request: Who gets it.
+        found: The answer.
+        told: Headers about the attempts.
+        patience: Seconds that the client may take nothing.
+
+    Raises:
+        ConnectionError: The client is gone, or as good as gone.
+    """
+    entry = found.entry
+    response = _Relayed(status=entry.status, reason=entry.reason)
+    response.take(onward([(name.encode("latin-1"), value.encode()) for name, value in entry.headers]))
+    for name, value in (*told.items(), *again(found)[-2:]):
+        response.headers[name] = value
+    await response.prepare(request)
+    for chunk in entry.chunks if request.method != "HEAD" else ():
+        response.pass_on(chunk)
+        await response.keep_pace(patience)
+    response.end()
+    return response
 
 
 class _Delivery:
