@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from egressor._core.admission import Ask, Denied, Lease
     from egressor._core.plan import Plan
     from egressor._core.steps import Done, Step
+    from egressor._drivers.crowd import Crowd
     from egressor.stores import Home, Ticking
     from egressor.stores.gate import Gate
 
@@ -115,6 +116,33 @@ class FakeClock(Moments, Clock):
             gate.abandon(parked)
             raise
         return _taken_up(gate, parked)
+
+    def rest(self, crowd: Crowd, until: int | None) -> None:
+        """
+        Wait until *crowd* has news, at most until *until*, blocking.
+        """
+        signal = Signal(self)
+        parked = Parked(self._home, signal)
+        if crowd.join(parked):
+            if until is not None:
+                self.call_at(until, signal)
+            try:
+                signal.wait()
+            finally:
+                crowd.leave(parked)
+
+    async def arest(self, crowd: Crowd, until: int | None) -> None:
+        """
+        Wait until *crowd* has news, at most until *until*.
+        """
+        parked = self.stand()
+        if crowd.join(parked):
+            if until is not None:
+                self.call_at(until, parked.signal)
+            try:
+                await self.woken(parked)
+            finally:
+                crowd.leave(parked)
 
     def stand(self) -> Parked:
         """

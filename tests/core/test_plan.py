@@ -21,6 +21,7 @@ from egressor._core.steps import (
     Done,
     Fall,
     Hold,
+    Keep,
     Park,
     Recall,
     Send,
@@ -90,6 +91,7 @@ ADMIT = Admit(ASK, WAIT_UNTIL)
 PARK = Park(ASK, WAIT_UNTIL)
 SEND = Send(1, LEASE, None)
 DONE = Done(outcome=VALUE, verdict=GOOD, attempts=1)
+STALE_INSTEAD = Done(outcome=Outcome("old"), denied=OPEN, is_hit=True)
 GAVE_UP = Done(outcome=FAILED, verdict=DOWN, attempts=1)
 TWICE: list[Step] = [
     ADMIT,
@@ -115,16 +117,68 @@ STORIES: dict[str, tuple[dict[str, Any], list[Any], list[Step], Done]] = {
         {"cache_key": "k"}, [None], [Recall("k")], Done(outcome=Outcome(None), is_hit=True),
     ),
     "a miss goes on": (
-        {"cache_key": "k"}, [MISS, LEASE, VALUE, MAY_NOT], [Recall("k"), ADMIT, SEND, settle(GOOD)], DONE,
+        {"cache_key": "k"},
+        [MISS, LEASE, VALUE, MAY_NOT, None],
+        [Recall("k"), ADMIT, SEND, settle(GOOD), Keep("k", DONE)],
+        DONE,
+    ),
+    "a wait for the answer of another that does not fit": (
+        {"cache_key": "k", "until": NOW + 9},
+        [FULL, MISS],
+        [Recall("k", NOW + 9), Recall("k", is_stale=True)],
+        Done(denied=FULL),
+    ),
+    "a refusal takes an answer from before": (
+        {"cache_key": "k", "has_fallback": True},
+        [MISS, OPEN, "old", None],
+        [Recall("k"), ADMIT, Recall("k", is_stale=True), Keep("k", STALE_INSTEAD)],
+        Done(outcome=Outcome("old"), denied=OPEN, is_hit=True),
+    ),
+    "a failure takes an answer from before, and closes its own": (
+        {"cache_key": "k", "attempts": 1},
+        [MISS, LEASE, FAILED, MAY, "old", OSError("it can't be closed"), None],
+        [
+            Recall("k"), ADMIT, SEND, settle(DOWN), Recall("k", is_stale=True), Discard(FAILED),
+            Keep("k", Done(outcome=Outcome("old"), verdict=DOWN, attempts=1, is_hit=True)),
+        ],
+        Done(outcome=Outcome("old"), verdict=DOWN, attempts=1, is_hit=True),
+    ),
+    "with none from before a failure takes the fallback": (
+        {"cache_key": "k", "attempts": 1, "has_fallback": True},
+        [MISS, LEASE, FAILED, MAY, MISS, INSTEAD, None],
+        [
+            Recall("k"), ADMIT, SEND, settle(DOWN), Recall("k", is_stale=True), Fall(GAVE_UP),
+            Keep("k", Done(outcome=INSTEAD, verdict=DOWN, attempts=1, is_fallback=True)),
+        ],
+        Done(outcome=INSTEAD, verdict=DOWN, attempts=1, is_fallback=True),
+    ),
+    "a request's own failure is its answer": (
+        {"cache_key": "k"},
+        [MISS, LEASE, WRONG, MAY, None],
+        [
+            Recall("k"), ADMIT, SEND, settle(BAD),
+            Keep("k", Done(outcome=WRONG, verdict=BAD, attempts=1)),
+        ],
+        Done(outcome=WRONG, verdict=BAD, attempts=1),
+    ),
+    "a body that has broken was given to its reader already": (
+        {"cache_key": "k"},
+        [MISS, LEASE, STREAM, FAILED, MAY, None],
+        [
+            Recall("k"), ADMIT, SEND, Stream(STREAM, LEASE), settle(DOWN),
+            Keep("k", Done(outcome=FAILED, verdict=DOWN, attempts=1, is_open=True)),
+        ],
+        Done(outcome=FAILED, verdict=DOWN, attempts=1, is_open=True),
     ),
     # --- money
     "money is held for one attempt, and for the next one if the last has cost nothing": (
         {"micro_usd": 7, "cache_key": "k"},
-        [MISS, "hold", LEASE, CROWDED, MAY, None, AGAIN, None, VALUE, MAY_NOT, None],
+        [MISS, "hold", LEASE, CROWDED, MAY, None, AGAIN, None, VALUE, MAY_NOT, None, None],
         [
             Recall("k"), Hold(7), ADMIT, SEND, settle(AWAY, wants_retry=True), Sleep(NOW + 10), ADMIT,
             Discard(CROWDED), Send(2, AGAIN, None), settle(GOOD, 2, lease=AGAIN),
             Charge("hold", Done(outcome=VALUE, verdict=GOOD, attempts=2)),
+            Keep("k", Done(outcome=VALUE, verdict=GOOD, attempts=2)),
         ],
         Done(outcome=VALUE, verdict=GOOD, attempts=2),
     ),
@@ -273,10 +327,12 @@ STORIES: dict[str, tuple[dict[str, Any], list[Any], list[Step], Done]] = {
     "the retry budget says no": ({}, [LEASE, FAILED, MAY_NOT], [ADMIT, SEND, settle(DOWN, wants_retry=True)], GAVE_UP),
     # --- streams
     "a body that streams holds the lease to its end": (
-        {}, [LEASE, STREAM, VALUE, MAY_NOT], [ADMIT, SEND, Stream(STREAM, LEASE), settle(GOOD)], DONE,
+        {}, [LEASE, STREAM, VALUE, MAY_NOT], [ADMIT, SEND, Stream(STREAM, LEASE), settle(GOOD)],
+        Done(outcome=VALUE, verdict=GOOD, attempts=1, is_open=True),
     ),
     "a body that breaks is not sent again": (
-        {}, [LEASE, STREAM, FAILED, MAY], [ADMIT, SEND, Stream(STREAM, LEASE), settle(DOWN)], GAVE_UP,
+        {}, [LEASE, STREAM, FAILED, MAY], [ADMIT, SEND, Stream(STREAM, LEASE), settle(DOWN)],
+        Done(outcome=FAILED, verdict=DOWN, attempts=1, is_open=True),
     ),
     # --- fallback
     "a success needs no fallback": (
@@ -311,7 +367,7 @@ def told(done: Done | None) -> dict[str, Any] | None:
         return None
     outcome = done.outcome
     parts = None if outcome is None else (outcome.value, outcome.error, outcome.verdict)
-    names = ("denied", "verdict", "attempts", "is_fallback", "is_hit")
+    names = ("denied", "verdict", "attempts", "is_fallback", "is_hit", "is_open")
     return {"outcome": parts} | {name: getattr(done, name) for name in names}
 
 
@@ -484,8 +540,10 @@ def test_an_interruption_at_any_step_settles_what_was_taken(story: str, at: int)
     charged = sum(isinstance(step, Charge) for step in steps[: at + 1])
     discarding = isinstance(steps[at], Discard)
     assert caught.value is error
-    assert [type(step) for step in after] == [Settle] * discarding + [Charge] * (held - charged)
-    assert all(step.done is None for step in after if isinstance(step, Charge))
+    missed = any(isinstance(step, Recall) for step in steps[:at]) and not isinstance(steps[at], Keep)
+    ends = [Charge] * (held - charged) + [Keep] * missed
+    assert [type(step) for step in after] == [Settle] * discarding + ends
+    assert all(step.done is None for step in after if isinstance(step, Charge | Keep) and not charged)
     if discarding:
         assert isinstance(after[0], Settle)
         assert (after[0].lease, after[0].verdict.category) == (AGAIN, ErrorCategory.CANCELLED)

@@ -58,6 +58,7 @@ _TABLES = [
     ("Retry: `[services.NAME.retry]`", RetryPolicy),
     ("Ban: `[services.NAME.ban]`", BanPolicy),
     ("Budget: `[services.NAME.budget]`", BudgetPolicy),
+    ("Cache: `[services.NAME.cache]`", CachePolicy),
     ("Rules: `[[services.NAME.rules]]`", Rule),
     ("Errors: `[[services.NAME.errors]]`", ErrorPattern),
 ]
@@ -100,16 +101,6 @@ def _plain(setting: dataclasses.Field[Any]) -> str:
     return str(int(default)) if isinstance(default, float) and default.is_integer() else str(default)
 
 
-def test_the_configuration_page_has_the_reserved_settings() -> None:
-    """
-    The tables that are refused are listed with all of their settings.
-    """
-    found = {cells[0].strip("`"): codes(cells[1]) for cells in rows(CONFIGURATION["Reserved tables"])}
-
-    expected = {"cache": CachePolicy}
-    assert {name: [each.name for each in settings_of(kind)] for name, kind in expected.items()} == found
-
-
 def test_the_configuration_page_has_the_presets() -> None:
     """
     The presets' values are those in the code.
@@ -132,7 +123,7 @@ def _preset(preset: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield prefix + name, f"{value:g}" if isinstance(value, float) else str(value)
 
 
-@pytest.mark.parametrize("page", ["limits", "queue", "concurrency", "breaker", "retry", "ban"])
+@pytest.mark.parametrize("page", ["limits", "queue", "concurrency", "breaker", "retry", "ban", "caching"])
 def test_a_policy_page_has_its_parts_in_order(page: str) -> None:
     """
     Each policy's page has the same parts, in the same order; the limits' page has the grammar as well.
@@ -142,7 +133,10 @@ def test_a_policy_page_has_its_parts_in_order(page: str) -> None:
     assert headings == POLICY_PARTS
 
 
-@pytest.mark.parametrize(("page", "kind"), [("breaker", BreakerPolicy), ("retry", RetryPolicy), ("ban", BanPolicy)])
+@pytest.mark.parametrize(
+    ("page", "kind"),
+    [("breaker", BreakerPolicy), ("retry", RetryPolicy), ("ban", BanPolicy), ("caching", CachePolicy)],
+)
 def test_a_policy_page_lists_its_settings(page: str, kind: type[Settings]) -> None:
     """
     The table of defaults has every setting of the policy.

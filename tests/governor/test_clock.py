@@ -14,7 +14,7 @@ import pytest
 from egressor import Governor
 from egressor._core.admission import Denied, Why
 from egressor._core.model import Outcome
-from egressor._core.steps import MISS, Charge, Done, Hold, Recall, Sleep
+from egressor._core.steps import MISS, Charge, Done, Hold, Keep, Recall, Sleep
 from egressor._drivers import aio, sync
 from egressor._drivers.clock import Clock
 from egressor._drivers.job import Job
@@ -348,12 +348,29 @@ class Shelf:
         self.denied = denied
         self.asked: list[object] = []
 
-    def recall(self, key: str) -> object:
+    def recall(self, step: Recall) -> object:
         """
-        Look *key* up.
+        Look the step's key up.
         """
-        self.asked.append(key)
+        self.asked.append(step.key)
         return self.found
+
+    async def arecall(self, step: Recall) -> object:
+        """
+        Look the step's key up, awaiting.
+        """
+        return self.recall(step)
+
+    def keep(self, done: Done | None) -> None:
+        """
+        Keep nothing.
+        """
+        self.asked.append(done)
+
+    def drop(self) -> None:
+        """
+        Do nothing.
+        """
 
     def hold(self, micro_usd: int) -> object:
         """
@@ -382,6 +399,7 @@ def story_of_money() -> Generator[Any, Any, Done]:
     value, _ = yield Recall("key")
     hold, _ = yield Hold(5)
     charged, _ = yield Charge(hold, None)
+    yield Keep("key", None)
     return Done(outcome=Outcome((value, hold, charged)))
 
 
@@ -400,7 +418,7 @@ def perform(story: Any, driver: str, shelf: Shelf | None) -> Done:
 @pytest.mark.parametrize("driver", ["sync", "async"])
 def test_both_drivers_ask_the_cache_and_the_ledger(driver: str) -> None:
     """
-    `Recall`, `Hold` and `Charge` go to the cache and the ledger of the job, and their replies come back.
+    `Recall`, `Hold`, `Charge` and `Keep` go to the cache and the ledger of the job, and their replies come back.
     """
     shelf = Shelf(found="kept")
 
@@ -408,7 +426,7 @@ def test_both_drivers_ask_the_cache_and_the_ledger(driver: str) -> None:
 
     assert done.outcome is not None
     assert done.outcome.value == ("kept", "hold", None)
-    assert shelf.asked == ["key", 5, ("hold", None)]
+    assert shelf.asked == ["key", 5, ("hold", None), None]
 
 
 @pytest.mark.parametrize("driver", ["sync", "async"])

@@ -50,6 +50,8 @@ def test_everything_that_is_set_is_explained(words: str) -> None:
     [
         ({}, "5. limits, all or nothing: none"),
         ({"breaker": {"enabled": False}}, "3. breaker: none"),
+        ({"cache": {"ttl": 5}}, "0. cache: an answer is given again for 5 s; the same request under way is sent once"),
+        ({"cache": {"stale_if_error": 9}}, "for 3600 s, then for 9 s where it fails; the same"),
         ({"retry": {"attempts": 1}}, "9. retry: none"),
         ({"breaker": {"consecutive": 0, "failure_rate": 0.5}}, "50% failures in 60 s"),
     ],

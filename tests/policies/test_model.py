@@ -77,7 +77,8 @@ RULE = Rule(match={"user": "*"}, limits=(Limit("1/day"),))
         (lambda: Config(services=3), "Config.services", "expected services by name, got 3"),  # type: ignore[arg-type]
         (lambda: Config(store="sqlite:///"), "Config.store", "it names no file"),
         (lambda: Config(services={"x": Policy(learn="adaptive")}), "Config.services.x.learn", "is not supported"),
-        (lambda: Config(services={"x": Policy(cache=CachePolicy())}), "Config.services.x.cache", "is not supported"),
+        (lambda: CachePolicy(ttl=0), "CachePolicy.ttl", "0 s is not above 0 s"),
+        (lambda: CachePolicy(max_entries=0), "CachePolicy.max_entries", "0 is below 1"),
         (BudgetPolicy, "BudgetPolicy", "it bounds nothing"),
         (lambda: BudgetPolicy(soft=0.5), "BudgetPolicy", "it bounds nothing"),
         (lambda: Config(services={"x": Policy(budget=BudgetPolicy(day=Decimal(1)))}, store="sqlite:///x.db"),
@@ -278,7 +279,6 @@ def test_services_may_be_tables_or_policies() -> None:
         (lambda: from_services({"a": {}}, stor="memory:"), "egressor.stor", "store"),
         (lambda: from_services({"a": {1: 2}}), "services.a.1", None),  # type: ignore[dict-item]
         (lambda: from_services({1: {}}), "services.1", "1"),  # type: ignore[dict-item]
-        (lambda: from_services({"a": Policy(cache=CachePolicy())}), "services.a.cache", None),
         (lambda: from_services({"a": {"budget": {"dya": 1}}}), "services.a.budget.dya", "day"),
         (lambda: from_services({"a": {"budget": {"day": 1}}}, store="redis://localhost"), "egressor.ledger", None),
         (lambda: from_services({"a": {"breaker": None}}), "services.a.breaker", None),

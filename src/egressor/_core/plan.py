@@ -4,7 +4,7 @@ The life of one call, as a story that never acts.
 `plan` is a generator. It yields steps and is sent ``(reply, now)``; a driver performs the steps, blocking or
 awaiting, and this file does not know which. The order is fixed, and every policy's place in it is written here once:
 
-1. ``Recall``: a cached answer ends the call before anything is touched.
+1. ``Recall``: a cached answer, or that of an identical call under way, ends the call before anything is touched.
 2. ``Hold``: money for an attempt is reserved before the first one, and charged after the last. A retry after an
    attempt that may have cost something has that charged, and holds anew.
 3. ``Admit``: each attempt, a retry too, passes the gate anew: breaker, ban, pause, limits, all or nothing.
@@ -12,24 +12,27 @@ awaiting, and this file does not know which. The order is fixed, and every polic
 5. ``Send``, the verdict, ``Settle``: whatever happened, the lease goes back exactly once.
 6. A retry needs all of: a retryable verdict, an attempt left in this call *and* in the calls around it, idempotence
    if the request may have run, a delay that fits the deadline, and the retry budget's leave.
-7. ``Fall``: a refusal or a failure may end in the fallback.
+7. ``Recall`` again, ``Fall``: a refusal or a failure may end in an older answer, or in the fallback.
+8. ``Keep``: what a call came to that had missed is kept, and told to those that wait for it.
 
 What a driver must keep: it never drops a plan. An interruption (a cancelled task, Ctrl-C) during ``Send`` is an
 outcome; during any other step it is thrown in at that step, and the plan runs on to its end, so that the money of
-``Hold`` is settled. ``Settle`` and ``Charge`` are performed even while the task is being cancelled.
+``Hold`` is settled. ``Settle``, ``Charge`` and ``Keep`` are performed even while the task is being cancelled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any
 
 from .admission import Ask, Denied, Lease, Why
 from .ban import SUSPENDS
+from .cache import is_service_down
 from .charge import may_be_billed
 from .model import ErrorCategory, Outcome, Verdict
 from .retry import Frame, RetrySpec, backoff
-from .steps import MISS, Admit, Charge, Discard, Done, Fall, Hold, Park, Recall, Send, Settle, Sleep, Step, Stream
+from .steps import MISS, Admit, Charge, Discard, Done, Fall, Hold, Keep, Park, Recall, Send, Settle, Sleep, Step, Stream
 
 __all__ = ["Call", "Plan", "answered", "plan"]
 
@@ -116,10 +119,27 @@ def plan(call: Call, *, first: tuple[Lease, Outcome, int] | None = None) -> Plan
         call: The call.
         first: The lease, the outcome and the time of a first attempt that the straight path has made already.
     """
-    if call.cache_key is not None:
-        value, _ = yield Recall(call.cache_key)
-        if value is not MISS:
-            return Done(outcome=Outcome(value), is_hit=True)
+    return _life(call, first) if call.cache_key is None else _remembered(call, call.cache_key, first)
+
+
+def _remembered(call: Call, key: str, first: tuple[Lease, Outcome, int] | None) -> Plan:
+    value, _ = yield Recall(key, call.until)
+    if type(value) is Denied:
+        return (yield from _fall(call, Done(denied=value)))
+    if value is not MISS:
+        return Done(outcome=Outcome(value), is_hit=True)
+    try:
+        done = yield from _life(call, first)
+    except GeneratorExit:
+        raise  # Nobody performs anything any more: whoever lets go of a plan tells those that wait.
+    except BaseException:
+        yield Keep(key, None)
+        raise
+    yield Keep(key, done)
+    return done
+
+
+def _life(call: Call, first: tuple[Lease, Outcome, int] | None) -> Plan:
     if call.is_late:
         return (yield from _fall(call, Done(denied=_LATE)))
     held: list[object] = []
@@ -169,7 +189,7 @@ def _attempts(call: Call, first: tuple[Lease, Outcome, int] | None, held: list[o
         verdict = call.judge(outcome)
         delay = None if is_open else _delay(call, verdict, attempt, now)
         settled, now = yield Settle(lease, verdict, attempt=attempt, wants_retry=delay is not None)
-        done = Done(outcome=outcome, verdict=verdict, attempts=attempt)
+        done = Done(outcome=outcome, verdict=verdict, attempts=attempt, is_open=is_open)
         if delay is None or not settled.may_retry or not call.frame.retry():
             return done
         is_paid = bool(held) and may_be_billed(verdict)
@@ -230,9 +250,30 @@ def _delay(call: Call, verdict: Verdict, attempt: int, now: int) -> int | None:
 
 
 def _fall(call: Call, done: Done) -> Plan:
-    if not call.has_fallback or (done.denied is None and (done.verdict is None or done.verdict.ok)):
+    if done.denied is None and (done.verdict is None or done.verdict.ok):
         return done
     if done.outcome is not None and done.outcome.error is not None and not isinstance(done.outcome.error, Exception):
         return done  # Ctrl-C, an exit or a cancellation is nobody's failure to make good.
+    if call.cache_key is not None:
+        stale = yield from _stale(call.cache_key, done)
+        if stale is not None:
+            return stale
+    if not call.has_fallback:
+        return done
     outcome, _ = yield Fall(done)
     return Done(outcome=outcome, denied=done.denied, verdict=done.verdict, attempts=done.attempts, is_fallback=True)
+
+
+def _stale(key: str, done: Done) -> Generator[Step, tuple[Any, int], Done | None]:
+    """
+    Return what an answer from before makes of a call that was refused or has failed; None if there is none to take.
+    """
+    if done.is_open or not is_service_down(None if done.denied is not None else done.verdict):
+        return None
+    value, _ = yield Recall(key, is_stale=True)
+    if value is MISS:
+        return None
+    if done.outcome is not None:
+        with suppress(Exception):  # Nobody is given that response any more.
+            yield Discard(done.outcome)
+    return Done(outcome=Outcome(value), denied=done.denied, verdict=done.verdict, attempts=done.attempts, is_hit=True)

@@ -22,6 +22,7 @@ __all__ = [
     "Done",
     "Fall",
     "Hold",
+    "Keep",
     "Park",
     "Recall",
     "Send",
@@ -46,10 +47,25 @@ The reply to `Recall` when the cache has nothing.
 @dataclass(frozen=True, slots=True)
 class Recall:
     """
-    Look *key* up in the cache. Reply: the value, or `MISS`.
+    Look *key* up in the cache; what an identical call under way comes to is waited for, at most until *until*. Reply:
+    the value; `MISS`; or `Denied`, if the wait did not fit. With *is_stale* nothing is waited for, and a value that
+    is no longer fresh will do.
     """
 
     key: str
+    until: int | None = None
+    is_stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """
+    The call with *key*, which was missed, has ended as *done*, None if it was interrupted: keep what it brought, and
+    tell those that wait for it. Reply: None.
+    """
+
+    key: str
+    done: Done | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +180,7 @@ class Done:
         attempts: How many were sent.
         is_fallback: Whether *outcome* is the fallback's.
         is_hit: Whether *outcome* came from the cache.
+        is_open: Whether *outcome* was given to the caller while its body streamed.
     """
 
     outcome: Outcome | None = None
@@ -172,9 +189,10 @@ class Done:
     attempts: int = 0
     is_fallback: bool = False
     is_hit: bool = False
+    is_open: bool = False
 
 
-Step = Recall | Hold | Admit | Park | Send | Stream | Settle | Charge | Discard | Sleep | Fall
+Step = Recall | Keep | Hold | Admit | Park | Send | Stream | Settle | Charge | Discard | Sleep | Fall
 """
 Every step there is.
 """

@@ -10,7 +10,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import Outcome
-from egressor._core.steps import Discard, Done, Fall, Hold, Park, Send, Sleep, Step, Stream
+from egressor._core.steps import MISS, Discard, Done, Fall, Hold, Park, Recall, Send, Sleep, Step, Stream
 
 from .job import HURRIED, INSTANT, chain
 
@@ -85,6 +85,8 @@ class Run:
                 return self._send(step)
             case Hold(micro_usd):
                 return job.ahold(micro_usd)
+            case Recall():
+                return self._recall(step)
             case Sleep(until):
                 return job.clock.asleep(until)
             case Discard(outcome):
@@ -93,6 +95,9 @@ class Run:
                 return self._fall()
         msg = f"nobody performs {step!r} here"
         raise AssertionError(msg)
+
+    async def _recall(self, step: Recall) -> object:
+        return MISS if self._job.cache is None else await self._job.cache.arecall(step)
 
     async def _send(self, step: Send) -> Outcome:
         job = self._job

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from egressor.stores import Home, Ticking
     from egressor.stores.gate import Gate
 
+    from .crowd import Crowd
+
 __all__ = ["Clock", "LoopHome", "ThreadsHome"]
 
 _LOG = logging.getLogger("egressor")
@@ -126,6 +128,32 @@ class Clock:
             gate.abandon(parked)
             raise
         return reply
+
+    def rest(self, crowd: Crowd, until: int | None) -> None:
+        """
+        Block until *crowd* has news, at most until *until*.
+        """
+        parked = Parked(self.threads, _locked())
+        if crowd.join(parked):
+            try:
+                parked.signal.acquire(timeout=-1 if until is None else max(0, until - self.now()) / _MICRO)
+            finally:
+                crowd.leave(parked)
+
+    async def arest(self, crowd: Crowd, until: int | None) -> None:
+        """
+        Wait until *crowd* has news, at most until *until*.
+        """
+        parked = self.stand()
+        if crowd.join(parked):
+            delay = 0 if until is None else max(0, until - self.now()) / _MICRO
+            timer = None if until is None else asyncio.get_running_loop().call_later(delay, _set, parked.signal)
+            try:
+                await parked.signal
+            finally:
+                if timer is not None:
+                    timer.cancel()
+                crowd.leave(parked)
 
     def stand(self) -> Parked:
         """

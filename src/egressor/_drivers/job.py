@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from egressor._core.admission import Denied, Why
 from egressor._core.model import ErrorCategory, ErrorSeverity, Verdict
-from egressor._core.steps import MISS, Admit, Charge, Recall, Settle
+from egressor._core.steps import Admit, Charge, Keep, Settle
 
 if TYPE_CHECKING:
     from egressor._core.admission import Ask, Lease
     from egressor._core.model import Outcome
-    from egressor._core.steps import Done, Step
+    from egressor._core.steps import Done, Recall, Step
     from egressor.stores.gate import Gate
 
     from .clock import Clock
@@ -76,12 +76,27 @@ class Holder(Protocol):
 
 class Cache(Protocol):
     """
-    Where `Recall` looks.
+    Where `Recall` looks, and `Keep` puts.
     """
 
-    def recall(self, key: str) -> object:
+    def recall(self, step: Recall) -> object:
         """
-        Return the value at *key*, or `MISS`.
+        Return the value that *step* asks for, `MISS` or `Denied`; it may block.
+        """
+
+    async def arecall(self, step: Recall) -> object:
+        """
+        As `recall`, awaiting.
+        """
+
+    def keep(self, done: Done | None) -> None:
+        """
+        Keep what the call came to, and tell those that wait for it.
+        """
+
+    def drop(self) -> None:
+        """
+        Tell those that wait that nothing comes; a finaliser may do that.
         """
 
 
@@ -185,8 +200,10 @@ def _settle(job: Job, step: Settle) -> object:
     return job.gate.settle(step.lease, step.verdict, attempt=step.attempt, wants_retry=step.wants_retry)
 
 
-def _recall(job: Job, step: Recall) -> object:
-    return MISS if job.cache is None else job.cache.recall(step.key)
+def _keep(job: Job, step: Keep) -> object:
+    if job.cache is not None:
+        job.cache.keep(step.done)
+    return None
 
 
 def _charge(job: Job, step: Charge) -> object:
@@ -196,7 +213,7 @@ def _charge(job: Job, step: Charge) -> object:
 INSTANT: Mapping[type, Callable[[Job, Any], object]] = {
     Admit: _admit,
     Settle: _settle,
-    Recall: _recall,
+    Keep: _keep,
     Charge: _charge,
 }
 """

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import Outcome
-from egressor._core.steps import Discard, Done, Fall, Hold, Park, Send, Sleep, Step, Stream
+from egressor._core.steps import MISS, Discard, Done, Fall, Hold, Park, Recall, Send, Sleep, Step, Stream
 
 from .job import INSTANT, chain
 
@@ -79,6 +79,8 @@ class Run:
                 return self._send(step)
             case Hold(micro_usd):
                 return job.hold(micro_usd)
+            case Recall():
+                return MISS if job.cache is None else job.cache.recall(step)
             case Sleep(until):
                 return job.clock.sleep(until)
             case Discard(outcome):

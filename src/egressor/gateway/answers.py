@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 
 from egressor._core.classify import classify
 from egressor.errors import PartialResponse
+from egressor.transports.reading import again
 
 from .headers import onward
 from .problems import Problem
@@ -26,17 +27,18 @@ from .trailers import announced
 from .wires import WireEnd, join
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from egressor._core.cache import Found
     from egressor._core.model import Verdict
     from egressor.governor.streams import Opened
     from egressor.policies import Gateway as Settings
-    from egressor.transports.hearing import Heard
+    from egressor.transports.hearing import Heard, Taped
 
     from .forward import Answer
     from .targets import Origin
 
-__all__ = ["Arrived", "deliver"]
+__all__ = ["Arrived", "deliver", "repeat"]
 
 _CANCELLED = classify(asyncio.CancelledError())
 _EVENTS = "text/event-stream"
@@ -62,7 +64,7 @@ class Arrived:
         head: bytes = b"",
         *,
         is_whole: bool = False,
-        heard: Heard | None = None,
+        heard: Heard | Taped | None = None,
     ) -> None:
         self.answer = answer
         self.verdict = verdict
@@ -118,6 +120,34 @@ async def deliver(
         arrived.answer.close()
         # A client that hangs up on an error in its stream has heard it, too.
         await opened.afinish(verdict=verdict if arrived.heard is None else arrived.heard.verdict(verdict))
+
+
+async def repeat(
+    request: web.BaseRequest, found: Found, *, told: Mapping[str, str], patience: float
+) -> web.StreamResponse:
+    """
+    Give *request* an answer that was kept, chunk by chunk as it came.
+
+    Args:
+        request: Who gets it.
+        found: The answer.
+        told: Headers about the attempts.
+        patience: Seconds that the client may take nothing.
+
+    Raises:
+        ConnectionError: The client is gone, or as good as gone.
+    """
+    entry = found.entry
+    raw = [(name.encode("latin-1"), value.encode()) for name, value in entry.headers]
+    response = _Relayed(entry.status, entry.reason, raw)
+    for name, value in (*told.items(), *again(found)[-2:]):
+        response.headers[name] = value
+    await response.prepare(request)
+    for chunk in entry.chunks if request.method != "HEAD" else ():
+        response.pass_on(chunk)
+        await response.keep_pace(patience)
+    response.end()
+    return response
 
 
 class _Delivery:
@@ -256,8 +286,8 @@ class _Relayed(web.StreamResponse):
     _send_headers_immediately = False
     _absent: tuple[str, ...] = ()
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(status=answer.status, reason=answer.reason, headers=CIMultiDict(onward(answer.headers)))
+    def __init__(self, status: int, reason: str, raw: Iterable[tuple[bytes, bytes]]) -> None:
+        super().__init__(status=status, reason=reason, headers=CIMultiDict(onward(raw)))
         headers = self._headers
         self._absent = tuple([name for name in _ADDED if name not in headers])
         kind = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
@@ -383,7 +413,7 @@ class _Relayed(web.StreamResponse):
 
 def _response(arrived: Arrived, told: Mapping[str, str], tries: int) -> _Relayed:
     answer = arrived.answer
-    response = _Relayed(answer)
+    response = _Relayed(answer.status, answer.reason, answer.headers)
     response.headers.update(told)
     if answer.status == 101:
         response.change_protocol()

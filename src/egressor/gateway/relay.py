@@ -23,15 +23,16 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from egressor._core.cache import Found
 from egressor._core.model import ErrorCategory, Outcome, Verdict
 from egressor.dialects import Heed, classify, heed, with_hints
 from egressor.dialects.inside import EVENTS
 from egressor.errors import Rejected
 from egressor.governor.streams import aopen_call
 from egressor.policies.patterns import compile_patterns
-from egressor.transports.hearing import Heard
+from egressor.transports.hearing import Heard, Taped
 
-from .answers import Arrived, deliver
+from .answers import Arrived, deliver, repeat
 from .dialling import ForbiddenAddressError
 from .forward import NoRoomError
 from .problems import Problem, of_rejection
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from egressor._core.admission import Lease
     from egressor._drivers.clock import Clock
     from egressor.governor import Governor, Route
+    from egressor.governor.caching import Memory, Tape
 
     from .body import Body
     from .forward import Answer, Upstream
@@ -96,9 +98,10 @@ class Attempts:
         waited: Microseconds that the call was held here, in the queue and between attempts.
     """
 
-    __slots__ = ("_clock", "_idle_since", "_order", "_spent", "_upstream", "number", "said", "waited")
+    __slots__ = ("_clock", "_idle_since", "_memory", "_order", "_spent", "_upstream", "number", "said", "waited")
 
-    def __init__(self, upstream: Upstream, order: Order, clock: Clock) -> None:
+    def __init__(self, upstream: Upstream, order: Order, clock: Clock, memory: Memory | None = None) -> None:
+        self._memory = memory
         self._upstream = upstream
         self._order = order
         self._clock = clock
@@ -115,6 +118,8 @@ class Attempts:
         if self._spent is not None:
             return self._spent
         self.number += 1
+        if self._memory is not None:
+            self._memory.sent()
         self.said = b""
         self.waited += self._clock.now() - self._idle_since
         try:
@@ -137,7 +142,8 @@ class Attempts:
         """
         Return what the client is told about the attempts.
         """
-        return {"Egressor-Attempts": str(self.number), "Egressor-Wait-Ms": str(self.waited // 1000)}
+        told = {"Egressor-Attempts": str(self.number), "Egressor-Wait-Ms": str(self.waited // 1000)}
+        return told if self._memory is None else {**told, "Egressor-Cache": "miss"}
 
     def end_of_waiting(self) -> None:
         """
@@ -174,17 +180,32 @@ class Attempts:
             verdict = replace(classify(status=502), category=ErrorCategory.BAD_RESPONSE, retryable=False, why=why)
             return Outcome(_no_answer(self._order, verdict), verdict=verdict)
         care = self._heed(answer) if answer.status < 300 else Heed.AHEAD
-        if care is not Heed.AHEAD:
+        tape = self._tape(answer)
+        if care is not Heed.AHEAD and (tape is None or not tape.is_document):
             verdict = self._taught(classify(status=answer.status), answer)
             heard = None if care is Heed.NOT else self._listener(answer)
-            return Outcome(Arrived(answer, verdict, heard=heard), verdict=verdict, open=True)
+            ear = heard if tape is None else Taped(tape, heard)
+            return Outcome(Arrived(answer, verdict, heard=ear), verdict=verdict, open=True)
         try:
-            head, is_whole = await _peek(answer)
+            head, is_whole = await _peek(answer, tape)
         except BaseException:
             answer.close()
             raise
-        verdict = self._taught(self._judge(answer, head), answer)
-        return Outcome(Arrived(answer, verdict, head, is_whole=is_whole), verdict=verdict, open=verdict.ok)
+        judged = self._judge(answer, head)
+        verdict = self._taught(judged if care is Heed.AHEAD else classify(status=answer.status), answer)
+        if tape is not None:
+            tape.take([head], is_whole=is_whole)
+            if tape.fresh_for and not judged.ok and self._order.method != "HEAD":
+                tape.spoil()
+        # What is kept is whole: who waits for it need not wait for this client to have taken it.
+        is_open = verdict.ok and (tape is None or tape.entry() is None)
+        return Outcome(Arrived(answer, verdict, head, is_whole=is_whole), verdict=verdict, open=is_open)
+
+    def _tape(self, answer: Answer) -> Tape | None:
+        if self._memory is None:
+            return None
+        pairs = [_text(pair) for pair in answer.headers]
+        return self._memory.listen(answer.status, answer.reason, pairs, ok=answer.status < 300)
 
     def _heed(self, answer: Answer) -> Heed:
         if self._order.method == "HEAD":
@@ -258,10 +279,11 @@ async def carry(
     Returns:
         The response, relayed already; or a problem, and the headers that go with it.
     """
-    attempts = Attempts(upstream, order, gov.clock)
+    memory = None if route.gate.compiled.policy.cache is None else _memory(order, route)
+    attempts = Attempts(upstream, order, gov.clock, memory)
     repeatable = order.is_idempotent or order.method in _SAFE
     try:
-        opened = await aopen_call(route, attempts, idempotent=repeatable and order.body.is_kept)
+        opened = await aopen_call(route, attempts, idempotent=repeatable and order.body.is_kept, memory=memory)
     except Rejected as error:
         attempts.end_of_waiting()
         return of_rejection(error), attempts.headers()
@@ -270,6 +292,8 @@ async def carry(
         problem = _no_answer(order, classify(error))
         return problem._replace(is_final=attempts.number > 1), attempts.headers()
     value = opened.value
+    if type(value) is Found:
+        return await repeat(request, value, told=attempts.headers(), patience=gov.config.gateway.send_timeout)
     if isinstance(value, Problem):
         return value._replace(is_final=value.is_final or attempts.number > 1), attempts.headers()
     return await deliver(
@@ -290,12 +314,26 @@ def _text(pair: tuple[bytes, bytes]) -> tuple[str, str]:
     return pair[0].decode("latin-1").lower(), pair[1].decode("latin-1").strip()
 
 
-async def _peek(answer: Answer) -> tuple[bytes, bool]:
+def _memory(order: Order, route: Route) -> Memory | None:
     """
-    Return the beginning of an answer's body, and whether that is all of it.
+    Return an order's part in its service's cache; None if it has none, or its body is too long to be looked at.
+    """
+    if order.is_upgrade or not order.body.is_kept:
+        return None
+    body = order.body.payload()
+    headers = [(name.lower(), value) for name, value in order.headers]
+    content = body if isinstance(body, bytes) else b""
+    caches = route.context.caches
+    return caches.memory(route, method=order.method, url=order.url, headers=headers, body=content)
+
+
+async def _peek(answer: Answer, tape: Tape | None = None) -> tuple[bytes, bool]:
+    """
+    Return the beginning of an answer's body, and whether that is all of it; more of one that may be kept.
     """
     head = bytearray()
-    while len(head) < _PEEK:
+    most = _PEEK if tape is None or not tape.fresh_for else max(_PEEK, tape.most)
+    while len(head) < most:
         chunk = await answer.read()
         if not chunk:
             return bytes(head), True

@@ -34,6 +34,7 @@ from egressor.errors import (
 from egressor.ledger.failure import caught
 from egressor.telemetry import Event
 
+from .caching import Caches
 from .handlers import Handlers
 from .nesting import CURRENT, Nest, step_out
 from .route import CARRIES, UNSET, carries_status, judge
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from egressor.stores.gate import Gate
     from egressor.telemetry import Taps
 
+    from .caching import Memory
     from .money import Money, Purse
     from .route import Route
 
@@ -102,9 +104,10 @@ class Context:
         handlers: The error handlers.
         fallbacks: What calls that state no fallback fall back on, by service.
         money: The ledger's money; None as long as no service has a budget.
+        caches: The services' caches.
     """
 
-    __slots__ = ("clock", "dice", "failures", "fallbacks", "handlers", "money", "taps", "watches")
+    __slots__ = ("caches", "clock", "dice", "failures", "fallbacks", "handlers", "money", "taps", "watches")
 
     def __init__(self, *, clock: Clock, dice: Callable[[], float], taps: Taps, failures: Failures) -> None:
         self.clock = clock
@@ -115,6 +118,7 @@ class Context:
         self.handlers = Handlers()
         self.fallbacks: dict[str, object] = {}
         self.money: Money | None = None
+        self.caches = Caches(clock)
 
     def judge(self, outcome: Outcome, gate: Gate) -> Verdict:
         """
@@ -180,6 +184,7 @@ class Flight:
         nest: Its place among the calls around it, if the straight path has made one.
         first: The lease, outcome and time of an attempt that the straight path has made.
         idempotent: Whether a request that may have run may be sent again; None leaves it to the route.
+        memory: Its part in the service's cache, if it has one.
     """
 
     __slots__ = (
@@ -198,6 +203,7 @@ class Flight:
         nest: Nest | None = None,
         first: tuple[Lease, Outcome, int] | None = None,
         idempotent: bool | None = None,
+        memory: Memory | None = None,
     ) -> None:
         gate = route.gate
         options = route.options
@@ -229,6 +235,7 @@ class Flight:
             fallback=fallback,
             tap=tap if taps else None,
             money=self.purse,
+            cache=memory,
         )
         self._call = Call(
             ask,
@@ -241,6 +248,7 @@ class Flight:
             is_idempotent=self.is_idempotent,
             # Where nobody knows, the purse says no to any amount.
             micro_usd=0 if self.purse is None else self.purse.estimate or 1,
+            cache_key=None if memory is None else memory.key,
             has_fallback=fallback is not UNSET,
             is_late=options.deadline is not None and options.deadline <= 0,
         )
@@ -259,6 +267,8 @@ class Flight:
         self.nest.leave(ok=done is not None and _is_good(done), waits=waits)
         if self.lenders:
             self.nest.give_back(self.lenders, waits=waits)
+        if done is None and self.job.cache is not None:
+            self.job.cache.drop()
         if done is not None and done.denied is not None:
             self.job.gate.count_denied(done.denied.why)
         if self._failures:
@@ -472,7 +482,7 @@ def conclude(route: Route, done: Done | Stream, *, is_idempotent: bool = True) -
     Its note says what the exception can't: how often it was tried, or why it was not tried again.
     """
     outcome = done.outcome
-    denied = None if isinstance(done, Stream) or done.is_fallback else done.denied
+    denied = None if isinstance(done, Stream) or done.is_fallback or done.is_hit else done.denied
     if denied is not None and outcome is None:
         raise rejection(route, denied)
     if outcome is None:
@@ -532,8 +542,10 @@ def _is_in_doubt(done: Done) -> bool:
 def _ending(done: Done) -> str:
     if done.is_fallback:
         return "gave_up" if done.outcome is not None and done.outcome.error is not None else "fell_back"
+    if done.is_hit:
+        return "fell_back"
     return "recovered" if _is_good(done) else "gave_up"
 
 
 def _is_good(done: Done) -> bool:
-    return done.is_fallback or (done.denied is None and (done.verdict is None or done.verdict.ok))
+    return done.is_fallback or done.is_hit or (done.denied is None and (done.verdict is None or done.verdict.ok))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from egressor.policies.periods import KINDS
 
 if TYPE_CHECKING:
-    from egressor.policies import BreakerPolicy, Policy
+    from egressor.policies import BreakerPolicy, CachePolicy, Policy
     from egressor.stores.compiled import Compiled
 
 __all__ = ["explain"]
@@ -24,7 +24,7 @@ def explain(service: str, compiled: Compiled) -> str:
     policy = compiled.policy
     breaker, retry = policy.breaker, policy.retry
     limits = ", ".join(str(limit) for limit in policy.limits) or "none"
-    lines = [f"A call to {service}:", *_money(policy)]
+    lines = [f"A call to {service}:", *_cache(policy.cache), *_money(policy)]
     lines += [
         "1. pause: refused with Paused while an operator has paused the service",
         f"2. ban: refused with Banned for {policy.ban.suspend_for:g} s after a ban that names no time, then one probe",
@@ -58,6 +58,15 @@ def _money(policy: Policy) -> list[str]:
     return ["0. budgets, all or nothing: refused with BudgetExceeded if what it may cost does not fit", *found] * bool(
         found
     )
+
+
+def _cache(policy: CachePolicy | None) -> list[str]:
+    if policy is None:
+        return []
+    stale = f", then for {policy.stale_if_error:g} s where it fails" if policy.stale_if_error else ""
+    return [
+        f"0. cache: an answer is given again for {policy.ttl:g} s{stale}; the same request under way is sent once",
+    ]
 
 
 def _places(most: int | None) -> str:

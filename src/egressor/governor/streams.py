@@ -15,8 +15,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.model import Outcome
-from egressor._core.steps import Done, Stream
+from egressor._core.steps import Done, Recall, Stream
 from egressor._drivers import aio, sync
+from egressor.telemetry import Event
 
 from .calls import Flight, conclude, cut_short, timed_out
 from .nesting import CURRENT, Nest, step_out
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from egressor._drivers.job import Wish
     from egressor.stores.gate import Gate
 
+    from .caching import Memory
     from .calls import Context
     from .route import Route
 
@@ -89,6 +91,8 @@ class Opened:
             if self._flight.purse is not None:
                 self._flight.purse.verdict = verdict
                 self._flight.purse.close()
+            if self._flight.job.cache is not None:
+                self._flight.job.cache.drop()
             # It had its answer, whatever was made of it.
             self._flight.tell("recovered", waits=False)
 
@@ -129,7 +133,7 @@ class _Straight(Opened):
             self._gate.drop(lease, verdict)
 
 
-def open_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
+def open_call(route: Route, wish: Wish, *, idempotent: bool, memory: Memory | None = None) -> Opened:
     """
     Make a call to *route* until its answer is there, blocking.
 
@@ -137,13 +141,16 @@ def open_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
         route: Where to.
         wish: What is sent.
         idempotent: Whether a request that may have run may be sent again.
+        memory: Its part in the service's cache, if it has one. Then the answer's value may be a `Found`.
 
     Raises:
         Rejected: The call was not sent.
         Exception: What the last attempt raised, as it was raised.
     """
     nest = first = None
-    entered = _enter(route)
+    if memory is not None and (hit := _at_once(route, memory)) is not None:
+        return hit
+    entered = _enter(route) if memory is None else None
     if entered is not None:
         lease, nest = entered
         token = CURRENT.set(nest)
@@ -157,7 +164,7 @@ def open_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
         if outcome.verdict is not None and outcome.verdict.ok:
             return _ended(route, nest, lease, outcome)
         first = (lease, outcome, route.context.clock.now())
-    flight = Flight(route.context, route, wish, nest=nest, first=first, idempotent=idempotent)
+    flight = Flight(route.context, route, wish, nest=nest, first=first, idempotent=idempotent, memory=memory)
     run = sync.Run(flight.plan, flight.job)
     token = CURRENT.set(flight.nest)
     step: Done | Stream | None = None
@@ -173,13 +180,17 @@ def open_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
     return Opened(value, flight, run, step if isinstance(step, Stream) else None)
 
 
-async def aopen_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
+async def aopen_call(  # noqa: PLR0915 - in line, as every call comes through here
+    route: Route, wish: Wish, *, idempotent: bool, memory: Memory | None = None
+) -> Opened:
     """
     Make a call to *route* until its answer is there, awaiting. As `open_call` otherwise.
     """
     nest = first = None
     loop = asyncio.get_running_loop()
-    entered = _enter(route)
+    if memory is not None and (hit := _at_once(route, memory)) is not None:
+        return hit
+    entered = _enter(route) if memory is None else None
     if entered is not None:
         lease, nest = entered
         token = CURRENT.set(nest)
@@ -203,7 +214,7 @@ async def aopen_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
             cut_short(route, nest, lease, outcome)
             raise outcome.error
         first = (lease, outcome, route.context.clock.now())
-    flight = Flight(route.context, route, wish, nest=nest, first=first, idempotent=idempotent)
+    flight = Flight(route.context, route, wish, nest=nest, first=first, idempotent=idempotent, memory=memory)
     run = aio.Run(flight.plan, flight.job)
     token = CURRENT.set(flight.nest)
     step: Done | Stream | None = None
@@ -217,6 +228,16 @@ async def aopen_call(route: Route, wish: Wish, *, idempotent: bool) -> Opened:
         _listen(route, step.lease, step.outcome)
     value = conclude(flight.route, step, is_idempotent=flight.is_idempotent)
     return Opened(value, flight, run, step if isinstance(step, Stream) else None)
+
+
+def _at_once(route: Route, memory: Memory) -> Opened | None:
+    found = memory.at_once()
+    if found is None:
+        return None
+    context = route.context
+    if context.taps:
+        context.taps.put(Event(route.service, Recall(memory.key), found, context.clock.now()))
+    return _Straight(found, context, None, route.gate)
 
 
 def _enter(route: Route) -> tuple[Lease, Nest] | None:

@@ -361,12 +361,7 @@ def unsupported(policy: Policy) -> list[SettingError]:
 
     An accepted setting that nothing enforces is a promise broken in silence, so each is an error.
     """
-    found: list[tuple[str, tuple[str | int, ...]]] = [
-        (show(name), (name,)) for name in ("cache",) if getattr(policy, name) is not None
-    ]
     if policy.learn == "adaptive":
-        found.append(('learn = "adaptive"', ("learn",)))
-    return [
-        SettingError(f"{what} is not supported by this version: it would not be enforced", at=path)
-        for what, path in found
-    ]
+        text = 'learn = "adaptive" is not supported by this version: it would not be enforced'
+        return [SettingError(text, at=("learn",))]
+    return []

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from egressor._core.breaker import BreakerSpec
+from egressor._core.cache import CacheSpec
 from egressor._core.model import Priority
 from egressor._core.retry import BudgetSpec, RetrySpec
 from egressor.policies.checks import (
@@ -243,16 +244,30 @@ class CachePolicy(Settings):
     How long answers are kept, and how many.
 
     Attributes:
-        ttl: Seconds that an answer is fresh. Default: 300.
+        ttl: Seconds that an answer is fresh, if its server does not say less. Default: 3,600, an hour.
+        any_temperature: Whether an LLM's answers are kept too that were drawn by chance: at a temperature above 0, or
+            at none stated, which is the model's own. Default: false.
         stale_if_error: Seconds after that in which it still serves when the service fails; 0 turns it off. Default: 0.
         max_entries: Answers kept, 1 to 10,000,000. Default: 10,000.
-        max_bytes: Bytes kept, 1 to 2^40. Default: 67,108,864 (64 MiB).
+        max_bytes: Bytes kept, 1 to 2^40; one answer may have an eighth of them. Default: 67,108,864 (64 MiB).
     """
 
-    ttl: float = setting(300.0, seconds())
+    ttl: float = setting(3600.0, seconds())
+    any_temperature: bool = setting(default=False, check=flag)
     stale_if_error: float = setting(0.0, seconds(at_least=0))
     max_entries: int = setting(10_000, whole(at_least=1, at_most=10_000_000))
     max_bytes: int = setting(64 << 20, whole(at_least=1, at_most=1 << 40))
+
+    def spec(self) -> CacheSpec:
+        """
+        Compile to the core's integers.
+        """
+        return CacheSpec(
+            ttl=microseconds(self.ttl),
+            stale=microseconds(self.stale_if_error),
+            any_temperature=self.any_temperature,
+            most=self.max_bytes // 8,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

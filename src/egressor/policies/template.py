@@ -157,6 +157,16 @@ base_url = "https://api.openai.com/v1"
 #soft = 0.8                       # share from which on it warns
 #timezone = "UTC"                 # where days, weeks and months begin
 
+# Answers that are kept, and given again where the same is asked; without the table there are none.
+#[services.openai.cache]
+#ttl = 3_600.0
+# Keep what a model has drawn by chance, too: at a temperature above 0, or at its own.
+#any_temperature = false
+# How much longer an answer serves where the service fails or is refused; 0: not at all.
+#stale_if_error = 0.0
+#max_entries = 10_000
+#max_bytes = 67_108_864
+
 # An endpoint with settings of its own; they add to the service's.
 #[services.openai.endpoints.embeddings]
 #limits = ["1000/minute"]

@@ -34,15 +34,17 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from egressor._core.cache import Found
 from egressor._core.model import Outcome
 from egressor.dialects import Heed
 from egressor.governor.streams import aopen_call
 
-from .fed import come, forget, listen, replayed
+from .fed import come, forget, given_again, listen, replayed
 from .governed import Governed
+from .hearing import Taped
 from .nested import notice
 from .options import CallOptions
-from .reading import DROPPED, Answer, Reading, is_idempotent
+from .reading import DROPPED, MOST, Answer, Reading, again, is_idempotent, lowered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from egressor._core.admission import Lease
     from egressor._core.model import Priority, ServiceType, Verdict
     from egressor.governor import Governor, Route
+    from egressor.governor.caching import Memory, Tape
     from egressor.governor.streams import Opened
 
 __all__ = ["middleware"]
@@ -111,9 +114,10 @@ class _Middleware(Governed):
             return await handler(request)
         _stop_second_round(request)
         notice(self._gov, request.headers)
-        wish = _Attempts(self._gov, route, handler, request)
+        memory = _memory(route, request)
+        wish = _Attempts(self._gov, route, handler, request, memory)
         try:
-            opened = await aopen_call(route, wish, idempotent=is_idempotent(request))
+            opened = await aopen_call(route, wish, idempotent=is_idempotent(request), memory=memory)
         except BaseException as error:
             wish.abandon()
             if wish.is_cut and type(error) is TimeoutError:
@@ -121,7 +125,10 @@ class _Middleware(Governed):
             _expect_second_round(request, error)
             raise
         answer = opened.value
-        response: ClientResponse = answer.take()
+        if type(answer) is Found:
+            response: ClientResponse = given_again(request, answer.entry, again(answer))
+            return response
+        response = answer.take()
         if opened.is_open:
             _hold(response, opened, answer, timer=_timer(request))
         return response
@@ -140,6 +147,7 @@ class _Attempts(Reading):
         route: Where the request goes.
         handler: Sends it.
         request: The request.
+        memory: Its part in the service's cache, if it has one.
 
     Attributes:
         is_cut: Whether the last attempt was cancelled, by its time-out or by the caller.
@@ -147,8 +155,15 @@ class _Attempts(Reading):
 
     is_cut = False
 
-    def __init__(self, gov: Governor, route: Route, handler: ClientHandlerType, request: ClientRequest) -> None:
-        super().__init__(gov, route, request)
+    def __init__(
+        self,
+        gov: Governor,
+        route: Route,
+        handler: ClientHandlerType,
+        request: ClientRequest,
+        memory: Memory | None = None,
+    ) -> None:
+        super().__init__(gov, route, request, memory)
         self._handler = handler
         self._left: ClientResponse | None = None
 
@@ -171,14 +186,22 @@ class _Attempts(Reading):
         status, headers = response.status, response.headers
         verdict = self._verdict(status, headers)
         care = self._heed(status, headers) if verdict.ok else Heed.AHEAD
+        unpacked = None if self._memory is None else _unpacked(response)
+        tape = self._tape(status, response.reason or "", unpacked, ok=verdict.ok)
         if care is Heed.AHEAD:
-            verdict = await self._read(response, until, is_good=verdict.ok)
+            verdict = await self._read(response, until, is_good=verdict.ok, tape=tape)
+        elif tape is not None and (tape.is_document or not self._has_body(status)):
+            read = await self._read(response, until, is_good=True, tape=tape)
+            if self._has_body(status) and not read.ok:
+                tape.spoil()
         if verdict.ok:
             # Its call must not hold a response that is handed out, or nobody would see that it was dropped.
             self._left = None
         # A body that came with its headers has given its connection back already.
         is_open = verdict.ok and response.connection is not None and self._has_body(status)
-        heard = self._listener(status, headers) if care is Heed.ALONG else None
+        heard: Any = self._listener(status, headers) if care is Heed.ALONG else None
+        if tape is not None and tape.is_kept and not tape.is_whole and verdict.ok:
+            heard = Taped(tape, heard)
         if heard is not None and not is_open:
             verdict = replace(come(response.content, heard).verdict(verdict), retryable=False)
         return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=is_open)
@@ -200,7 +223,9 @@ class _Attempts(Reading):
     def _is_spent(self) -> bool:
         return bool(getattr(self._request.body, "consumed", False))
 
-    async def _read(self, response: ClientResponse, until: int | None, *, is_good: bool) -> Verdict:
+    async def _read(
+        self, response: ClientResponse, until: int | None, *, is_good: bool, tape: Tape | None = None
+    ) -> Verdict:
         """
         Read an answer as far as its verdict needs, and put *response* back to its start.
 
@@ -208,8 +233,9 @@ class _Attempts(Reading):
             Exception: The body of an answer with a good status has broken.
         """
         content, chunks, size = response.content, list[bytes](), 0
+        most = MOST if tape is None or not tape.fresh_for else max(MOST, tape.most)
         try:
-            while not self._is_enough(size, until) and (chunk := await content.readany()):
+            while not self._is_enough(size, until, most) and (chunk := await content.readany()):
                 chunks.append(chunk)
                 size += len(chunk)
         except CancelledError:
@@ -222,6 +248,8 @@ class _Attempts(Reading):
             # The stream keeps it, and raises it for whoever reads.
             return self._verdict(response.status, response.headers, b"".join(chunks))
         body = b"".join(chunks)
+        if tape is not None:
+            tape.take([body], is_whole=content.is_eof() and content.at_eof())
         if content.is_eof() and content.at_eof():
             response.content = replayed(body)
         else:
@@ -324,6 +352,43 @@ def _hold(response: Any, opened: Opened, answer: Answer, *, timer: object) -> No
         kept.end()
     else:
         connection.add_callback(kept.end)
+
+
+def _memory(route: Route, request: Any) -> Memory | None:
+    """
+    Return *request*'s part in the service's cache; None if it has none.
+
+    A certificate of the client's own is a credential that no header shows.
+    """
+    if route.gate.compiled.policy.cache is None or getattr(request, "_ssl", True) is not True:
+        return None
+    content = request.body
+    body = content if isinstance(content, bytes) else getattr(content, "_value", None)
+    if not isinstance(body, (bytes, bytearray)):
+        return None
+    form = "unpacked" if _unpacks(request) else ""
+    headers = lowered(request.headers)
+    caches = route.context.caches
+    return caches.memory(
+        route, method=request.method, url=str(request.url), headers=headers, body=bytes(body), form=form
+    )
+
+
+def _unpacks(either: Any) -> bool:
+    """
+    Whether the session of a request or a response hands bodies out unpacked.
+    """
+    return bool(getattr(getattr(either, "_session", None), "auto_decompress", True))
+
+
+def _unpacked(response: ClientResponse) -> list[tuple[str, str]]:
+    """
+    Return the headers of a body as aiohttp hands it out: unpacked, if that is so.
+    """
+    pairs = lowered(response.headers)
+    if "Content-Encoding" not in response.headers or not _unpacks(response):
+        return pairs
+    return [pair for pair in pairs if pair[0] not in {"content-encoding", "content-length"}]
 
 
 def _now(coroutine: Any) -> None:

@@ -13,6 +13,7 @@ from egressor._core.model import Outcome
 from egressor._drivers.job import HURRIED
 from egressor.dialects import Heed
 
+from .hearing import Taped
 from .reading import MOST, Answer, Reading
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from egressor._core.admission import Lease
     from egressor._core.model import Verdict
     from egressor.governor import Governor, Route
+    from egressor.governor.caching import Memory, Tape
 
     from .family import Family
 
@@ -39,18 +41,24 @@ class _Reading(Reading):
         family: Whose request it is.
         inner: The client's own transport.
         request: The request.
+        memory: Its part in the service's cache, if it has one.
     """
 
     is_async = False
 
-    def __init__(self, gov: Governor, route: Route, family: Family, inner: Any, request: Any) -> None:
-        super().__init__(gov, route, request)
+    def __init__(
+        self, gov: Governor, route: Route, family: Family, inner: Any, request: Any, memory: Memory | None = None
+    ) -> None:
+        super().__init__(gov, route, request, memory)
         self._family = family
         self._inner = inner
         self._once = family.watch(request.stream, is_async=self.is_async)
         self._left: Any = None
         # What broke the body that was read for its verdict.
         self._broke: Exception | None = None
+        self._noted: Tape | None = None
+        # Whether an answer's body is read for its verdict, and not for the cache alone.
+        self._is_ahead = True
 
     def _fresh(self, timeout: float | None) -> Any:
         """
@@ -82,16 +90,24 @@ class _Reading(Reading):
         """
         status = response.status_code
         care = self._heed(status, response.headers) if verdict.ok else Heed.AHEAD
+        self._is_ahead = care is Heed.AHEAD
+        tape = self._noted = self._tape(status, response.reason_phrase, response.headers, ok=verdict.ok)
         if response.is_closed:
             if care is Heed.AHEAD:
                 verdict = self._judge(response, response.content[:MOST])
+            if tape is not None:
+                tape.spoil()  # It was unpacked by whoever has read it, and how it came nobody knows.
             return Outcome(Answer(verdict, response=response), verdict=verdict)
         if not verdict.ok or care is Heed.AHEAD or not self._has_body(status):
             return None
-        heard = None
+        if tape is not None and tape.is_document:
+            return None
+        heard: Any = None
         if care is Heed.ALONG:
             headers = response.headers
             heard = self._listener(status, headers, partial(self._family.readable, headers))
+        if tape is not None:
+            heard = Taped(tape, heard)
         return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=True)
 
     def _read(self, response: Any, chunks: list[bytes], verdict: Verdict) -> Outcome:
@@ -101,10 +117,24 @@ class _Reading(Reading):
         has_body = self._has_body(response.status_code)
         if verdict.ok and self._broke is not None:
             return self._raised(self._broke)
+        read = verdict
         if has_body or not verdict.ok:
-            verdict = self._judge(response, self._family.readable(response.headers, b"".join(chunks)))
+            read = self._judge(response, self._family.readable(response.headers, b"".join(chunks)))
+        if self._is_ahead:
+            verdict = read
         is_open = verdict.ok and self._left is not None
+        if self._noted is not None:
+            self._noted.take(chunks, is_whole=self._left is None and self._broke is None)
+            if self._noted.fresh_for and not read.ok:
+                self._noted.spoil()
         return Outcome(Answer(verdict, response=response), verdict=verdict, open=is_open)
+
+    def _most(self) -> int:
+        """
+        Return how much of an answer is read before it is handed out.
+        """
+        tape = self._noted
+        return MOST if tape is None or not tape.fresh_for else max(MOST, tape.most)
 
 
 class Attempts(_Reading):
@@ -144,14 +174,14 @@ class Attempts(_Reading):
 
     def _begin(self, response: Any, until: int | None) -> list[bytes]:
         stream, chunks = response.stream, list[bytes]()
-        self._broke = None
+        self._broke, most = None, self._most()
         parts = iter(stream)
         size, error = 0, None
         try:
             for chunk in parts:
                 chunks.append(chunk)
                 size += len(chunk)
-                if self._is_enough(size, until):
+                if self._is_enough(size, until, most):
                     self._left = response.stream = self._family.body(stream, parts=parts, chunks=chunks)
                     return chunks
         except Exception as caught:  # noqa: BLE001 - raised where the body breaks
@@ -209,14 +239,14 @@ class AsyncAttempts(_Reading):
 
     async def _begin(self, response: Any, until: int | None) -> list[bytes]:
         stream, chunks = response.stream, list[bytes]()
-        self._broke = None
+        self._broke, most = None, self._most()
         parts = stream.__aiter__()
         size, error = 0, None
         try:
             async for chunk in parts:
                 chunks.append(chunk)
                 size += len(chunk)
-                if self._is_enough(size, until):
+                if self._is_enough(size, until, most):
                     self._left = response.stream = self._family.async_body(stream, parts=parts, chunks=chunks)
                     return chunks
         except Exception as caught:  # noqa: BLE001 - raised where the body breaks

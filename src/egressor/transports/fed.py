@@ -8,9 +8,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from egressor._core.cache import Entry
+
     from .hearing import Heard
 
-__all__ = ["come", "forget", "listen", "replayed"]
+__all__ = ["come", "forget", "given_again", "listen", "replayed"]
 
 _LIMIT = 64 * 1024
 
@@ -46,9 +50,47 @@ def come(content: Any, heard: Heard) -> Heard:
     return heard
 
 
-def replayed(body: bytes) -> Any:
+def given_again(request: Any, entry: Entry, headers: Sequence[tuple[str, str]]) -> Any:
     """
-    Return a stream that holds *body*, and its end.
+    Return an answer that was kept as aiohttp's response to *request*, with no connection.
+    """
+    from asyncio import get_running_loop
+
+    from aiohttp import HttpVersion11
+    from multidict import CIMultiDict, CIMultiDictProxy
+
+    response: Any = request.response_class(
+        request.method,
+        request.original_url,
+        writer=None,
+        continue100=None,
+        timer=None,
+        request_info=request.request_info,
+        traces=[],
+        loop=get_running_loop(),
+        session=request._session,  # noqa: SLF001 - there is no public way to make a response
+        stream_writer=_Unwritten(),
+    )
+    response.version = HttpVersion11
+    response.status, response.reason = entry.status, entry.reason
+    response._closed = False  # noqa: SLF001 - likewise
+    response._headers = CIMultiDictProxy(CIMultiDict(headers))  # noqa: SLF001
+    response._raw_headers = tuple([(name.encode(), value.encode()) for name, value in headers])  # noqa: SLF001
+    response.content = replayed(*entry.chunks)
+    return response
+
+
+class _Unwritten:
+    """
+    Stands for the writer of a request that was not sent.
+    """
+
+    output_size = 0
+
+
+def replayed(*chunks: bytes) -> Any:
+    """
+    Return a stream that holds *chunks*, and its end.
     """
     from asyncio import get_running_loop
 
@@ -57,7 +99,8 @@ def replayed(body: bytes) -> Any:
 
     loop = get_running_loop()
     stream = StreamReader(BaseProtocol(loop), _LIMIT, loop=loop)
-    stream.feed_data(body)
+    for chunk in chunks:
+        stream.feed_data(chunk)
     stream.feed_eof()
     return stream
 

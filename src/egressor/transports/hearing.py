@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from egressor._core.model import Verdict
+    from egressor.governor.caching import Tape
 
-__all__ = ["Heard"]
+__all__ = ["Heard", "Taped"]
 
 _TAIL: Final = 8 * 1024
 
@@ -80,3 +81,46 @@ class Heard:
             return b""
         # What was cut off in front ends with the first line.
         return said if self._size < _TAIL else said.partition(b"\n")[2]
+
+
+class Taped:
+    """
+    Somebody who listens to a body for the cache, and perhaps another for the verdict.
+
+    Args:
+        tape: Notes the body.
+        heard: Who listens for the verdict; None where nobody does.
+    """
+
+    __slots__ = ("_heard", "_tape")
+
+    def __init__(self, tape: Tape, heard: Heard | None) -> None:
+        self._tape = tape
+        self._heard = heard
+
+    @property
+    def is_whole(self) -> bool:
+        """
+        Whether all of the body has passed.
+        """
+        return self._tape.is_whole
+
+    @is_whole.setter
+    def is_whole(self, value: bool) -> None:
+        self._tape.is_whole = value
+        if self._heard is not None:
+            self._heard.is_whole = value
+
+    def feed(self, part: bytes) -> None:
+        """
+        Note *part*, which has come.
+        """
+        self._tape.feed(part)
+        if self._heard is not None:
+            self._heard.feed(part)
+
+    def verdict(self, given: Verdict) -> Verdict:
+        """
+        Return what the body says, if that is an error; else *given*.
+        """
+        return given if self._heard is None else self._heard.verdict(given)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
+from egressor._core.cache import Found
 from egressor.governor.streams import aopen_call, open_call
 
 from .attempts import AsyncAttempts, Attempts
@@ -27,7 +28,7 @@ from .family import family_of
 from .governed import Governed
 from .nested import keep, keep_error, notice, repeated
 from .options import EXTENSION, CallOptions
-from .reading import is_idempotent
+from .reading import again, is_idempotent, lowered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from egressor._core.model import Priority, ServiceType
     from egressor.governor import Governor, Route
+    from egressor.governor.caching import Memory
     from egressor.governor.streams import Opened
 
     from .family import Family
@@ -103,6 +105,20 @@ class _Governed(Governed):
     def _own(self, request: Any) -> object:
         return request.extensions.get(EXTENSION)
 
+    def _memory(self, route: Route, request: Any) -> Memory | None:
+        """
+        Return *request*'s part in the service's cache; None if it has none.
+        """
+        if route.gate.compiled.policy.cache is None:
+            return None
+        try:
+            body = request.content
+        except Exception:  # noqa: BLE001 - a body that is a stream was not read, whatever its family calls that
+            return None
+        caches = route.context.caches
+        headers = lowered(request.headers)
+        return caches.memory(route, method=request.method, url=str(request.url), headers=headers, body=body)
+
     def _to_close(self) -> list[Any]:
         """
         Return the transports to close, each of them once.
@@ -156,14 +172,15 @@ class Transport(_Governed, _Blocking):
         again = repeated(family, request, family.body)
         if again is not None:
             return again
-        wish = Attempts(self._gov, route, family, inner, request)
+        memory = self._memory(route, request)
+        wish = Attempts(self._gov, route, family, inner, request, memory)
         try:
-            opened = open_call(route, wish, idempotent=is_idempotent(request))
+            opened = open_call(route, wish, idempotent=is_idempotent(request), memory=memory)
         except BaseException as error:
             wish.abandon()
             keep_error(request, error)
             raise
-        return _handed_out(opened, family.body, request)
+        return _handed_out(opened, family, family.body, request)
 
     def close(self) -> None:
         """
@@ -204,9 +221,10 @@ class AsyncTransport(_Governed, _Awaiting):
         again = repeated(family, request, family.async_body)
         if again is not None:
             return again
-        wish = AsyncAttempts(self._gov, route, family, inner, request)
+        memory = self._memory(route, request)
+        wish = AsyncAttempts(self._gov, route, family, inner, request, memory)
         try:
-            opened = await aopen_call(route, wish, idempotent=is_idempotent(request))
+            opened = await aopen_call(route, wish, idempotent=is_idempotent(request), memory=memory)
         except BaseException as error:
             await wish.abandon()
             if wish.is_cut and type(error) is TimeoutError:
@@ -215,7 +233,7 @@ class AsyncTransport(_Governed, _Awaiting):
                 raise error from cause
             keep_error(request, error)
             raise
-        return _handed_out(opened, family.async_body, request)
+        return _handed_out(opened, family, family.async_body, request)
 
     async def aclose(self) -> None:
         """
@@ -236,17 +254,29 @@ class AsyncTransport(_Governed, _Awaiting):
         await self.aclose()
 
 
-def _handed_out(opened: Opened, body: Any, request: Any) -> Any:
+def _handed_out(opened: Opened, family: Family, body: Any, request: Any) -> Any:
     """
     Return the client's response; the body of one that streams holds the lease from now on.
     """
     answer = opened.value
+    if type(answer) is Found:
+        return _given_again(answer, family, body)
     response = answer.take()
     if opened.is_open:
         response.stream = body(response.stream, opened=opened, verdict=answer.verdict, heard=answer.heard)
     elif not answer.verdict.ok:
         keep(request, response)
     return response
+
+
+def _given_again(found: Found, family: Family, body: Any) -> Any:
+    """
+    Return an answer that was kept as the client's response: as it came, chunk by chunk.
+    """
+    entry = found.entry
+    extensions = {"reason_phrase": entry.reason.encode("latin-1", "replace")}
+    stream = body(None, chunks=entry.chunks)
+    return family.library.Response(entry.status, headers=again(found), stream=stream, extensions=extensions)
 
 
 def _timed_out(error: TimeoutError, family: Family, route: Route, request: Any) -> Exception:

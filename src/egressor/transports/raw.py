@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .hearing import Heard
 
-__all__ = ["give_up", "hold", "is_readable", "part_of", "readable", "replay"]
+__all__ = ["give_up", "hold", "is_readable", "part_of", "readable", "replay", "told_again"]
 
 _PART = 8192
 _READ = 8192
@@ -256,6 +256,25 @@ def replay(raw: Any, chunks: Sequence[bytes], *, rest: Any = None, error: BaseEx
         decode_content=False,
         # Where requests finds the cookies. It is private, and requests reads it all the same.
         original_response=getattr(raw, "_original_response", None),
+        enforce_content_length=False,
+    )
+
+
+def told_again(status: int, reason: str, headers: Sequence[tuple[str, str]], chunks: Sequence[bytes]) -> Any:
+    """
+    Return an answer that was kept as urllib3's.
+    """
+    from urllib3 import HTTPHeaderDict, HTTPResponse
+
+    return HTTPResponse(
+        body=_Tape(chunks),
+        headers=HTTPHeaderDict(headers),
+        status=status,
+        version=11,
+        version_string="HTTP/1.1",
+        reason=reason,
+        preload_content=False,
+        decode_content=False,
         enforce_content_length=False,
     )
 

@@ -28,9 +28,11 @@ from .hearing import Heard
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from egressor._core.cache import Found
     from egressor.governor import Governor, Route
+    from egressor.governor.caching import Memory, Tape
 
-__all__ = ["BODILESS", "DROPPED", "MOST", "Answer", "Reading", "is_idempotent"]
+__all__ = ["BODILESS", "DROPPED", "MOST", "Answer", "Reading", "again", "is_idempotent", "lowered"]
 
 MOST = 64 * 1024
 """
@@ -95,11 +97,12 @@ class Reading:
         gov: The governor.
         route: Where the request goes.
         request: The request.
+        memory: Its part in the service's cache, if it has one.
     """
 
     said = b""
 
-    def __init__(self, gov: Governor, route: Route, request: Any) -> None:
+    def __init__(self, gov: Governor, route: Route, request: Any, memory: Memory | None = None) -> None:
         self._clock = gov.clock
         self._route = route
         policy = route.gate.compiled.policy
@@ -107,6 +110,7 @@ class Reading:
         self._learns = policy.learn != "off"
         self._patterns = compile_patterns(policy.errors)
         self._request = request
+        self._memory = memory
 
     def _is_spent(self) -> bool:
         """
@@ -115,6 +119,8 @@ class Reading:
         raise NotImplementedError
 
     def _until(self, timeout: float | None) -> int | None:
+        if self._memory is not None:
+            self._memory.sent()
         return None if timeout is None else self._clock.now() + int(timeout * _MICRO)
 
     def _verdict(self, status: int, headers: Mapping[str, str], body: bytes | None = None) -> Verdict:
@@ -151,6 +157,15 @@ class Reading:
 
         return Heard(judge, is_events=headers.get("content-type", "").strip().lower().startswith(EVENTS))
 
+    def _tape(self, status: int, reason: str, headers: Any, *, ok: bool) -> Tape | None:
+        """
+        Return what notes the answer for the cache; None if it is not for it.
+        """
+        if self._memory is None:
+            return None
+        pairs = headers if isinstance(headers, list) else lowered(headers)
+        return self._memory.listen(status, reason, pairs, ok=ok)
+
     def _final(self, verdict: Verdict) -> Verdict:
         return replace(verdict, retryable=False) if verdict.retryable and self._is_spent() else verdict
 
@@ -167,11 +182,29 @@ class Reading:
     def _has_body(self, status: int) -> bool:
         return self._request.method != "HEAD" and status not in BODILESS
 
-    def _is_enough(self, size: int, until: int | None) -> bool:
-        return size > MOST or (until is not None and self._clock.now() >= until)
+    def _is_enough(self, size: int, until: int | None, most: int = MOST) -> bool:
+        return size > most or (until is not None and self._clock.now() >= until)
 
     def _late(self) -> str:
         return f"{self._route.service}: the deadline was over before the attempt was sent"
+
+
+def lowered(headers: Any) -> list[tuple[str, str]]:
+    """
+    Return headers as pairs, their names in lower case.
+    """
+    pairs = headers.multi_items() if hasattr(headers, "multi_items") else headers.items()
+    # requests lets a header be bytes.
+    texts = [[each.decode("latin-1") if isinstance(each, bytes) else str(each) for each in pair] for pair in pairs]
+    return [(name.lower(), value) for name, value in texts]
+
+
+def again(found: Found) -> list[tuple[str, str]]:
+    """
+    Return the headers of an answer that is given again: how old it is, and that it is no new one.
+    """
+    told = [("age", str(found.age // _MICRO)), ("egressor-cache", "stale" if found.is_stale else "hit")]
+    return [*found.entry.headers, *told]
 
 
 def is_idempotent(request: Any) -> bool:

@@ -24,6 +24,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from egressor._core.cache import Found
 from egressor._core.model import Outcome
 from egressor._drivers.job import HURRIED
 from egressor.dialects import Heed
@@ -31,10 +32,11 @@ from egressor.governor.streams import open_call
 
 from .bodies import Watched
 from .governed import Governed
+from .hearing import Taped
 from .nested import notice, notice_adapter
 from .options import CallOptions
-from .raw import give_up, hold, is_readable, part_of, readable, replay
-from .reading import Answer, Reading, is_idempotent
+from .raw import give_up, hold, is_readable, part_of, readable, replay, told_again
+from .reading import MOST, Answer, Reading, again, is_idempotent, lowered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from egressor._core.admission import Lease
     from egressor._core.model import Priority, ServiceType, Verdict
     from egressor.governor import Governor, Route
+    from egressor.governor.caching import Memory, Tape
 else:
     # The library is imported with the first request; a session asks no adapter for its class.
     _Base = object
@@ -114,14 +117,15 @@ class Adapter(Governed, _Base):
             return inner.send(request, **said)
         notice(self._gov, request.headers)
         notice_adapter(self._gov, getattr(inner, "max_retries", None))
-        wish = _Attempts(self._gov, route, inner, request, said)
+        memory = _memory(route, request, said)
+        wish = _Attempts(self._gov, route, inner, request, said, memory)
         try:
-            opened = open_call(route, wish, idempotent=is_idempotent(request))
+            opened = open_call(route, wish, idempotent=is_idempotent(request), memory=memory)
         except BaseException:
             wish.abandon()
             raise
         answer = opened.value
-        response = answer.take()
+        response = _given_again(answer, request) if type(answer) is Found else answer.take()
         response.request = request
         # Who answers a challenge sends again by this, and so passes the gate again.
         response.connection = self
@@ -180,10 +184,19 @@ class _Attempts(Reading):
         inner: The adapter that sends.
         request: The prepared request.
         said: What the session said besides.
+        memory: Its part in the service's cache, if it has one.
     """
 
-    def __init__(self, gov: Governor, route: Route, inner: Any, request: Any, said: Mapping[str, Any]) -> None:
-        super().__init__(gov, route, request)
+    def __init__(
+        self,
+        gov: Governor,
+        route: Route,
+        inner: Any,
+        request: Any,
+        said: Mapping[str, Any],
+        memory: Memory | None = None,
+    ) -> None:
+        super().__init__(gov, route, request, memory)
         self._inner = inner
         self._said = said
         self._once = _watched(request)
@@ -212,11 +225,32 @@ class _Attempts(Reading):
         care = self._heed(status, headers) if is_open else Heed.NOT
         if care is Heed.AHEAD and self._said["stream"]:
             care = Heed.ALONG  # Whoever asks for the body bit by bit is not kept waiting for it.
+        tape = self._tape(status, response.reason or "", response.raw.headers, ok=verdict.ok)
         if not verdict.ok or (care is Heed.AHEAD and is_readable(response.raw)):
-            verdict = self._read(response, until, is_good=verdict.ok)
+            verdict = self._read(response, until, is_good=verdict.ok, tape=tape)
             is_open = verdict.ok and self._left is not None
-        heard = self._listener(status, headers, partial(_unpacked, headers)) if care is Heed.ALONG else None
+        elif tape is not None and self._may_note(response, tape, is_open=is_open):
+            read = self._read(response, until, is_good=True, tape=tape)
+            if is_open and not read.ok:
+                tape.spoil()
+            is_open = self._left is not None
+        heard: Any = self._listener(status, headers, partial(_unpacked, headers)) if care is Heed.ALONG else None
+        if is_open and tape is not None and tape.is_kept:
+            heard = Taped(tape, heard)
         return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=is_open)
+
+    def _may_note(self, response: Any, tape: Tape, *, is_open: bool) -> bool:
+        """
+        Whether an answer is read for the cache before it is handed out; else it is noted while it is read, or not.
+        """
+        if not is_readable(response.raw):
+            tape.spoil()
+            return False
+        if not is_open or tape.is_document or not self._said["stream"]:
+            return True
+        if "content-encoding" in response.headers:
+            tape.spoil()  # Its reader unpacks it, and how it came nobody sees.
+        return False
 
     def discard(self, outcome: Outcome) -> None:  # noqa: ARG002 - its unread rest is what `_left` is
         """
@@ -256,7 +290,7 @@ class _Attempts(Reading):
         self._is_first = False
         return request
 
-    def _read(self, response: Any, until: int | None, *, is_good: bool) -> Verdict:
+    def _read(self, response: Any, until: int | None, *, is_good: bool, tape: Tape | None = None) -> Verdict:
         """
         Read an answer as far as its verdict needs, and put *response* back to its start.
 
@@ -266,13 +300,14 @@ class _Attempts(Reading):
         raw = response.raw
         if not is_readable(raw):
             return self._verdict(response.status_code, response.headers)
+        most = MOST if tape is None or not tape.fresh_for else max(MOST, tape.most)
         chunks, size = list[bytes](), 0
         rest, error = None, None
         try:
             while chunk := part_of(raw):
                 chunks.append(chunk)
                 size += len(chunk)
-                if self._is_enough(size, until):
+                if self._is_enough(size, until, most):
                     self._left = rest = raw
                     break
         except Exception as caught:
@@ -281,8 +316,35 @@ class _Attempts(Reading):
                 raise _as_requests(caught, response) from caught
             error = caught  # Raised where the body breaks.
         response.raw = replay(raw, chunks, rest=rest, error=error)
+        if tape is not None:
+            tape.take(chunks, is_whole=rest is None and error is None)
         body = readable(response.headers, b"".join(chunks))
         return self._verdict(response.status_code, response.headers, body)
+
+
+def _memory(route: Route, request: Any, said: Mapping[str, Any]) -> Memory | None:
+    """
+    Return *request*'s part in the service's cache; None if it has none.
+
+    A certificate of the client's own is a credential that no header shows.
+    """
+    body = b"" if request.body is None else request.body
+    if route.gate.compiled.policy.cache is None or said["cert"] or not isinstance(body, (bytes, str)):
+        return None
+    content = body.encode() if isinstance(body, str) else body
+    headers = lowered(request.headers)
+    return route.context.caches.memory(route, method=request.method, url=request.url, headers=headers, body=content)
+
+
+def _given_again(found: Found, request: Any) -> Any:
+    """
+    Return an answer that was kept as a response of requests, as its own adapter makes one.
+    """
+    from requests.adapters import HTTPAdapter
+
+    entry = found.entry
+    raw = told_again(entry.status, entry.reason, again(found), entry.chunks)
+    return HTTPAdapter().build_response(request, raw)
 
 
 def _unpacked(headers: Mapping[str, str], body: bytes) -> bytes:

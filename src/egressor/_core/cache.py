@@ -1,0 +1,502 @@
+"""
+Which answers may be kept, under which key, and for how long.
+
+*The key.* An answer is given again to the same request only, and the same means: from whoever carries the same
+credential. What a credential looks like differs from API to API (a header of any name, a cookie, a part of the query),
+so nothing is looked for: every header counts, but for those of `NOISE`, which say nothing of the answer. One more
+header that counts costs a miss, one that doesn't may hand somebody's answer to somebody else. All of it goes through
+one keyed hash, so that no key holds a secret, or can be tried out without the store's salt.
+
+*A body of JSON* is told from another by what it means, as far as that is safe: white space, escapes and the order of
+its outermost members don't count. The order inside does: a model writes the members of a schema in the schema's order.
+
+*What is asked for.* GET and HEAD; and of an LLM's API the POSTs that compute and change nothing, if their answer is
+not drawn by chance: embeddings, and chats at temperature 0, unless the policy asks for all.
+
+*What is kept.* An answer of status 200 that has come whole and that its server lets be kept (RFC 9111 section 3). The
+server of an LLM's API says ``no-cache`` of each stream and sets a cookie of its front's with each answer, meaning
+neither: there the first counts for nothing, and the second isn't kept.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import Enum, auto
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from .model import ErrorCategory
+from .retry_after import http_date
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .model import Verdict
+
+__all__ = [
+    "NOISE",
+    "CacheSpec",
+    "Entry",
+    "Found",
+    "Use",
+    "cache_key",
+    "canonical",
+    "found",
+    "is_computed",
+    "is_last",
+    "is_service_down",
+    "is_told",
+    "lifetime",
+    "pack",
+    "returned",
+    "unpack",
+    "use_of",
+]
+
+_SECOND: Final = 1_000_000
+_LONGEST: Final = 400 * 86_400
+_NO_BODY_LIMIT: Final = 1 << 40
+
+NOISE: Final = frozenset(
+    {
+        "b3",
+        "baggage",
+        "cache-control",
+        "connection",
+        "content-length",
+        "date",
+        "egressor-hops",
+        "expect",
+        "host",
+        "idempotency-key",
+        "keep-alive",
+        "pragma",
+        "sentry-trace",
+        "te",
+        "traceparent",
+        "tracestate",
+        "transfer-encoding",
+        "x-amzn-trace-id",
+        "x-client-request-id",
+        "x-cloud-trace-context",
+        "x-correlation-id",
+        "x-request-id",
+    }
+)
+"""
+Headers of a request that say nothing of its answer. The host is a part of the URL.
+"""
+
+_NOISY: Final = ("x-b3-", "x-stainless-")
+# Conditions and ranges ask for something else than the whole answer.
+_PARTIAL: Final = frozenset(
+    {"range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"}
+)
+_CREDENTIAL: Final = ("auth", "cookie", "key", "secret", "session", "token")
+_CHATS: Final = ("/chat/completions", "/completions", "/responses", "/messages")
+_GEMINI: Final = (":generateContent", ":streamGenerateContent")
+_EMBEDDINGS: Final = ("/embeddings", ":embedContent", ":batchEmbedContents")
+# What such a request may say that makes it an action, or its answer one of this moment.
+_ACTS: Final = ("background", "conversation", "container", "mcp_servers")
+
+# Of an answer, what belongs to one connection or one moment, or would teach its reader what is over.
+_UNKEPT: Final = frozenset(
+    {
+        "age",
+        "alt-svc",
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-connection",
+        "retry-after",
+        "set-cookie",
+        "strict-transport-security",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_UNKEPT_PARTS: Final = ("ratelimit", "egressor-")
+
+_OF_THE_REQUEST: Final = frozenset(
+    {
+        ErrorCategory.AUTHENTICATION,
+        ErrorCategory.BAD_REQUEST,
+        ErrorCategory.CONTENT_POLICY,
+        ErrorCategory.NOT_FOUND,
+        ErrorCategory.PERMISSION,
+    }
+)
+_OF_THE_SERVICE: Final = frozenset(
+    {
+        ErrorCategory.BAD_RESPONSE,
+        ErrorCategory.BAN,
+        ErrorCategory.CHALLENGE,
+        ErrorCategory.MAINTENANCE,
+        ErrorCategory.NETWORK,
+        ErrorCategory.OUTCOME_UNKNOWN,
+        ErrorCategory.OVERLOADED,
+        ErrorCategory.QUOTA_EXHAUSTED,
+        ErrorCategory.RATE_LIMIT,
+        ErrorCategory.SERVER_ERROR,
+        ErrorCategory.TIMEOUT,
+    }
+)
+
+
+class CacheSpec(NamedTuple):
+    """
+    A cache's policy, in the core's units.
+
+    Attributes:
+        ttl: Microseconds that an answer is fresh, if its server does not say less.
+        stale: Microseconds after that in which it serves where the service fails.
+        any_temperature: Whether answers are kept that were drawn by chance.
+        most: Bytes that one answer may have.
+    """
+
+    ttl: int
+    stale: int = 0
+    any_temperature: bool = False
+    most: int = _NO_BODY_LIMIT
+
+
+class Use(Enum):
+    """
+    What a request wants of the cache.
+    """
+
+    NONE = auto()
+    """
+    Nothing: it is not looked up, and its answer is not kept.
+    """
+    RENEW = auto()
+    """
+    A new answer, which may be kept.
+    """
+    ALL = auto()
+    """
+    A kept answer, if there is one.
+    """
+
+
+class Entry(NamedTuple):
+    """
+    An answer, whole.
+
+    Attributes:
+        status: Its HTTP status.
+        reason: The words beside it.
+        headers: Its headers, as far as they are kept.
+        chunks: Its body, as it came; one chunk if it is no stream.
+    """
+
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...]
+    chunks: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        return f"Entry({self.status}, {self.size} bytes)"
+
+    @property
+    def size(self) -> int:
+        """
+        Bytes that it takes, about.
+        """
+        heads = sum([len(name) + len(value) for name, value in self.headers])
+        return 128 + heads + sum([len(chunk) + 33 for chunk in self.chunks])
+
+
+class Found(NamedTuple):
+    """
+    An answer that was kept.
+
+    Attributes:
+        entry: The answer.
+        age: Microseconds since it came.
+        is_stale: Whether it is no longer fresh.
+    """
+
+    entry: Entry
+    age: int = 0
+    is_stale: bool = False
+
+
+def is_computed(method: str, path: str) -> bool:
+    """
+    Say whether a request to an LLM's API is one of the POSTs that compute.
+    """
+    return method == "POST" and path.endswith((*_CHATS, *_GEMINI, *_EMBEDDINGS))
+
+
+def use_of(
+    method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes, *, is_llm: bool, spec: CacheSpec
+) -> Use:
+    """
+    Say what a request wants of the cache.
+
+    Args:
+        method: Its method.
+        path: Its path, without its query.
+        headers: Its headers, their names in lower case.
+        body: Its body.
+        is_llm: Whether the service is an LLM's API.
+        spec: The cache's policy.
+    """
+    said = list(headers)
+    words = _words(said, "cache-control")
+    if "no-store" in words or any(name in _PARTIAL or name == "upgrade" for name, _ in said):
+        return Use.NONE
+    if method == "POST":
+        if not (is_llm and is_computed(method, path) and _is_certain(path, body, spec)):
+            return Use.NONE
+    elif method not in {"GET", "HEAD"}:
+        return Use.NONE
+    if "no-cache" in words or "max-age=0" in words or "no-cache" in _words(said, "pragma"):
+        return Use.RENEW
+    return Use.ALL
+
+
+def _is_certain(path: str, body: bytes, spec: CacheSpec) -> bool:
+    asked = _members(body)
+    if asked is None or any(asked.get(name) for name in _ACTS):
+        return False
+    if path.endswith(_EMBEDDINGS) or spec.any_temperature:
+        return True
+    options = asked.get("generationConfig") if path.endswith(_GEMINI) else asked
+    temperature = options.get("temperature") if isinstance(options, dict) else None
+    return isinstance(temperature, (int, float)) and not isinstance(temperature, bool) and temperature == 0
+
+
+def cache_key(
+    salt: bytes, *, method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes, is_computed: bool = False
+) -> str:
+    """
+    Return the key of a request: 32 hexadecimal digits, of which nothing can be read.
+
+    Args:
+        salt: The store's secret, at most 64 bytes.
+        method: The method.
+        url: The whole URL, with its query.
+        headers: The headers, their names in lower case.
+        body: The body.
+        is_computed: Whether it is a POST that computes: who sends it, by ``User-Agent``, doesn't shape its answer.
+    """
+    digest = blake2b(key=salt, digest_size=16)
+    counting = sorted([pair for pair in headers if not _is_noise(pair[0], is_computed=is_computed)], key=_name)
+    content = canonical(body) if is_computed else body
+    for part in (method.encode(), url.encode(), content, *[text.encode() for pair in counting for text in pair]):
+        # Each with its length: no two lists of parts look alike.
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _name(pair: tuple[str, str]) -> str:
+    return pair[0]
+
+
+def _is_noise(name: str, *, is_computed: bool) -> bool:
+    return name in NOISE or name.startswith(_NOISY) or (is_computed and name == "user-agent")
+
+
+def canonical(body: bytes) -> bytes:
+    """
+    Return a body so that two that mean the same are alike; one that is no object of JSON stays as it is.
+    """
+    members = _members(body)
+    if members is None:
+        return body
+    try:
+        outer = {name: members[name] for name in sorted(members)}
+        return json.dumps(outer, separators=(",", ":"), allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return body
+
+
+def _members(body: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(body, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        # Which of the two a server takes is not for us to guess.
+        msg = "a name is there twice"
+        raise ValueError(msg)
+    return found
+
+
+def lifetime(
+    status: int,
+    headers: Iterable[tuple[str, str]],
+    *,
+    asked: Iterable[tuple[str, str]],
+    is_computed: bool,
+    ttl: int,
+    wall: float,
+) -> int:
+    """
+    Return for how many microseconds an answer is fresh; 0 if it must not be kept.
+
+    Args:
+        status: Its status.
+        headers: Its headers, their names in lower case.
+        asked: Those of its request.
+        is_computed: Whether its request is a POST that computes.
+        ttl: The policy's, in microseconds.
+        wall: Seconds since 1970.
+    """
+    said = list(headers)
+    words = _words(said, "cache-control")
+    if status != 200 or "no-store" in words or not _is_same_for(said, is_computed=is_computed):
+        return 0
+    if "private" in words and not any(_is_credential(name) for name, _ in asked):
+        return 0
+    if is_computed:
+        return ttl
+    if "no-cache" in words or any(name == "set-cookie" for name, _ in said):
+        return 0
+    return _stated(said, words, ttl, wall)
+
+
+def _stated(said: list[tuple[str, str]], words: frozenset[str], ttl: int, wall: float) -> int:
+    """
+    Return what is left of the time that a server gives its answer (RFC 9111 section 4.2), at most *ttl*.
+    """
+    ages = [word.partition("=")[2].strip('"') for word in words if word.startswith("max-age=")]
+    if ages:
+        # Of two that contradict each other the shorter one (RFC 9111 section 4.2.1).
+        given = min(_whole(age) for age in ages)
+        passed = max([_whole(value) for name, value in said if name == "age"], default=0)
+        return max(0, min(ttl, (given - passed) * _SECOND))
+    expires = [http_date(value.strip(), near=wall) for name, value in said if name == "expires"]
+    if expires:
+        # One that is no date, such as 0, is over (RFC 9111 section 5.3).
+        return max(0, min([ttl, *[0 if each is None else int((each - wall) * _SECOND) for each in expires]]))
+    return ttl
+
+
+def _whole(text: str) -> int:
+    text = text.strip()
+    return min(int(text), _LONGEST) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
+
+
+def _is_same_for(said: list[tuple[str, str]], *, is_computed: bool) -> bool:
+    """
+    Whether all requests with one key get this answer: it varies with nothing that the key leaves out.
+    """
+    varies = _words(said, "vary")
+    return "*" not in varies and not any(_is_noise(name, is_computed=is_computed) for name in varies)
+
+
+def _is_credential(name: str) -> bool:
+    return any(part in name for part in _CREDENTIAL)
+
+
+def _words(headers: list[tuple[str, str]], wanted: str) -> frozenset[str]:
+    return frozenset([each.strip().lower() for name, value in headers if name == wanted for each in value.split(",")])
+
+
+def returned(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """
+    Return the headers of an answer that are kept with it, their names in lower case.
+    """
+    return tuple(
+        [
+            (name, value)
+            for name, value in headers
+            if name not in _UNKEPT and not any(part in name for part in _UNKEPT_PARTS)
+        ]
+    )
+
+
+def is_last(said: bytes) -> bool:
+    """
+    Say whether a stream of events that has *said* this at its end has nothing more to say.
+
+    OpenAI ends its chats with a mark, and its responses, as Anthropic its messages, with an event that says so.
+    """
+    last = said.replace(b"\r\n", b"\n")
+    if not last.endswith(b"\n\n"):
+        return False
+    event = last.rstrip(b"\n").rpartition(b"\n\n")[2]
+    return event == b"data: [DONE]" or event.startswith((b"event: message_stop\n", b"event: response.completed\n"))
+
+
+def found(entry: Entry, *, at: int, fresh_for: int, stale: int, now: int) -> Found | None:
+    """
+    Return what *entry* is worth at *now*; None if it is too old, or from a time to come, as its clock was set back.
+
+    Args:
+        entry: The answer.
+        at: When it came, in microseconds.
+        fresh_for: Microseconds that it is fresh.
+        stale: Microseconds after that in which it serves where the service fails.
+        now: The time, by the same clock as *at*.
+    """
+    age = now - at
+    return Found(entry, age, age >= fresh_for) if 0 <= age < fresh_for + stale else None
+
+
+def is_told(verdict: Verdict) -> bool:
+    """
+    Say whether a failure is one of the request itself, so that whoever sends the same gets the same.
+    """
+    return verdict.category in _OF_THE_REQUEST and not verdict.retryable
+
+
+def is_service_down(verdict: Verdict | None) -> bool:
+    """
+    Say whether a failure is the service's, so that an answer from before is better than none; None is a refusal.
+
+    A refused credential is no such failure: who may not ask any more gets no old answer either.
+    """
+    return verdict is None or verdict.category in _OF_THE_SERVICE
+
+
+def pack(entry: Entry) -> bytes:
+    """
+    Return *entry* as bytes: a checksum, a line of JSON, the body.
+    """
+    sizes = [len(chunk) for chunk in entry.chunks]
+    head = json.dumps([entry.status, entry.reason, entry.headers, sizes], separators=(",", ":")).encode()
+    data = b"".join((head, b"\n", *entry.chunks))
+    return _checksum(data) + data
+
+
+def unpack(data: object) -> Entry | None:
+    """
+    Return the entry that *data* holds; None for anything that `pack` has not made. Nothing in it is ever executed.
+    """
+    if not isinstance(data, bytes) or data[:8] != _checksum(data[8:]):
+        return None
+    head, _, body = data[8:].partition(b"\n")
+    try:
+        status, reason, headers, sizes = json.loads(head)
+        pairs = tuple([(str(name), str(value)) for name, value in headers])
+        if not _is_head(status, reason, sizes) or sum(sizes) != len(body):
+            return None
+    except (ValueError, TypeError, RecursionError):
+        return None
+    chunks, at = list[bytes](), 0
+    for size in sizes:
+        chunks.append(body[at : at + size])
+        at += size
+    return Entry(status, reason, pairs, tuple(chunks))
+
+
+def _is_head(status: object, reason: object, sizes: object) -> bool:
+    if type(status) is not int or not isinstance(reason, str) or not isinstance(sizes, list):
+        return False
+    return all(type(size) is int and size >= 0 for size in sizes)
+
+
+def _checksum(data: bytes) -> bytes:
+    return blake2b(data, digest_size=8).digest()

@@ -1,0 +1,404 @@
+"""
+A call's part in its service's cache: what it finds there, whom it waits for, and what it leaves.
+
+A call that finds an answer is over at once: it takes nothing of any limit or budget. One that finds an identical call
+under way waits for its answer, as long as its own deadline allows; else it is the first, and makes the call. What ends
+its crowd then is told in `egressor._drivers.crowd`. After three crowds that have failed it goes by itself: nobody has
+to wait for as many failures as there are callers.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from egressor._core import cache as core
+from egressor._core.admission import Denied, Why
+from egressor._core.cache import Entry, Found, Use
+from egressor._core.model import ServiceType
+from egressor._core.steps import MISS
+from egressor._drivers.crowd import Crowds
+from egressor.stores.shelf import Kept, MemoryShelf
+
+from .nesting import CURRENT
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from egressor._core.steps import Done, Recall
+    from egressor._drivers.clock import Clock
+    from egressor._drivers.crowd import Crowd
+    from egressor.policies import CachePolicy, Policy
+    from egressor.stores.gate import Gate
+    from egressor.stores.shelf import Shelf
+
+    from .route import Route
+
+__all__ = ["Caches", "Memory", "Tape"]
+
+_LEADERS: Final = 3
+_LLM: Final = frozenset({"anthropic", "gemini", "openai"})
+_LATE: Final = Denied(Why.WAIT_TOO_LONG, "deadline", None, "the answer to the same request did not come in time")
+
+Pairs = list[tuple[str, str]]
+
+
+class _Cache:
+    """
+    The cache of one service.
+    """
+
+    __slots__ = ("clock", "crowds", "is_llm", "policy", "salt", "shelf", "spec")
+
+    def __init__(self, policy: CachePolicy, service: Policy, clock: Clock, salt: bytes) -> None:
+        self.policy = policy
+        self.clock = clock
+        self.salt = salt
+        self.spec = policy.spec()
+        self.is_llm = service.type is ServiceType.LLM_API or service.dialect in _LLM
+        self.crowds = Crowds()
+        self.shelf: Shelf = MemoryShelf(max_entries=policy.max_entries, max_bytes=policy.max_bytes)
+
+    def find(self, key: str) -> Found | None:
+        """
+        Return what is kept under *key*, fresh or stale.
+        """
+        kept = self.shelf.get(key)
+        if kept is None:
+            return None
+        found = core.found(
+            kept.entry, at=kept.at, fresh_for=kept.fresh_for, stale=self.spec.stale, now=self.clock.now()
+        )
+        if found is None:
+            self.shelf.drop(key)
+        return found
+
+    def fresh(self, key: str) -> Found | None:
+        """
+        Return what is kept under *key* if it is fresh.
+        """
+        found = self.find(key)
+        return None if found is None or found.is_stale else found
+
+    def put(self, key: str, entry: Entry, fresh_for: int) -> None:
+        """
+        Keep *entry*, which has just come.
+        """
+        now = self.clock.now()
+        self.shelf.put(key, Kept(entry, now, fresh_for), until=now + fresh_for + self.spec.stale)
+
+
+class Caches:
+    """
+    The caches of all services of a governor that have one.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._salt = os.urandom(32)
+        self._known: dict[str, _Cache] = {}
+
+    def memory(
+        self, route: Route, *, method: str, url: str, headers: Pairs, body: bytes | None, form: str = ""
+    ) -> Memory | None:
+        """
+        Return the part that a request to *route* has in its service's cache; None if it has none.
+
+        Args:
+            route: Where it goes.
+            method: Its method.
+            url: Its whole URL.
+            headers: Its headers, their names in lower case.
+            body: Its body; None if that can't be looked at.
+            form: What distinguishes the answers of this client from others' to the same request.
+        """
+        cache = self._of(route.gate)
+        if cache is None or body is None:
+            return None
+        path = urlsplit(url).path
+        use = core.use_of(method, path, headers, body, is_llm=cache.is_llm, spec=cache.spec)
+        if use is Use.NONE:
+            return None
+        computed = cache.is_llm and core.is_computed(method, path)
+        shaping = [*headers, ("egressor-form", form)] if form else headers
+        key = core.cache_key(cache.salt, method=method, url=url, headers=shaping, body=body, is_computed=computed)
+        return Memory(cache, key, use, asked=headers, is_computed=computed)
+
+    def _of(self, gate: Gate) -> _Cache | None:
+        service = gate.compiled.policy
+        policy = service.cache
+        if policy is None:
+            return None
+        if self._pid != os.getpid():
+            self._begin()  # The calls under way, and whoever holds a lock, are the parent's.
+        name = gate.compiled.name
+        cache = self._known.get(name)
+        if cache is None or cache.policy is not policy:
+            if cache is not None and cache.policy == policy:
+                cache.policy = policy  # A reload has changed other things.
+            else:
+                cache = self._known[name] = _Cache(policy, service, self._clock, self._salt)
+        return cache
+
+
+class Tape:
+    """
+    An answer that is noted while it comes.
+
+    Attributes:
+        is_whole: Whether all of it has come.
+        is_document: Whether it is no stream, and so may be read before it is handed out.
+        most: Bytes that it may have.
+        fresh_for: Microseconds that it will be fresh; 0 for one that is told to those that wait, and not kept.
+    """
+
+    __slots__ = ("_chunks", "_clock", "_crowd", "_head", "_size", "fresh_for", "is_document", "is_whole", "most")
+
+    def __init__(
+        self, clock: Clock, crowd: Crowd | None, head: tuple[int, str, Pairs], *, fresh_for: int, most: int
+    ) -> None:
+        status, reason, headers = head
+        self._clock = clock
+        self._crowd = crowd
+        self._head = status, reason, core.returned(headers)
+        self._chunks: list[bytes] | None = []
+        self._size = 0
+        kind = next((value for name, value in headers if name == "content-type"), "").partition(";")[0].strip().lower()
+        self.is_document = kind.endswith("json") or (
+            kind != "text/event-stream" and any(name == "content-length" for name, _ in headers)
+        )
+        self.is_whole = False
+        self.most = most
+        self.fresh_for = fresh_for
+
+    def feed(self, part: bytes) -> None:
+        """
+        Note *part*, which has come.
+        """
+        if self._chunks is None or not part:
+            return
+        self._size += len(part) + 33
+        if self._size > self.most:
+            self.spoil()
+            return
+        self._chunks.append(part)
+        if self._crowd is not None:
+            self._crowd.moved_at = self._clock.now()
+
+    def take(self, chunks: list[bytes], *, is_whole: bool) -> None:
+        """
+        Note what was read ahead, which is all of it or more than may be kept.
+        """
+        for chunk in chunks:
+            self.feed(chunk)
+        self.is_whole = is_whole
+        if not is_whole and self.fresh_for:
+            self.spoil()
+
+    @property
+    def is_kept(self) -> bool:
+        """
+        Whether it may be kept still.
+        """
+        return self._chunks is not None
+
+    def spoil(self) -> None:
+        """
+        Keep nothing of it, and let nobody wait for it any more.
+        """
+        self._chunks = None
+        if self._crowd is not None:
+            self._crowd.end(scattered=True)
+
+    def entry(self) -> Entry | None:
+        """
+        Return the answer, if it has come whole and was short enough.
+        """
+        if self._chunks is None or not (self.is_whole or self._has_said_all(self._chunks)):
+            return None
+        chunks = (b"".join(self._chunks),) if self.is_document else tuple(self._chunks)
+        return Entry(*self._head, chunks)
+
+    def _has_said_all(self, chunks: list[bytes]) -> bool:
+        """
+        Whether a stream of events has come to the mark after which SDKs read no further.
+        """
+        return not self.is_document and core.is_last(b"".join(chunks[-8:]))
+
+
+class Memory:
+    """
+    What one call has to do with its service's cache, as its driver sees it.
+
+    Attributes:
+        key: The request's key.
+    """
+
+    __slots__ = ("_asked", "_cache", "_crowd", "_is_computed", "_is_nested", "_tape", "_use", "key")
+
+    def __init__(self, cache: _Cache, key: str, use: Use, *, asked: Pairs, is_computed: bool) -> None:
+        self._cache = cache
+        self._use = use
+        self._asked = asked
+        self._is_computed = is_computed
+        self._is_nested = CURRENT.get() is not None
+        self._crowd: Crowd | None = None
+        self._tape: Tape | None = None
+        self.key = key
+
+    def at_once(self) -> Found | None:
+        """
+        Return a fresh answer, if there is one.
+        """
+        return self._cache.fresh(self.key) if self._use is Use.ALL else None
+
+    def recall(self, step: Recall) -> object:
+        """
+        Do *step*, blocking.
+        """
+        if step.is_stale:
+            return self._older()
+        story = self._story(step.until)
+        try:
+            while True:
+                self._cache.clock.rest(*next(story))
+        except StopIteration as end:
+            return end.value
+        except BaseException:
+            self.drop()
+            raise
+
+    async def arecall(self, step: Recall) -> object:
+        """
+        Do *step*, awaiting.
+        """
+        if step.is_stale:
+            return self._older()
+        story = self._story(step.until)
+        try:
+            while True:
+                await self._cache.clock.arest(*next(story))
+        except StopIteration as end:
+            return end.value
+        except BaseException:
+            self.drop()
+            raise
+
+    def _older(self) -> object:
+        found = self._cache.find(self.key) if self._use is Use.ALL else None
+        return MISS if found is None else found
+
+    def _story(self, until: int | None) -> Generator[tuple[Crowd, int | None], None, object]:
+        """
+        Find an answer, or a crowd to wait with, or be the first of one. Yields whom to wait for, and until when.
+        """
+        cache = self._cache
+        if self._use is Use.RENEW:
+            return MISS
+        for _ in range(_LEADERS):
+            crowd, is_first = cache.crowds.board(self.key, cache.clock.now())
+            if is_first:
+                self._crowd = crowd
+                # Another crowd may have ended since this call has looked.
+                found = cache.fresh(self.key)
+                if found is None:
+                    return MISS
+                self._end(found)
+                return found
+            yield from self._wait(crowd, until)
+            if crowd.answer is not None:
+                return crowd.answer
+            if crowd.is_scattered:
+                return MISS
+            if not crowd.is_over and until is not None and cache.clock.now() >= until:
+                return _LATE
+        return MISS
+
+    def _wait(self, crowd: Crowd, until: int | None) -> Generator[tuple[Crowd, int | None], None, None]:
+        now = self._cache.clock.now
+        while not crowd.is_over and (until is None or now() < until):
+            patience = crowd.patience(is_nested=self._is_nested)
+            if patience is not None and now() >= patience:
+                crowd.forget()
+                return
+            bounds = [each for each in (until, patience) if each is not None]
+            yield crowd, min(bounds) if bounds else None
+
+    def sent(self) -> None:
+        """
+        Note that the call has had its turn.
+        """
+        if self._crowd is not None:
+            self._crowd.is_sent = True
+
+    def listen(self, status: int, reason: str, headers: Pairs, *, ok: bool) -> Tape | None:
+        """
+        Return what notes an attempt's answer; None if it is for this call only.
+
+        Args:
+            status: Its status.
+            reason: The words beside it.
+            headers: Its headers, their names in lower case.
+            ok: Whether it is a good one.
+        """
+        self._tape = None
+        cache = self._cache
+        fresh_for = 0
+        if ok:
+            fresh_for = core.lifetime(
+                status,
+                headers,
+                asked=self._asked,
+                is_computed=self._is_computed,
+                ttl=cache.spec.ttl,
+                wall=cache.clock.wall() / 1_000_000,
+            )
+            if not fresh_for or _length(headers) > cache.spec.most:
+                if self._crowd is not None:
+                    self._crowd.end(scattered=True)
+                return None
+        head = status, reason, headers
+        self._tape = Tape(cache.clock, self._crowd, head, fresh_for=fresh_for, most=cache.spec.most)
+        return self._tape
+
+    def keep(self, done: Done | None) -> None:
+        """
+        Keep what the call came to, and tell those that wait for it.
+        """
+        tape, self._tape = self._tape, None
+        found = None if done is None else self._worth(done, tape)
+        if found is not None and tape is not None and tape.fresh_for and not found.is_stale:
+            self._cache.put(self.key, found.entry, tape.fresh_for)
+        self._end(found)
+
+    def _worth(self, done: Done, tape: Tape | None) -> Found | None:
+        if done.is_hit and done.outcome is not None:
+            value: Any = done.outcome.value
+            return value  # type: ignore[no-any-return]
+        if tape is None or done.is_fallback or done.denied is not None or done.verdict is None:
+            return None
+        if not (done.verdict.ok or core.is_told(done.verdict)):
+            return None
+        entry = tape.entry()
+        return None if entry is None else Found(entry)
+
+    def drop(self) -> None:
+        """
+        Tell those that wait that nothing comes.
+        """
+        self._end(None)
+
+    def _end(self, found: Found | None) -> None:
+        crowd, self._crowd = self._crowd, None
+        if crowd is not None:
+            crowd.end(found)
+
+
+def _length(headers: Pairs) -> int:
+    stated = next((value for name, value in headers if name == "content-length"), "")
+    return int(stated) if stated.isascii() and stated.isdecimal() and len(stated) < 20 else 0

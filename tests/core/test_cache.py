@@ -1,0 +1,461 @@
+"""
+Which answers may be kept, under which key, and for how long: tables, and properties over requests.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egressor._core.cache import (
+    CacheSpec,
+    Entry,
+    Found,
+    Use,
+    cache_key,
+    canonical,
+    found,
+    is_computed,
+    is_last,
+    is_service_down,
+    is_told,
+    lifetime,
+    pack,
+    returned,
+    unpack,
+    use_of,
+)
+from egressor._core.model import ErrorCategory, Verdict
+
+SECOND = 1_000_000
+HOUR = 3600 * SECOND
+SPEC = CacheSpec(HOUR)
+ANY = CacheSpec(HOUR, any_temperature=True)
+CHAT = "/v1/chat/completions"
+COLD = b'{"model":"m","temperature":0}'
+WALL = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
+KEY = (("authorization", "Bearer a"),)
+ENTRY = Entry(200, "OK", (("content-type", "text/event-stream"),), (b"data: 1\n\n", b"", b"data: [DONE]\n\n"))
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "spec", "expected"),
+    [
+        ("GET", "/a", (), b"", SPEC, Use.ALL),
+        ("HEAD", "/a", (), b"", SPEC, Use.ALL),
+        ("PUT", "/a", (), b"", SPEC, Use.NONE),
+        ("DELETE", "/a", (), b"", SPEC, Use.NONE),
+        ("POST", "/a", (), COLD, SPEC, Use.NONE),
+        ("GET", "/a", (("cache-control", "no-store"),), b"", SPEC, Use.NONE),
+        ("GET", "/a", (("cache-control", "max-age=5, No-Store"),), b"", SPEC, Use.NONE),
+        ("GET", "/a", (("cache-control", "no-cache"),), b"", SPEC, Use.RENEW),
+        ("GET", "/a", (("cache-control", "max-age=0"),), b"", SPEC, Use.RENEW),
+        ("GET", "/a", (("pragma", "no-cache"),), b"", SPEC, Use.RENEW),
+        ("GET", "/a", (("range", "bytes=0-1"),), b"", SPEC, Use.NONE),
+        ("GET", "/a", (("if-none-match", '"1"'),), b"", SPEC, Use.NONE),
+        ("GET", "/a", (("upgrade", "websocket"),), b"", SPEC, Use.NONE),
+        ("POST", CHAT, (), COLD, SPEC, Use.ALL),
+        ("POST", CHAT, (("cache-control", "no-cache"),), COLD, SPEC, Use.RENEW),
+        ("POST", CHAT, (), b'{"temperature":0.0}', SPEC, Use.ALL),
+        ("POST", CHAT, (), b'{"temperature":0.1}', SPEC, Use.NONE),
+        ("POST", CHAT, (), b'{"temperature":0.1}', ANY, Use.ALL),
+        ("POST", CHAT, (), b"{}", SPEC, Use.NONE),
+        ("POST", CHAT, (), b"{}", ANY, Use.ALL),
+        ("POST", CHAT, (), b'{"temperature":false}', SPEC, Use.NONE),
+        ("POST", CHAT, (), b'{"temperature":"0"}', SPEC, Use.NONE),
+        ("POST", CHAT, (), b'{"temperature":0,"temperature":1}', SPEC, Use.NONE),
+        ("POST", CHAT, (), b"[]", ANY, Use.NONE),
+        ("POST", CHAT, (), b"not json", ANY, Use.NONE),
+        ("POST", CHAT, (), b"\xff\xfe\x00", ANY, Use.NONE),
+        ("POST", CHAT, (), b"[" * 200_000, ANY, Use.NONE),
+        ("POST", "/v1/responses", (), b'{"temperature":0,"background":true}', SPEC, Use.NONE),
+        ("POST", "/v1/responses", (), b'{"temperature":0,"background":false}', SPEC, Use.ALL),
+        ("POST", "/v1/responses", (), b'{"temperature":0,"conversation":"c"}', SPEC, Use.NONE),
+        ("POST", "/v1/messages", (), COLD, SPEC, Use.ALL),
+        ("POST", "/v1/messages/batches", (), COLD, ANY, Use.NONE),
+        ("POST", "/v1/embeddings", (), b'{"input":"a"}', SPEC, Use.ALL),
+        ("POST", "/v1/models/g:generateContent", (), b'{"generationConfig":{"temperature":0}}', SPEC, Use.ALL),
+        ("POST", "/v1/models/g:generateContent", (), b'{"temperature":0}', SPEC, Use.NONE),
+        ("POST", "/v1/models/g:embedContent", (), b"{}", SPEC, Use.ALL),
+    ],
+)
+def test_what_a_request_wants(
+    method: str, path: str, headers: Headers, body: bytes, spec: CacheSpec, expected: Use
+) -> None:
+    """
+    Reads are looked up, and of an LLM's POSTs those whose answer is certain; what its client forbids is left alone.
+    """
+    assert use_of(method, path, headers, body, is_llm=True, spec=spec) is expected
+
+
+def test_a_post_to_anything_but_an_llm_is_never_kept() -> None:
+    """
+    A chat's API has messages, too, and each POST there is one.
+    """
+    assert use_of("POST", "/channels/1/messages", (), COLD, is_llm=False, spec=ANY) is Use.NONE
+    assert not is_computed("GET", CHAT)
+
+
+def key(**said: Any) -> str:
+    """
+    Return the key of a request that differs from the plainest one as *said*.
+    """
+    plain: dict[str, Any] = {"method": "GET", "url": "https://a.example/x", "headers": (), "body": b""}
+    return cache_key(said.pop("salt", b"salt"), **(plain | said))
+
+
+DIFFERENT: list[dict[str, Any]] = [
+    {},
+    {"salt": b"other"},
+    {"method": "HEAD"},
+    {"url": "https://a.example/x?api_key=1"},
+    {"url": "https://a.example/x?api_key=2"},
+    {"url": "http://a.example/x"},
+    {"url": "https://b.example/x"},
+    {"url": "https://a.example/X"},
+    {"body": b"x"},
+    *(
+        {"headers": ((name, value),)}
+        for value in ("one", "two")
+        for name in (
+            "authorization",
+            "x-api-key",
+            "api-key",
+            "x-goog-api-key",
+            "cookie",
+            "x-mbx-apikey",
+            "openai-organization",
+            "openai-project",
+            "anthropic-version",
+            "anthropic-beta",
+            "accept",
+            "accept-encoding",
+            "accept-language",
+            "user-agent",
+            "x-whatever-a-vendor-calls-its-key",
+        )
+    ),
+    {"headers": (("cookie", "a"), ("cookie", "b"))},
+    {"headers": (("cookie", "b"), ("cookie", "a"))},
+    {"headers": (("cookie", "ab"),)},
+    {"method": "GETh", "url": "ttps://a.example/x"},
+]
+
+
+def test_no_two_of_these_requests_share_a_key() -> None:
+    """
+    I07: another credential, in whichever header, cookie or part of the URL, another body: a miss.
+    """
+    keys = [key(**said) for said in DIFFERENT]
+
+    assert [
+        (DIFFERENT[one], DIFFERENT[two]) for one, two in combinations(range(len(keys)), 2) if keys[one] == keys[two]
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (("x-stainless-retry-count", "1"),),
+        (("traceparent", "00-1"),),
+        (("x-request-id", "1"),),
+        (("idempotency-key", "1"),),
+        (("content-length", "3"),),
+        (("egressor-hops", "a"),),
+        (("cache-control", "no-cache"),),
+    ],
+)
+def test_what_says_nothing_of_the_answer_does_not_count(headers: Headers) -> None:
+    """
+    A trace, a number of a try, a length: the same request.
+    """
+    assert key(headers=headers) == key()
+
+
+def test_the_order_of_headers_does_not_count() -> None:
+    """
+    Headers of different names may stand in any order (RFC 9110 section 5.3).
+    """
+    pairs = (("accept", "a"), ("x-api-key", "b"))
+
+    assert key(headers=pairs) == key(headers=pairs[::-1])
+
+
+def test_a_key_holds_no_secret() -> None:
+    """
+    P10: a key is 32 hexadecimal digits, whatever went into it.
+    """
+    found = key(headers=(("authorization", "Bearer sk-secret"),), url="https://u:pw@a.example/?token=secret")
+
+    assert len(found) == 32
+    assert set(found) <= set("0123456789abcdef")
+
+
+def test_an_sdk_of_another_make_shares_what_a_model_computes() -> None:
+    """
+    Who asks, by User-Agent, shapes a page but no model's answer.
+    """
+    asked = (("user-agent", "OpenAI/Python"),)
+
+    assert key(headers=asked, is_computed=True) == key(is_computed=True)
+    assert key(headers=asked) != key()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        (b'{"a":1,"b":2}', b'{ "b": 2,\n "a": 1 }', True),
+        (b'{"a":"\\u00e9"}', '{"a":"é"}'.encode(), True),
+        (b'{"a":{"x":1,"y":2}}', b'{"a":{"y":2,"x":1}}', False),
+        (b'{"a":[1,2]}', b'{"a":[2,1]}', False),
+        (b'{"a":1}', b'{"a":"1"}', False),
+        (b'{"a":1}', b'{"a":1.0}', False),
+        (b'{"a":1,"a":2}', b'{"a":2}', False),
+        (b'{"a":1e999}', b'{"a":2e999}', False),
+        (b'{"a":null}', b"{}", False),
+        (b"[1]", b"[ 1 ]", False),
+    ],
+)
+def test_a_body_counts_by_what_it_means(one: bytes, other: bytes, is_same: bool) -> None:
+    """
+    White space, escapes and the order of the outermost members don't count; whatever might, does.
+    """
+    assert (canonical(one) == canonical(other)) is is_same
+    assert (key(body=one, is_computed=True) == key(body=other, is_computed=True)) is is_same
+
+
+@given(st.dictionaries(st.text(), st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5)))
+def test_a_canonical_body_means_what_the_body_means(value: dict[str, Any]) -> None:
+    """
+    Nothing is lost or changed on the way to the canonical form.
+    """
+    body = json.dumps(value, indent=1).encode()
+
+    assert json.loads(canonical(body)) == value
+    assert canonical(canonical(body)) == canonical(body)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "asked", "expected"),
+    [
+        (200, (), (), HOUR),
+        (201, (), (), 0),
+        (206, (), (), 0),
+        (404, (), (), 0),
+        (200, (("cache-control", "no-store"),), KEY, 0),
+        (200, (("cache-control", "no-cache"),), KEY, 0),
+        (200, (("cache-control", "private"),), (), 0),
+        (200, (("cache-control", "private"),), KEY, HOUR),
+        (200, (("cache-control", "private"),), (("x-mbx-apikey", "k"),), HOUR),
+        (200, (("set-cookie", "a=b"),), KEY, 0),
+        (200, (("vary", "*"),), (), 0),
+        (200, (("vary", "Accept, X-Request-Id"),), (), 0),
+        (200, (("vary", "Accept-Encoding, Origin, User-Agent"),), (), HOUR),
+        (200, (("cache-control", "max-age=60"),), (), 60 * SECOND),
+        (200, (("cache-control", "public, max-age=999999"),), (), HOUR),
+        (200, (("cache-control", "max-age=60, max-age=5"),), (), 5 * SECOND),
+        (200, (("cache-control", "max-age=60"), ("age", "50")), (), 10 * SECOND),
+        (200, (("cache-control", "max-age=60"), ("age", "70")), (), 0),
+        (200, (("cache-control", 'max-age="60"'),), (), 60 * SECOND),
+        (200, (("cache-control", "max-age=-1"),), (), 0),
+        (200, (("cache-control", "max-age=0"),), (), 0),
+        (200, (("cache-control", f"max-age={'9' * 19}"),), (), HOUR),
+        (200, (("cache-control", f"max-age={'9' * 5000}"),), (), 0),
+        (200, (("expires", "0"),), (), 0),
+        (200, (("expires", "Fri, 15 Jan 2027 08:01:00 GMT"),), (), 60 * SECOND),
+        (200, (("expires", "Fri, 15 Jan 2027 07:59:00 GMT"),), (), 0),
+        (200, (("expires", "Fri, 15 Jan 2027 07:59:00 GMT"), ("cache-control", "max-age=60")), (), 60 * SECOND),
+    ],
+)
+def test_how_long_an_answer_is_fresh(status: int, headers: Headers, asked: Headers, expected: int) -> None:
+    """
+    As long as the policy says, or its server, whichever is less; not at all where the server forbids it.
+    """
+    assert lifetime(status, headers, asked=asked, is_computed=False, ttl=HOUR, wall=WALL) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "asked", "expected"),
+    [
+        (200, (("cache-control", "no-cache"), ("set-cookie", "__cf_bm=1"), ("expires", "0")), KEY, HOUR),
+        (200, (("cache-control", "max-age=0"),), KEY, HOUR),
+        (200, (("cache-control", "no-store"),), KEY, 0),
+        (200, (("cache-control", "private"),), (), 0),
+        (200, (("vary", "User-Agent"),), KEY, 0),
+        (500, (), KEY, 0),
+    ],
+)
+def test_how_long_a_computed_answer_is_fresh(status: int, headers: Headers, asked: Headers, expected: int) -> None:
+    """
+    What every answer of an LLM's API says means nothing; a plain no is obeyed.
+    """
+    assert lifetime(status, headers, asked=asked, is_computed=True, ttl=HOUR, wall=WALL) == expected
+
+
+def test_what_was_true_at_that_moment_only_is_not_kept() -> None:
+    """
+    Cookies, limits and what belongs to a connection are left out.
+    """
+    headers = (
+        ("content-type", "application/json"),
+        ("set-cookie", "a=b"),
+        ("x-ratelimit-remaining-requests", "3"),
+        ("anthropic-ratelimit-tokens-remaining", "3"),
+        ("retry-after", "3"),
+        ("transfer-encoding", "chunked"),
+        ("egressor-cache", "hit"),
+        ("content-encoding", "gzip"),
+    )
+
+    assert returned(headers) == (("content-type", "application/json"), ("content-encoding", "gzip"))
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (99, None),
+        (100, Found(ENTRY, 0)),
+        (109, Found(ENTRY, 9)),
+        (110, Found(ENTRY, 10, is_stale=True)),
+        (114, Found(ENTRY, 14, is_stale=True)),
+        (115, None),
+    ],
+)
+def test_an_answer_ages(now: int, expected: Found | None) -> None:
+    """
+    It is fresh, then stale, then gone; both times are half open, and one from the future is nothing.
+    """
+    assert found(ENTRY, at=100, fresh_for=10, stale=5, now=now) == expected
+
+
+@pytest.mark.parametrize(
+    ("category", "told", "down"),
+    [
+        (ErrorCategory.BAD_REQUEST, True, False),
+        (ErrorCategory.AUTHENTICATION, True, False),
+        (ErrorCategory.PERMISSION, True, False),
+        (ErrorCategory.NOT_FOUND, True, False),
+        (ErrorCategory.SERVER_ERROR, False, True),
+        (ErrorCategory.TIMEOUT, False, True),
+        (ErrorCategory.RATE_LIMIT, False, True),
+        (ErrorCategory.CANCELLED, False, False),
+        (None, False, False),
+    ],
+)
+def test_whose_failure_it_is(category: ErrorCategory | None, told: bool, down: bool) -> None:
+    """
+    A failure of the request is everybody's who sends it; one of the service lets old answers serve.
+    """
+    verdict = Verdict(category=category)
+
+    assert (is_told(verdict), is_service_down(verdict)) == (told, down)
+
+
+def test_a_refusal_lets_old_answers_serve_and_what_may_pass_is_nobodys() -> None:
+    """
+    A refusal has no verdict; a failure that a retry may cure is not handed on.
+    """
+    assert is_service_down(None)
+    assert not is_told(Verdict(category=ErrorCategory.NOT_FOUND, retryable=True))
+
+
+@given(
+    st.builds(
+        Entry,
+        st.integers(100, 599),
+        st.text(),
+        st.lists(st.tuples(st.text(), st.text())).map(tuple),
+        st.lists(st.binary()).map(tuple),
+    )
+)
+def test_what_was_packed_comes_out_as_it_was(entry: Entry) -> None:
+    """
+    Status, words, headers and each chunk of the body.
+    """
+    assert unpack(pack(entry)) == entry
+
+
+@given(st.binary(max_size=4), st.integers(0, len(pack(ENTRY)) - 1))
+def test_what_was_changed_on_the_way_is_nothing(junk: bytes, at: int) -> None:
+    """
+    K05: a torn, cut or altered entry is a miss.
+    """
+    whole = pack(ENTRY)
+    changed = whole[:at] + junk + whole[at + len(junk) :]
+
+    assert unpack(changed) == (ENTRY if changed == whole else None)
+    assert unpack(whole[:at]) is None
+
+
+def planted(data: bytes) -> bytes:
+    """
+    Return *data* with the checksum that belongs to it.
+    """
+    from hashlib import blake2b
+
+    return blake2b(data, digest_size=8).digest() + data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        "text",
+        b"",
+        planted(b""),
+        planted(b"[]\n"),
+        planted(b"[200]\n"),
+        planted(b"1\n"),
+        planted(b'[200,"OK",[],[1]]\n'),
+        planted(b'[200,"OK",[],[2]]\nx'),
+        planted(b'[200,"OK",[],[-1,2]]\nx'),
+        planted(b'[200,"OK",[],[true]]\nx'),
+        planted(b'[200,"OK",[],1]\nx'),
+        planted(b'["200","OK",[],[1]]\nx'),
+        planted(b"[200,1,[],[1]]\nx"),
+        planted(b'[200,"OK",[1],[1]]\nx'),
+        planted(b"[" * 100_000 + b"\n"),
+        planted(b"cposix\nsystem\n(S'true'\ntR."),
+    ],
+)
+def test_what_nobody_has_packed_is_nothing(data: object) -> None:
+    """
+    K05: whatever is planted as an entry, pickles among it, is a miss, and never executed.
+    """
+    assert unpack(data) is None
+
+
+def test_an_entry_says_what_it_takes_and_shows_no_body() -> None:
+    """
+    Its size counts heads, body and what holds them; its text shows neither.
+    """
+    assert ENTRY.size >= sum(map(len, ENTRY.chunks)) + len("content-type" + "text/event-stream")
+    assert "DONE" not in repr(ENTRY)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b'data: {"n":1}\n\ndata: [DONE]\n\n', True),
+        (b"data: [DONE]\r\n\r\n", True),
+        (b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True),
+        (b'event: response.completed\ndata: {"type":"response.completed"}\n\n', True),
+        (b"data: [DONE]\n", False),
+        (b'data: {"n":1}\n\n', False),
+        (b'event: message_delta\ndata: {"n":"event: message_stop"}\n\n', False),
+        (b"event: response.failed\ndata: {}\n\n", False),
+        (b"", False),
+    ],
+)
+def test_a_stream_says_that_it_is_over(said: bytes, expected: bool) -> None:
+    """
+    SDKs close a stream at its mark, and not at its end: it has come whole all the same.
+    """
+    assert is_last(said) is expected
