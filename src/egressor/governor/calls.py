@@ -105,7 +105,9 @@ class Context:
 
     __slots__ = ("caches", "clock", "dice", "failures", "fallbacks", "handlers", "taps", "watches")
 
-    def __init__(self, *, clock: Clock, dice: Callable[[], float], taps: Taps, failures: Failures) -> None:
+    def __init__(
+        self, *, clock: Clock, dice: Callable[[], float], taps: Taps, failures: Failures, store: str = "memory:"
+    ) -> None:
         self.clock = clock
         self.dice = dice
         self.taps = taps
@@ -113,7 +115,7 @@ class Context:
         self.watches = Watches()
         self.handlers = Handlers()
         self.fallbacks: dict[str, object] = {}
-        self.caches = Caches(clock)
+        self.caches = Caches(clock, store)
 
     def judge(self, outcome: Outcome, gate: Gate) -> Verdict:
         """

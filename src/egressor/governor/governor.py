@@ -112,7 +112,13 @@ class Governor(Incidents):
         # How bans stood when this began; the gates know since.
         self._bans = bans.newest(self.ledger)
         self._failures = Failures(self.ledger)
-        self._context = Context(clock=self.clock, dice=dice or random.random, taps=self.taps, failures=self._failures)
+        self._context = Context(
+            clock=self.clock,
+            dice=dice or random.random,
+            taps=self.taps,
+            failures=self._failures,
+            store=config.store,
+        )
         learn_environment()
         for name, policy in config.services.items():
             self._gates[name] = self._gate_of(name, policy)
@@ -643,6 +649,7 @@ class Governor(Incidents):
                 gate.on_loss = on_loss
 
     def _let_go(self) -> None:
+        self._context.caches.close()
         if self._courier is not None:
             self._courier.close()
 
