@@ -19,25 +19,30 @@ from egressor._core.cache import Entry, Found, Use
 from egressor._core.model import ServiceType
 from egressor._core.steps import MISS
 from egressor._drivers.crowd import Crowds
+from egressor._host.fork import leak
+from egressor.stores.opening import sqlite_path
 from egressor.stores.shelf import Kept, MemoryShelf
 
 from .nesting import CURRENT
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from egressor._core.steps import Done, Recall
     from egressor._drivers.clock import Clock
     from egressor._drivers.crowd import Crowd
     from egressor.policies import CachePolicy, Policy
     from egressor.stores.gate import Gate
-    from egressor.stores.shelf import Shelf
+    from egressor.stores.shelf_sqlite import AnswerFile, FileShelf
 
     from .route import Route
 
 __all__ = ["Caches", "Memory", "Tape"]
 
 _LEADERS: Final = 3
+# Microseconds between two looks at what other processes do, and how many of them in a row may come to nothing.
+_LOOKS: Final = 25_000
+_SILENT: Final = 8
 _LLM: Final = frozenset({"anthropic", "gemini", "openai"})
 _LATE: Final = Denied(Why.WAIT_TOO_LONG, "deadline", None, "the answer to the same request did not come in time")
 
@@ -49,30 +54,40 @@ class _Cache:
     The cache of one service.
     """
 
-    __slots__ = ("clock", "crowds", "is_llm", "policy", "salt", "shelf", "spec")
+    __slots__ = ("_now", "clock", "crowds", "is_llm", "policy", "shared", "shelf", "spec")
 
-    def __init__(self, policy: CachePolicy, service: Policy, clock: Clock, salt: bytes) -> None:
+    def __init__(self, policy: CachePolicy, service: Policy, clock: Clock, shared: FileShelf | None) -> None:
         self.policy = policy
         self.clock = clock
-        self.salt = salt
+        self.shared = shared
+        # What processes share goes by the clock that they share.
+        self._now = clock.now if shared is None else clock.wall
         self.spec = policy.spec()
         self.is_llm = service.type is ServiceType.LLM_API or service.dialect in _LLM
         self.crowds = Crowds()
-        self.shelf: Shelf = MemoryShelf(max_entries=policy.max_entries, max_bytes=policy.max_bytes)
+        self.shelf = MemoryShelf(max_entries=policy.max_entries, max_bytes=policy.max_bytes)
 
     def find(self, key: str) -> Found | None:
         """
         Return what is kept under *key*, fresh or stale.
         """
-        kept = self.shelf.get(key)
-        if kept is None:
-            return None
-        found = core.found(
-            kept.entry, at=kept.at, fresh_for=kept.fresh_for, stale=self.spec.stale, now=self.clock.now()
-        )
+        found = self._found(self.shelf.get(key))
         if found is None:
             self.shelf.drop(key)
-        return found
+        if self.shared is None or (found is not None and not found.is_stale):
+            return found
+        # Another process may have had a newer one.
+        kept = self.shared.get(key)
+        other = self._found(kept)
+        if kept is None or other is None or (found is not None and other.age >= found.age):
+            return found
+        self.shelf.put(key, kept, until=0)
+        return other
+
+    def _found(self, kept: Kept | None) -> Found | None:
+        if kept is None:
+            return None
+        return core.found(kept.entry, at=kept.at, fresh_for=kept.fresh_for, stale=self.spec.stale, now=self._now())
 
     def fresh(self, key: str) -> Found | None:
         """
@@ -85,23 +100,42 @@ class _Cache:
         """
         Keep *entry*, which has just come.
         """
-        now = self.clock.now()
-        self.shelf.put(key, Kept(entry, now, fresh_for), until=now + fresh_for + self.spec.stale)
+        now = self._now()
+        kept = Kept(entry, now, fresh_for)
+        self.shelf.put(key, kept, until=0)
+        if self.shared is not None:
+            self.shared.put(key, kept, until=now + fresh_for + self.spec.stale)
 
 
 class Caches:
     """
     The caches of all services of a governor that have one.
+
+    Args:
+        clock: The time.
+        store: The store's address. With ``sqlite:///…`` all of its processes share their answers.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, store: str = "memory:") -> None:
         self._clock = clock
+        self._store = store
+        self._file: AnswerFile | None = None
         self._begin()
 
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._salt = os.urandom(32)
         self._known: dict[str, _Cache] = {}
+        if self._file is not None:
+            leak(self._file)  # To close what the parent has open would end its locks.
+            self._file = None
+
+    def close(self) -> None:
+        """
+        Write what is yet to be written, for a second at most.
+        """
+        if self._file is not None:
+            self._file.close()
 
     def memory(
         self, route: Route, *, method: str, url: str, headers: Pairs, body: bytes | None, form: str = ""
@@ -126,7 +160,7 @@ class Caches:
             return None
         computed = cache.is_llm and core.is_computed(method, path)
         shaping = [*headers, ("egressor-form", form)] if form else headers
-        key = core.cache_key(cache.salt, method=method, url=url, headers=shaping, body=body, is_computed=computed)
+        key = core.cache_key(self._secret(), method=method, url=url, headers=shaping, body=body, is_computed=computed)
         return Memory(cache, key, use, asked=headers, is_computed=computed)
 
     def _of(self, gate: Gate) -> _Cache | None:
@@ -142,8 +176,23 @@ class Caches:
             if cache is not None and cache.policy == policy:
                 cache.policy = policy  # A reload has changed other things.
             else:
-                cache = self._known[name] = _Cache(policy, service, self._clock, self._salt)
+                shared = self._shared(name, policy)
+                cache = self._known[name] = _Cache(policy, service, self._clock, shared)
         return cache
+
+    def _shared(self, name: str, policy: CachePolicy) -> FileShelf | None:
+        path = sqlite_path(self._store)
+        if path is None:
+            return None
+        from egressor.stores.shelf_sqlite import AnswerFile, FileShelf
+
+        if self._file is None:
+            self._file = AnswerFile(path.with_name(f"{path.name}.answers"), wall=self._clock.wall)
+        return FileShelf(self._file, name, max_entries=policy.max_entries, max_bytes=policy.max_bytes)
+
+    def _secret(self) -> bytes:
+        shared = b"" if self._file is None else self._file.salt()
+        return shared or self._salt
 
 
 class Tape:
@@ -239,7 +288,7 @@ class Memory:
         key: The request's key.
     """
 
-    __slots__ = ("_asked", "_cache", "_crowd", "_is_computed", "_is_nested", "_tape", "_use", "key")
+    __slots__ = ("_asked", "_cache", "_crowd", "_is_claimed", "_is_computed", "_is_nested", "_tape", "_use", "key")
 
     def __init__(self, cache: _Cache, key: str, use: Use, *, asked: Pairs, is_computed: bool) -> None:
         self._cache = cache
@@ -247,6 +296,7 @@ class Memory:
         self._asked = asked
         self._is_computed = is_computed
         self._is_nested = CURRENT.get() is not None
+        self._is_claimed = False
         self._crowd: Crowd | None = None
         self._tape: Tape | None = None
         self.key = key
@@ -304,12 +354,7 @@ class Memory:
             crowd, is_first = cache.crowds.board(self.key, cache.clock.now())
             if is_first:
                 self._crowd = crowd
-                # Another crowd may have ended since this call has looked.
-                found = cache.fresh(self.key)
-                if found is None:
-                    return MISS
-                self._end(found)
-                return found
+                return (yield from self._lead(crowd, until))
             yield from self._wait(crowd, until)
             if crowd.answer is not None:
                 return crowd.answer
@@ -318,6 +363,45 @@ class Memory:
             if not crowd.is_over and until is not None and cache.clock.now() >= until:
                 return _LATE
         return MISS
+
+    def _lead(self, crowd: Crowd, until: int | None) -> Generator[tuple[Crowd, int | None], None, object]:
+        """
+        Be the first of a crowd; where other processes may have one of their own, find out whose turn it is.
+        """
+        cache, shared = self._cache, self._cache.shared
+        now = cache.clock.now
+        silent = 0
+        while True:
+            # Another crowd may have ended since this call has looked.
+            found = cache.fresh(self.key)
+            if found is not None:
+                self._end(found)
+                return found
+            if shared is None or self._is_claimed:
+                return MISS
+            claimed = shared.claim(self.key, is_alive=self._is_alive(crowd))
+            if claimed:
+                self._is_claimed = True
+                continue  # Whoever had it before may have kept an answer.
+            silent = silent + 1 if claimed is None else 0
+            if silent > _SILENT:
+                return MISS
+            if until is not None and now() >= until:
+                self._end(None)
+                return _LATE
+            patience = crowd.patience(is_nested=self._is_nested)
+            if patience is not None and now() >= patience:
+                return MISS
+            yield crowd, min([now() + _LOOKS, *([] if until is None else [until])])
+
+    def _is_alive(self, crowd: Crowd) -> Callable[[], bool]:
+        clock = self._cache.clock
+
+        def is_alive() -> bool:
+            patience = crowd.patience(is_nested=False)
+            return not crowd.is_over and (patience is None or clock.now() < patience)
+
+        return is_alive
 
     def _wait(self, crowd: Crowd, until: int | None) -> Generator[tuple[Crowd, int | None], None, None]:
         now = self._cache.clock.now
@@ -397,6 +481,9 @@ class Memory:
         crowd, self._crowd = self._crowd, None
         if crowd is not None:
             crowd.end(found)
+        if self._is_claimed and self._cache.shared is not None:
+            self._is_claimed = False
+            self._cache.shared.release(self.key)
 
 
 def _length(headers: Pairs) -> int:

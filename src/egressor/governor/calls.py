@@ -109,7 +109,9 @@ class Context:
 
     __slots__ = ("caches", "clock", "dice", "failures", "fallbacks", "handlers", "money", "taps", "watches")
 
-    def __init__(self, *, clock: Clock, dice: Callable[[], float], taps: Taps, failures: Failures) -> None:
+    def __init__(
+        self, *, clock: Clock, dice: Callable[[], float], taps: Taps, failures: Failures, store: str = "memory:"
+    ) -> None:
         self.clock = clock
         self.dice = dice
         self.taps = taps
@@ -118,7 +120,7 @@ class Context:
         self.handlers = Handlers()
         self.fallbacks: dict[str, object] = {}
         self.money: Money | None = None
-        self.caches = Caches(clock)
+        self.caches = Caches(clock, store)
 
     def judge(self, outcome: Outcome, gate: Gate) -> Verdict:
         """

@@ -115,7 +115,13 @@ class Governor(Incidents):
         # How bans stood when this began; the gates know since.
         self._bans = bans.newest(self.ledger)
         self._failures = Failures(self.ledger)
-        self._context = Context(clock=self.clock, dice=dice or random.random, taps=self.taps, failures=self._failures)
+        self._context = Context(
+            clock=self.clock,
+            dice=dice or random.random,
+            taps=self.taps,
+            failures=self._failures,
+            store=config.store,
+        )
         # Tills of ledgers that reloads took away: calls that are under way hold what those gave.
         self._tills: list[Till | MemoryTill] = []
         self._open_till(config)
@@ -666,6 +672,7 @@ class Governor(Incidents):
             till.close()
 
     def _let_go(self) -> None:
+        self._context.caches.close()
         if self._courier is not None:
             self._courier.close()
 

@@ -14,7 +14,7 @@ from egressor.errors import ConfigError
 if TYPE_CHECKING:
     from . import Store
 
-__all__ = ["open_store"]
+__all__ = ["open_store", "sqlite_path"]
 
 _SQLITE = "sqlite:///"
 
@@ -36,6 +36,13 @@ def open_store(address: str) -> Store | None:
     from .redis import RedisStore
 
     return RedisStore(address)
+
+
+def sqlite_path(address: str) -> Path | None:
+    """
+    Return the file that *address* names; None if it names none.
+    """
+    return _file(address) if address.startswith(_SQLITE) else None
 
 
 def _file(address: str) -> Path:

@@ -225,7 +225,9 @@ class _Attempts(Reading):
         care = self._heed(status, headers) if is_open else Heed.NOT
         if care is Heed.AHEAD and self._said["stream"]:
             care = Heed.ALONG  # Whoever asks for the body bit by bit is not kept waiting for it.
-        tape = self._tape(status, response.reason or "", response.raw.headers, ok=verdict.ok)
+        # urllib3's headers, unlike those of requests, keep what stands there twice apart.
+        raw_headers = getattr(response.raw, "headers", headers)
+        tape = self._tape(status, response.reason or "", raw_headers, ok=verdict.ok)
         if not verdict.ok or (care is Heed.AHEAD and is_readable(response.raw)):
             verdict = self._read(response, until, is_good=verdict.ok, tape=tape)
             is_open = verdict.ok and self._left is not None

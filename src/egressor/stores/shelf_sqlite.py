@@ -1,0 +1,446 @@
+"""
+Where answers are kept for all processes of a host: a file of SQLite beside that of the store, ``….answers``.
+
+*Nobody waits for it.* What is looked up may wait for 5 ms, and else is a miss; what is kept is written by a thread of
+its own, whose queue is bounded. A file that can't be used is left alone for a second; a damaged one is set aside, and a
+new one begun: answers may be lost. Nothing of it waits for the disk (``synchronous=OFF``), and no WAL is used, which
+needs more care than answers are worth (see `egressor.stores.sqlite_file`).
+
+*One call for all processes.* Whoever is to make a call claims its key, for 3 seconds, and again each second for as long
+as the call is under way. Who finds the key claimed looks again for the answer, and for the claim's end. So a process
+that dies holds the others up for 3 seconds at most.
+
+*Bounds* hold for each service: the oldest answers go first. Triggers keep count, so that nothing has to be counted.
+
+*Time* is the wall clock's, which all processes and reboots share. A claim that ends later than one may, since the clock
+was set back, counts for nothing, and neither does an answer from a time to come.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import RLock, Thread
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import finalize, ref
+
+from egressor._core.cache import pack, unpack
+from egressor._host.place import trouble
+from egressor._host.threads import starts
+
+from . import StoreAway
+from .shelf import Kept
+from .sqlite_file import damage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from sqlite3 import Connection
+
+__all__ = ["AnswerFile", "FileShelf"]
+
+_LOG = logging.getLogger("egressor")
+_APPLICATION: Final = 0x45475241
+_SCHEMA: Final = 1
+_MICRO: Final = 1_000_000
+_LEASE: Final = 3 * _MICRO
+_RENEW: Final = 1.0
+_BUSY: Final = 0.005
+_PATIENT: Final = 1.0
+_AWAY: Final = 1.0
+_MOST_ORDERS: Final = 1_000
+_AT_ONCE: Final = 100
+_TABLES: Final = (
+    """
+    CREATE TABLE answers (id INTEGER PRIMARY KEY, service TEXT, key TEXT, at INTEGER, fresh_for INTEGER, until INTEGER,
+    size INTEGER, data BLOB, UNIQUE (service, key))
+    """,
+    "CREATE INDEX answers_at ON answers (service, at)",
+    "CREATE INDEX answers_until ON answers (until)",
+    "CREATE TABLE totals (service TEXT PRIMARY KEY, entries INTEGER, bytes INTEGER) WITHOUT ROWID",
+    """
+    CREATE TRIGGER kept AFTER INSERT ON answers BEGIN
+    INSERT OR IGNORE INTO totals VALUES (new.service, 0, 0);
+    UPDATE totals SET entries = entries + 1, bytes = bytes + new.size WHERE service = new.service;
+    END
+    """,
+    """
+    CREATE TRIGGER dropped AFTER DELETE ON answers BEGIN
+    UPDATE totals SET entries = entries - 1, bytes = bytes - old.size WHERE service = old.service;
+    END
+    """,
+    "CREATE TABLE claims (service TEXT, key TEXT, owner TEXT, until INTEGER, PRIMARY KEY (service, key)) WITHOUT ROWID",
+    "CREATE TABLE salts (salt BLOB)",
+)
+
+_INSERT: Final = """
+INSERT INTO answers (service, key, at, fresh_for, until, size, data) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_CLAIMED: Final = "SELECT until FROM claims WHERE service = ? AND key = ?"
+
+_Reply = TypeVar("_Reply")
+
+
+class _Way:
+    """
+    One connection to the file; one thread at a time uses it.
+
+    Args:
+        path: The file.
+        busy: Seconds that it may wait for others.
+    """
+
+    def __init__(self, path: Path, busy: float) -> None:
+        self.path = path
+        self.salt = b""
+        self._busy = busy
+        self._lock = RLock()
+        self._db: Connection | None = None
+        self._identity = (0, 0)
+        self._away_until = 0.0
+
+    def use(self, work: Callable[[Connection], _Reply], *, away: _Reply, busy: _Reply) -> _Reply:
+        """
+        Return what *work* makes of the file; *busy* if others had it, and *away* if it can't be used.
+        """
+        with self._lock:
+            if time.monotonic() < self._away_until:
+                return away
+            try:
+                return work(self._open())
+            except (StoreAway, sqlite3.Error, OSError) as error:
+                with suppress(sqlite3.Error):
+                    if self._db is not None:
+                        self._db.rollback()
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+                    return busy
+                self._lose(error)
+                return away
+
+    def close(self) -> None:
+        """
+        Let go of the file; the next use opens it again.
+        """
+        with self._lock:
+            db, self._db = self._db, None
+            if db is not None:
+                with suppress(sqlite3.Error):
+                    db.close()
+
+    def _lose(self, error: Exception) -> None:
+        self.close()
+        self._away_until = time.monotonic() + _AWAY
+        why = damage(error)
+        if why:
+            # Whoever is first moves it; the others find another file, or none.
+            with suppress(OSError):
+                self.path.replace(self.path.with_name(f"{self.path.name}.corrupt"))
+        _LOG.warning("the answers in %s can't be used, and miss: %s", self.path.name, why or type(error).__name__)
+
+    def _open(self) -> Connection:
+        if self._db is not None:
+            with suppress(OSError):
+                found = os.stat(self.path)  # noqa: PTH116 - half as long as Path.stat, and on each hit's way
+                if (found.st_dev, found.st_ino) == self._identity:
+                    return self._db
+            self.close()
+        refusal, _ = trouble(self.path)
+        if refusal:
+            raise StoreAway(refusal)
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        db = sqlite3.connect(self.path, timeout=_PATIENT, isolation_level=None, check_same_thread=False)
+        try:
+            self.salt = _settled(db, self.path)
+            db.execute(f"PRAGMA busy_timeout = {int(self._busy * 1000)}").fetchall()
+            found = self.path.stat()
+        except BaseException:
+            db.close()
+            raise
+        self._identity = found.st_dev, found.st_ino
+        self._db = db
+        return db
+
+
+def _settled(db: Connection, path: Path) -> bytes:
+    """
+    Make the tables if there are none, and return the file's salt.
+    """
+    for pragma in ("journal_mode = TRUNCATE", "synchronous = OFF"):
+        db.execute(f"PRAGMA {pragma}").fetchall()
+    db.execute("BEGIN IMMEDIATE")
+    mark = db.execute("PRAGMA application_id").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if not mark and not version and not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        for statement in _TABLES:
+            db.execute(statement)
+        db.execute("INSERT INTO salts VALUES (?)", (os.urandom(32),))
+        db.execute(f"PRAGMA application_id = {_APPLICATION}")
+        db.execute(f"PRAGMA user_version = {_SCHEMA}")
+    elif (mark, version) != (_APPLICATION, _SCHEMA):
+        msg = f"{path.name} holds something else"
+        raise StoreAway(msg)
+    row = db.execute("SELECT salt FROM salts").fetchone()
+    db.execute("COMMIT")
+    if row is None or not isinstance(row[0], bytes) or len(row[0]) != 32:
+        msg = f"{path.name} has no salt"
+        raise StoreAway(msg)
+    return row[0]
+
+
+class AnswerFile:
+    """
+    The file of answers, as one process has it.
+
+    Args:
+        path: The file.
+        wall: Time since 1970, in microseconds.
+
+    Attributes:
+        dropped: Answers that were not kept as the queue of the writing thread was full.
+    """
+
+    def __init__(self, path: Path, *, wall: Callable[[], int]) -> None:
+        self.dropped = 0
+        self._wall = wall
+        self._owner = os.urandom(8).hex()
+        self._reading = _Way(path, _BUSY)
+        self._writing = _Way(path, _PATIENT)
+        self._orders: SimpleQueue[Callable[[Connection], object] | None] = SimpleQueue()
+        self._claims: dict[tuple[str, str], Callable[[], bool]] = {}
+        self._thread: Thread | None = None
+        finalize(self, self._orders.put, None).atexit = False
+
+    def salt(self) -> bytes:
+        """
+        Return the file's secret; empty while it can't be used.
+        """
+        return self._reading.use(lambda _: self._reading.salt, away=b"", busy=self._reading.salt)
+
+    def get(self, service: str, key: str) -> Kept | None:
+        """
+        Return what is kept under *key*; None as well for what is no answer.
+        """
+
+        def read(db: Connection) -> Any:
+            asked = "SELECT data, at, fresh_for FROM answers WHERE service = ? AND key = ?"
+            return db.execute(asked, (service, key)).fetchone()
+
+        row = self._reading.use(read, away=None, busy=None)
+        if row is None:
+            return None
+        entry = unpack(row[0])
+        if entry is None or type(row[1]) is not int or type(row[2]) is not int:
+            self.drop(service, key)
+            return None
+        return Kept(entry, row[1], row[2])
+
+    def put(self, service: str, key: str, kept: Kept, *, until: int, most: tuple[int, int]) -> None:
+        """
+        Keep an answer soon, at most until *until*; of the service *most* answers and bytes.
+        """
+
+        def write(db: Connection) -> None:
+            data = pack(kept.entry)
+            db.execute("BEGIN IMMEDIATE")
+            _forget_old(db, self._wall())
+            db.execute("DELETE FROM answers WHERE service = ? AND key = ?", (service, key))
+            values = (service, key, kept.at, kept.fresh_for, until, len(data), data)
+            db.execute(
+                "INSERT INTO answers (service, key, at, fresh_for, until, size, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                values,
+            )
+            _fit(db, service, most)
+            db.execute("COMMIT")
+
+        if self._orders.qsize() >= _MOST_ORDERS:
+            self.dropped += 1
+            return
+        self._order(write)
+
+    def drop(self, service: str, key: str) -> None:
+        """
+        Keep nothing under *key*, soon.
+        """
+        self._order(lambda db: db.execute("DELETE FROM answers WHERE service = ? AND key = ?", (service, key)))
+
+    def claim(self, service: str, key: str, *, is_alive: Callable[[], bool]) -> bool | None:
+        """
+        Return whether this process may make the call of *key* now: nobody else makes it, or nobody knows. None if the
+        file was too busy to say.
+
+        Args:
+            service: The service.
+            key: The key.
+            is_alive: Asked each second whether the claim is to go on.
+        """
+        now = self._wall()
+
+        def write(db: Connection) -> bool | None:
+            db.execute("BEGIN IMMEDIATE")
+            row = db.execute(_CLAIMED, (service, key)).fetchone()
+            is_free = row is None or not now < row[0] <= now + 2 * _LEASE
+            if is_free:
+                values = (service, key, self._owner, now + _LEASE)
+                db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)", values)
+            db.execute("COMMIT")
+            return is_free
+
+        is_mine = self._reading.use(write, away=True, busy=None)
+        if is_mine:
+            self._claims[service, key] = is_alive
+            self._order(None)
+        return is_mine
+
+    def release(self, service: str, key: str) -> None:
+        """
+        Let others make the call of *key*, as soon as its answer is written. The collector may do this.
+        """
+        self._claims.pop((service, key), None)
+        asked = "DELETE FROM claims WHERE service = ? AND key = ? AND owner = ?"
+        self._orders.put(lambda db: db.execute(asked, (service, key, self._owner)))
+
+    def flush(self, seconds: float = 5.0) -> bool:
+        """
+        Wait until all that was ordered is done; false if that takes longer than *seconds*.
+        """
+        done: SimpleQueue[None] = SimpleQueue()
+        self._order(lambda _: done.put(None))
+        with suppress(Empty):
+            done.get(timeout=seconds)
+            return True
+        return False
+
+    def close(self) -> None:
+        """
+        Write what was ordered, for a second at most, and let go of the file.
+        """
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            for service, key in list(self._claims):
+                self.release(service, key)
+            self._orders.put(None)
+            thread.join(_PATIENT)
+        self._reading.close()
+
+    def renew(self) -> None:
+        """
+        Claim for longer what is under way.
+        """
+        alive = [each for each, is_alive in list(self._claims.items()) if is_alive()]
+        until = self._wall() + _LEASE
+        asked = "UPDATE claims SET until = ? WHERE service = ? AND key = ? AND owner = ?"
+        if alive:
+            rows = [(until, *each, self._owner) for each in alive]
+            self._writing.use(lambda db: db.executemany(asked, rows), away=None, busy=None)
+
+    def _order(self, order: Callable[[Connection], object] | None) -> None:
+        if self._thread is None:
+            thread = Thread(target=_write, args=(self._orders, self._writing, ref(self)), name="egressor-answers")
+            thread.daemon = True
+            if starts(thread):
+                self._thread = thread
+        self._orders.put(order if order is not None else _nothing)
+
+    @property
+    def has_claims(self) -> bool:
+        """
+        Whether calls of this process are under way.
+        """
+        return bool(self._claims)
+
+
+def _nothing(db: Connection) -> None:
+    """
+    Wake the writing thread, which has a claim to renew from now on.
+    """
+
+
+def _write(orders: SimpleQueue[Any], way: _Way, owner: ref[AnswerFile]) -> None:
+    """
+    Do what is ordered, and renew claims, until the file is closed or nobody has it any more.
+    """
+    due = 0.0
+    while True:
+        file = owner()
+        waits = _RENEW if file is not None and file.has_claims else None
+        if file is not None and waits is not None and time.monotonic() >= due:
+            file.renew()
+            due = time.monotonic() + _RENEW
+        del file
+        try:
+            order = orders.get(timeout=waits)
+        except Empty:
+            continue
+        if order is None:
+            way.close()
+            return
+        way.use(order, away=None, busy=None)
+
+
+def _forget_old(db: Connection, now: int) -> None:
+    old = "DELETE FROM answers WHERE id IN (SELECT id FROM answers WHERE until <= ? LIMIT ?)"
+    db.execute(old, (now, _AT_ONCE))
+    db.execute("DELETE FROM claims WHERE until <= ?", (now,))
+
+
+def _fit(db: Connection, service: str, most: tuple[int, int]) -> None:
+    """
+    Drop the oldest answers until there are no more than may be.
+    """
+    while True:
+        row = db.execute("SELECT entries, bytes FROM totals WHERE service = ?", (service,)).fetchone()
+        if row is None or not row[0] or (row[0] <= most[0] and row[1] <= most[1]):
+            return
+        oldest = "DELETE FROM answers WHERE id = (SELECT id FROM answers WHERE service = ? ORDER BY at LIMIT 1)"
+        db.execute(oldest, (service,))
+
+
+class FileShelf:
+    """
+    One service's answers in the file.
+
+    Args:
+        file: The file.
+        service: The service.
+        max_entries: How many at most.
+        max_bytes: How many bytes at most.
+    """
+
+    def __init__(self, file: AnswerFile, service: str, *, max_entries: int, max_bytes: int) -> None:
+        self.file = file
+        self._service = service
+        self._most = max_entries, max_bytes
+
+    def get(self, key: str) -> Kept | None:
+        """
+        Return what is kept under *key*.
+        """
+        return self.file.get(self._service, key)
+
+    def put(self, key: str, kept: Kept, *, until: int) -> None:
+        """
+        Keep an answer soon, at most until *until*.
+        """
+        self.file.put(self._service, key, kept, until=until, most=self._most)
+
+    def drop(self, key: str) -> None:
+        """
+        Do nothing: what is too old goes with the next answer that is kept.
+        """
+
+    def claim(self, key: str, *, is_alive: Callable[[], bool]) -> bool | None:
+        """
+        Return whether this process may make the call of *key* now; None if nobody could say.
+        """
+        return self.file.claim(self._service, key, is_alive=is_alive)
+
+    def release(self, key: str) -> None:
+        """
+        Let others make it.
+        """
+        self.file.release(self._service, key)
