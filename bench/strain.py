@@ -36,8 +36,11 @@ _SERVICE = "\n".join((f"max_concurrency = {_PLACES}", *_SETTINGS))
 # Answers in a row that have to be good again.
 _STEADY = 100
 _OTHERS = 8
-# What the slow ones get at once fills the buffers on the way first.
-_SETTLING = 5.0
+# What the slow ones get at once fills the buffers on the way first: until the gateway's memory grows by less than a
+# hundredth from one look to the next, or so many seconds have passed.
+_SETTLING = 40.0
+_LOOK = 3.0
+_GROWTH = 1.01
 _ROOM = "max_connections = 9900\nupstream_connections = 9900"
 
 
@@ -173,7 +176,7 @@ def slowed(*, seconds: float, crowd: Crowd) -> Slowed:
         hammer(front.url, folder, method="GET", connections=_OTHERS, seconds=1)
         before = hammer(front.url, folder, method="GET", connections=_OTHERS, seconds=seconds)
         lean = resident_bytes(front.pid)
-        with _crowd(front.url, crowd):
+        with _crowd(front, crowd):
             during = hammer(front.url, folder, method="GET", connections=_OTHERS, seconds=seconds)
             assert before.requests, "nobody was answered"
             assert during.requests, "nobody was answered beside the slow clients"
@@ -192,13 +195,21 @@ def _front(*, service: str = "", settings: str = "") -> Iterator[tuple[Front, Pa
 
 
 @contextmanager
-def _crowd(url: str, crowd: Crowd) -> Iterator[None]:
-    command = [sys.executable, "-m", "bench.slow", url, *map(str, crowd)]
+def _crowd(front: Front, crowd: Crowd) -> Iterator[None]:
+    command = [sys.executable, "-m", "bench.slow", front.url, *map(str, crowd)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"all are there\n", "the slow clients have not come"
-            time.sleep(_SETTLING)
+            _settle(front.pid)
             yield
         finally:
             process.terminate()
+
+
+def _settle(pid: int | None) -> None:
+    until = time.monotonic() + _SETTLING
+    size = 0
+    while (now := resident_bytes(pid)) > _GROWTH * size and time.monotonic() < until:
+        size = now
+        time.sleep(_LOOK)
