@@ -39,6 +39,23 @@ def test_nothing_left_holds_all_within_a_second(start: Start) -> None:
     assert later.ask("attempt(str)") == "WaitTooLong"
 
 
+def test_what_a_sole_process_has_learned_outlives_it(start: Start) -> None:
+    """
+    Killed, it has told the store that nothing is left: the very first call of the one that follows is refused, for no
+    longer than was left.
+    """
+    fleet = start(1, {"s": POLICY})
+    fleet.members[0].ask(NOTHING)
+    run_for(0.5)
+    fleet.lose(fleet.members[0])
+    [later] = fleet.start(1)
+
+    assert later.ask("attempt(str)") == "WaitTooLong"
+    told = later.ask("gov.status()['s']['learned']")
+    assert [(each["left"], each["limit"]) for each in told] == [(0, 100)]
+    assert 500 < told[0]["resets_s"] <= 631
+
+
 def test_discord_s_invalid_requests_add_up(start: Start) -> None:
     """
     What each of three processes has to answer for counts against the one address that they share.

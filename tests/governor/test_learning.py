@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -504,3 +505,24 @@ def test_the_cells_are_bounded() -> None:
     clock.advance(31)
     gov.call("api", many, 500)
     assert [each["window_s"] for each in learned(gov)] == [float(name + 1) for name in range(500, 510)]
+
+
+def test_what_was_learned_outlives_a_process_that_ends(tmp_path: Path) -> None:
+    """
+    Bug: what a server had said within two seconds of the last word to the store, and was near no edge, was forgotten
+    with a process that ended in order.
+    """
+    services = {"api": {"retry": {"attempts": 1}}}
+    address = f"sqlite:///{tmp_path}/store.db"
+    first = Governor(services, store=address)
+    first.call("api", left, 80, resets=600)
+    first.resume("api")  # An operator's word is told at once, and all else with it.
+    first.call("api", left, 60, resets=600)
+    first.close()
+    second = Governor(services, store=address)
+    second.call("api", str)
+    known = learned(second)
+    second.close()
+
+    assert [(each["left"], each["limit"]) for each in known] == [(59, 100)]
+    assert 590 < known[0]["resets_s"] <= 601

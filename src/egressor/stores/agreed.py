@@ -323,6 +323,13 @@ class Agreed(Standing):
         """
         self._unquiet()
 
+    def retire(self) -> None:
+        """
+        Have all that was done told with the next request, however quiet: it is the last one.
+        """
+        self._unquiet()
+        self.is_urgent = bool(self.log)
+
     def forget_log(self) -> None:
         """
         Have nothing to say, in a forked child: its parent says it.

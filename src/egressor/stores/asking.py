@@ -400,9 +400,10 @@ class Asking(Gate):
     @step(instead=None)
     def retire(self) -> None:
         """
-        Have everything given back with the next request: it is the last one.
+        Have everything given back and told with the next request: it is the last one.
         """
         self._account.all_idle()
+        self._standing.retire()
         # What was told of its waiters may be a while ago.
         self._info = ""
 
