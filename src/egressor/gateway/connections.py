@@ -120,12 +120,9 @@ class Listener(web.Server):
     def _unread(self) -> list[asyncio.Transport] | None:
         if not self._connections:
             return None
-        # By the connections' own marks: asking thousands of transports would hold up everybody.
-        return [
-            transport
-            for each in self._connections
-            if (each._reading_paused or each._buffer_paused) and (transport := each.transport) is not None  # noqa: SLF001
-        ]
+        # As little as can be for each: there may be thousands, and everybody waits meanwhile.
+        transports = [each.transport for each in self._connections]
+        return [each for each in transports if each is not None and not each.is_reading()]
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         tasks = (connection._task_handler for connection in self.connections)  # noqa: SLF001 - no public name
