@@ -88,12 +88,14 @@ def overloads(*, seconds: float) -> list[Table]:
     """
     answers = overloaded(seconds=seconds)
     rows = []
+    goodputs: list[float] = []
     for number, share in enumerate(_SHARES):
         # What the phase before has left in the queue is not this one's.
         phase = [each for each in answers if number * seconds + 0.2 * seconds <= each.at < (number + 1) * seconds]
         good = [each for each in phase if each.status == 200]
         refused = [each for each in phase if each.status in {429, 503}]
         goodput = len(good) / (0.8 * seconds)
+        goodputs.append(goodput)
         rows.append(
             [
                 f"{share:.0%}",
@@ -110,9 +112,11 @@ def overloads(*, seconds: float) -> list[Table]:
         )
     columns = ["offered", "requests/s", "goodput/s", "of the capacity", "p50 ms", "p99 ms", "refused", "p50 ms refused"]
     after = recovery(answers, since=3 * seconds)
+    most = max(zip(_SHARES, goodputs, strict=True))
     notes = [
         f"The service takes {_PLACES} requests at a time, each for {_TAKES_MS} ms: {_CAPACITY:,.0f} a second.",
         f"Requests come at their rate whatever becomes of the former ones; `{'`, `'.join(_SETTINGS)}`.",
+        f"Goodput at {most[0]:.0%} is {most[1] / max(1.0, *goodputs):.0%} of the best phase's.",
         f"Recovery: {after:.2f} s after the overload, {_STEADY} answers in a row are good and all later ones, too."
         if after is not None
         else "Recovery: not within the run.",
