@@ -36,6 +36,7 @@ from egressor.policies import (
 )
 from egressor.policies.patterns import ErrorPattern
 from egressor.policies.presets import PRESETS
+from egressor.policies.prices import Discount, OwnPrice, Prices
 from egressor.policies.settings import UNSET, Settings, settings_of
 from egressor.telemetry import Event
 from tests.docs.pages import DOCS, ROOT, codes, rows, sections, table
@@ -61,6 +62,9 @@ _TABLES = [
     ("Cache: `[services.NAME.cache]`", CachePolicy),
     ("Rules: `[[services.NAME.rules]]`", Rule),
     ("Errors: `[[services.NAME.errors]]`", ErrorPattern),
+    ("Prices: `[prices]`", Prices),
+    ("A price: `[[prices.models]]`", OwnPrice),
+    ("A discount: `[[prices.discounts]]`", Discount),
 ]
 
 

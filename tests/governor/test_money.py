@@ -24,6 +24,14 @@ DAY = 86_400.0
 Make = Callable[..., Governor]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A busy machine's disk may take its time.
+    """
+    monkeypatch.setattr("egressor.ledger.till._PATIENCE", 20.0)
+
+
 @pytest.fixture(params=["memory", "sqlite"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """
@@ -172,10 +180,12 @@ def test_money_that_is_held_may_come_back(make: Make) -> None:
     While a call is under way its whole hold is taken; what it did not cost is there for the next.
     """
     gov = make({"day": 0.001})
-    with gov.permit("api", cost={"usd": 0.0009}) as permit:
-        with pytest.raises(BudgetExceeded, match="calls under way hold the rest") as caught:
-            gov.call("api", lambda: None, cost={"usd": 0.0009})
-        permit.settle(cost={"usd": Decimal("0.00004"), "requests": 1})
+    # Without a block: what runs inside of one is a part of it.
+    permit = gov.permit("api", cost={"usd": 0.0009}).acquire()
+    with pytest.raises(BudgetExceeded, match="calls under way hold the rest") as caught:
+        gov.call("api", lambda: None, cost={"usd": 0.0009})
+    permit.settle(cost={"usd": Decimal("0.00004"), "requests": 1})
+    permit.release()
     gov.call("api", lambda: None, cost={"usd": 0.0009})
 
     assert caught.value.retry_after is None
@@ -331,6 +341,23 @@ def test_without_a_cost_a_call_with_a_budget_is_a_mistake(make: Make) -> None:
             call()
     assert gov.call("api", lambda: "free", cost={"usd": 0}) == "free"
     assert cells(gov) in ({}, {"api/day@UTC": (0, 0, 0)})
+
+
+def test_a_call_inside_of_a_call_is_a_part_of_it(make: Make) -> None:
+    """
+    The outer one holds the money for both, and no longer than it lasts; another service's call holds its own.
+    """
+    gov = make({"day": 1})
+    gov.reload({"api": gov.config.services["api"], "other": {"budget": {"day": 1}}})
+
+    def outer() -> str:
+        inside = gov.call("other", lambda: "in", cost={"usd": 0.2})
+        return str(gov.call("api", lambda: gov.call("api", lambda: inside)))
+
+    assert gov.call("api", outer, cost={"usd": 0.1}) == "in"
+    with pytest.raises(ConfigError):
+        gov.call("api", lambda: "after")
+    assert cells(gov) == {"api/day@UTC": (100_000, 0, 0), "other/day@UTC": (200_000, 0, 0)}
 
 
 def test_a_service_without_a_budget_holds_nothing() -> None:

@@ -69,19 +69,19 @@ class Place:
     A till on a moody ledger, with a clock that the test moves.
     """
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path) -> None:
         self.ledger = Moody()
         self.now = NOW
         self.folder = folder
-        self.till = self.another(**options)
+        self.till = self.another()
         self.count = 0
 
-    def another(self, **options: Any) -> Till:
+    def another(self) -> Till:
         """
         Another process's till on the same ledger.
         """
         spool = Spool(self.folder / "owed")
-        return Till(self.ledger, spool=spool, wall=lambda: self.now, keep_for=DAY, **options)
+        return Till(self.ledger, spool=spool, wall=lambda: self.now, keep_for=DAY)
 
     def want(self, worst: int = 600) -> Want:
         """

@@ -162,6 +162,14 @@ PARTS: list[Row] = [
     (SERVICE + "budget.day = []\n", 2, "services.x.budget.day", None, "expected an amount of US dollars"),
 ]  # fmt: skip
 
+PRICES: list[Row] = [
+    ("[prices]\non_unknown_price = 'refuze'\n", 2, "prices.on_unknown_price", "refuse", "is none of refuse"),
+    ("[prices]\n[[prices.models]]\nmodel = 'm'\nusd_per_mtok = { inptu = 1 }\n", 4,
+     "prices.models[0].usd_per_mtok.inptu", "input", "unknown unit"),
+    ("[prices]\nmodel = []\n", 2, "prices.model", "models", "unknown setting"),
+    ("prices = 3\n", 1, "prices", None, "expected a table"),
+]  # fmt: skip
+
 RULE = SERVICE + "[[services.x.rules]]\n"
 RULES: list[Row] = [
     (SERVICE + "rules = 3\n", 2, "services.x.rules", None, "expected a list of tables"),
@@ -204,7 +212,9 @@ def write(folder: Path, text: str | bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("text", "line", "key", "nearest", "part"), SYNTAX + SECTIONS + SETTINGS + PARTS + RULES)
+@pytest.mark.parametrize(
+    ("text", "line", "key", "nearest", "part"), SYNTAX + SECTIONS + SETTINGS + PARTS + PRICES + RULES
+)
 def test_bad_file(tmp_path: Path, text: str, line: int | None, key: str | None, nearest: str | None, part: str) -> None:
     """
     A wrong file names the file, the line, the key, the nearest valid name and the limit, and shows no secret.

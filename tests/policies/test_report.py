@@ -22,6 +22,7 @@ from egressor.policies import (
     from_table,
     load,
 )
+from egressor.policies.prices import Prices
 from egressor.policies.report import Row, effective, template
 from egressor.policies.settings import settings_of
 
@@ -59,6 +60,8 @@ priority = "low"
         Row("", "egressor.unknown_hosts", "refuse", "my.toml:2"),
         Row("", "gateway.host", "127.0.0.1", "default"),
         Row("", "gateway.port", 9000, "my.toml:4"),
+        Row("", "prices.on_unknown_price", "refuse", "default"),
+        Row("", "prices.models", (), "default"),
         Row("x", "type", "llm_api", "my.toml:6"),
         Row("x", "limits", ("5/minute",), "my.toml:7"),
         Row("x", "api_key", "env KEY", "my.toml:10"),
@@ -95,8 +98,10 @@ def test_rows_cover_every_setting_once() -> None:
     """
     rows = effective(Config(services={"x": Policy()}))
     parts = {"breaker": BreakerPolicy, "retry": RetryPolicy, "ban": BanPolicy}
-    expected = [f"egressor.{each.name}" for each in settings_of(Config) if each.name not in {"services", "gateway"}]
+    apart = {"services", "gateway", "prices"}
+    expected = [f"egressor.{each.name}" for each in settings_of(Config) if each.name not in apart]
     expected += [f"gateway.{each.name}" for each in settings_of(Gateway)]
+    expected += [f"prices.{each.name}" for each in settings_of(Prices)]
     for each in settings_of(Policy):
         inside = settings_of(parts[each.name]) if each.name in parts else None
         names = [each.name] if inside is None else [f"{each.name}.{part.name}" for part in inside]
@@ -153,7 +158,7 @@ def test_template_holds_with_every_line_taken(tmp_path: Path) -> None:
     examples = {"api_key", "max_concurrency", "breaker.failure_rate", "breaker.slow_rate", "gateway.total_timeout"}
     examples |= {"gateway.hosts", "gateway.keys"}
     effects = {row.key: row.value for row in effective(taken) if not row.key.startswith(("rules[", "errors["))}
-    examples |= {"budget.day", "budget.month", "budget.soft", "budget.timezone"}
+    examples |= {"prices.models", "budget.day", "budget.month", "budget.soft", "budget.timezone"}
     without = {row.key: row.value for row in effective(plain)}
     # Without its table there is no cache, and so no value of its settings.
     examples |= {f"cache.{each.name}" for each in settings_of(CachePolicy)}

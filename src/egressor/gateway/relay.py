@@ -30,7 +30,7 @@ from egressor.dialects.inside import EVENTS
 from egressor.errors import Rejected
 from egressor.governor.streams import aopen_call
 from egressor.policies.patterns import compile_patterns
-from egressor.transports.hearing import Heard, Taped
+from egressor.transports.hearing import Heard, Taped, count, metered
 
 from .answers import Arrived, deliver, repeat
 from .dialling import ForbiddenAddressError
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from egressor._drivers.clock import Clock
     from egressor.governor import Governor, Route
     from egressor.governor.caching import Memory, Tape
+    from egressor.governor.money import Purse
 
     from .body import Body
     from .forward import Answer, Upstream
@@ -94,11 +95,14 @@ class Attempts:
 
     Attributes:
         number: How many attempts were made.
+        purse: The call's money; None if no budget applies to it.
         said: The beginning of the last failing answer's body, for the history.
         waited: Microseconds that the call was held here, in the queue and between attempts.
     """
 
-    __slots__ = ("_clock", "_idle_since", "_memory", "_order", "_spent", "_upstream", "number", "said", "waited")
+    __slots__ = (
+        *("_clock", "_idle_since", "_memory", "_order", "_spent", "_upstream", "number", "purse", "said", "waited"),
+    )
 
     def __init__(self, upstream: Upstream, order: Order, clock: Clock, memory: Memory | None = None) -> None:
         self._memory = memory
@@ -108,8 +112,20 @@ class Attempts:
         self._idle_since = clock.now()
         self._spent: Outcome | None = None
         self.number = 0
+        self.purse: Purse | None = None
         self.said = b""
         self.waited = 0
+
+    def asked(self) -> tuple[str, str, bytes | None]:
+        """
+        Return the method, the URL, and the body; None for one that is still on its way.
+        """
+        if self._order.is_upgrade:
+            # What goes to and fro afterwards has a price, and nobody counts it.
+            return "UPGRADE", self._order.url, None
+        body = self._order.body
+        payload = body.payload() if body.is_kept else None
+        return self._order.method, self._order.url, payload if isinstance(payload, bytes) else None
 
     async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ARG002, ASYNC109 - the driver's word
         """
@@ -184,6 +200,8 @@ class Attempts:
         if care is not Heed.AHEAD and (tape is None or not tape.is_document):
             verdict = self._taught(classify(status=answer.status), answer)
             heard = None if care is Heed.NOT else self._listener(answer)
+            if self.purse is not None:
+                heard = metered(self.purse, _media(answer), heard)
             ear = heard if tape is None else Taped(tape, heard)
             return Outcome(Arrived(answer, verdict, heard=ear), verdict=verdict, open=True)
         try:
@@ -197,6 +215,8 @@ class Attempts:
             tape.take([head], is_whole=is_whole)
             if tape.fresh_for and not judged.ok and self._order.method != "HEAD":
                 tape.spoil()
+        if verdict.ok and is_whole and self.purse is not None:
+            count(self.purse, _media(answer), head)
         # What is kept is whole: who waits for it need not wait for this client to have taken it.
         is_open = verdict.ok and (tape is None or tape.entry() is None)
         return Outcome(Arrived(answer, verdict, head, is_whole=is_whole), verdict=verdict, open=is_open)
@@ -259,6 +279,10 @@ class Attempts:
             # The caller's own deadline was shorter than what the service is given: it may be as fast as ever.
             verdict = replace(verdict, counts=False, retryable=False, why="the call's deadline has passed")
         return Outcome(_no_answer(self._order, verdict), verdict=verdict)
+
+
+def _media(answer: Answer) -> str:
+    return next((value for name, value in map(_text, answer.headers) if name == "content-type"), "")
 
 
 def _no_answer(order: Order, verdict: Verdict) -> Problem:

@@ -212,12 +212,15 @@ class Flight:
         compiled = gate.compiled
         ask = first[0].ask if first is not None else route.ask(args, kwargs or {})
         self.route = route
-        # The straight path takes no call that a budget applies to; the first attempt may be from before a reload.
-        self.purse = purse_of(route, ask, wish) if compiled.has_budgets and first is None else None
         self._attempts = 0
         self._failures: list[Failure] = []
         self._scope = ask.scope
         self.nest = nest or Nest.of(gate, CURRENT.get())
+        self.purse: Purse | None = None
+        # The straight path takes no call that a budget applies to; the first attempt may be from before a reload.
+        if compiled.has_budgets and first is None and not self.nest.is_paid_for():
+            self.purse = purse_of(route, ask, wish)
+            self.nest.is_paid = self.purse is not None
         self.is_idempotent = options.idempotent if idempotent is None else idempotent
         started = context.clock.now() if first is None else first[0].at
         taps = context.taps
@@ -338,12 +341,17 @@ def purse_of(route: Route, ask: Ask, wish: Wish) -> Purse | None:
     Raises:
         ConfigError: A budget applies to a function's call, which doesn't say what it may cost.
     """
-    money = route.context.money
-    purse = None if money is None else money.purse(route.service, route.gate.compiled.policy, ask.scope)
+    money, policy = route.context.money, route.gate.compiled.policy
+    request: Any = wish if hasattr(wish, "asked") else None
+    is_stated = MICRO_USD in ask.cost
+    purse = None if money is None else money.purse(route.service, policy, ask.scope, None if is_stated else request)
     if purse is None:
         return None
-    purse.estimate = ask.cost.get(MICRO_USD)
-    if purse.estimate is None and not hasattr(wish, "said"):
+    if request is not None:
+        request.purse = purse
+    if is_stated:
+        purse.estimate = ask.cost[MICRO_USD]
+    elif request is None:
         msg = f'{route.service} has a budget, and the call does not say what it may cost: cost={{"usd": 0.01}}'
         raise ConfigError(msg, key="cost.usd")
     return None if purse.estimate == 0 else purse

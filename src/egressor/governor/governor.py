@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -17,7 +19,7 @@ from egressor._core.breaker import BreakerState
 from egressor._core.model import ErrorCategory, Priority, ServiceType
 from egressor._drivers.clock import Clock
 from egressor.errors import ConfigError
-from egressor.ledger import Pick
+from egressor.ledger import LedgerAway, Pick
 from egressor.ledger.entry import as_dict
 from egressor.ledger.failures import Failures
 from egressor.ledger.grouping import ERROR
@@ -532,7 +534,7 @@ class Governor(Incidents):
             config = source
         else:
             kept = {name: getattr(self.config, name) for name in GLOBAL}
-            config = from_services(source, **kept)
+            config = replace(from_services(source, **kept), prices=self.config.prices)
         if config.store != self.config.store:
             msg = "the store can't be changed by a reload: calls that are under way hold what the old one gave"
             raise ConfigError(msg, key="egressor.store")
@@ -665,7 +667,12 @@ class Governor(Incidents):
         if self._context.money is None and any(policy.has_budgets for policy in config.services.values()):
             till = open_till(config.ledger, wall=self.clock.wall, keep_for=round(config.history_for * 1e6))
             self._tills.append(till)
+            # Tables are made now, and not while a call waits for them.
+            with suppress(LedgerAway):
+                till.read(lambda _: None)
             self._context.money = Money(till, history=self.ledger, wall=self.clock.wall)
+        if self._context.money is not None:
+            self._context.money.prices = config.prices
 
     def _close_tills(self) -> None:
         for till in self._tills:

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from egressor.ledger.history import History
     from egressor.ledger.till import MemoryTill, Till
     from egressor.policies import BudgetPolicy, Policy
+    from egressor.policies.prices import Prices
+
+    from .pricing import Meter, Pricing, Request
 
 __all__ = ["Money", "Purse", "standing"]
 
 _LOG = logging.getLogger("egressor")
 _NAME: Final = r"[A-Za-z0-9_.@+-]{1,64}"
 _SOON: Final = 1_000_000
-_UNPRICED: Final = Denied(Why.BUDGET, "price", None, "it has a budget, and nobody knows what the call may cost")
 
 
 class Money:
@@ -43,19 +45,67 @@ class Money:
         till: The way into the ledger.
         history: Where it is noted that a soft share is reached.
         wall: The time, in microseconds since 1970.
+        prices: What requests are priced by.
     """
 
-    def __init__(self, till: Till | MemoryTill, *, history: History, wall: Callable[[], int]) -> None:
+    def __init__(
+        self, till: Till | MemoryTill, *, history: History, wall: Callable[[], int], prices: Prices | None = None
+    ) -> None:
         self.till = till
         self.history = history
         self.wall = wall
+        self.prices = prices
 
-    def purse(self, service: str, policy: Policy, scope: Mapping[str, str]) -> Purse | None:
+    @property
+    def prices(self) -> Prices | None:
+        """
+        What requests are priced by; None for the public prices.
+        """
+        return self._prices
+
+    @prices.setter
+    def prices(self, prices: Prices | None) -> None:
+        self._prices = prices
+        self._pricing: Pricing | None = None
+
+    @property
+    def pricing(self) -> Pricing:
+        """
+        The prices, loaded at the first request that needs one.
+        """
+        if self._pricing is None:
+            from egressor.policies.prices import Prices
+
+            from .pricing import Pricing
+
+            self._pricing = Pricing(self._prices or Prices())
+        return self._pricing
+
+    def purse(
+        self, service: str, policy: Policy, scope: Mapping[str, str], request: Request | None = None
+    ) -> Purse | None:
         """
         Return the purse of a call; None if no budget applies to it.
+
+        Args:
+            service: Where the call goes.
+            policy: Its policy.
+            scope: Who and what for.
+            request: What is sent, if it has to be priced.
         """
+        quote = None if request is None else self.pricing.quote(policy.dialect, request, self.wall())
+        if quote is not None and quote.model and "model" not in scope:
+            scope = {**scope, "model": quote.model}
         owners = _owners(service, policy, scope)
-        return Purse(self, service, owners, scope) if owners else None
+        if not owners:
+            return None
+        purse = Purse(self, service, owners, scope)
+        purse.dialect = policy.dialect
+        if quote is not None:
+            purse.estimate = quote.micro_usd
+            purse.why = quote.why
+            purse.is_priced = True
+        return purse
 
 
 class Purse:
@@ -72,9 +122,16 @@ class Purse:
         truth: What the attempt did cost, in micro-dollars, if somebody has said so.
         verdict: What the attempt came to; None if none was made.
         estimate: What an attempt may cost, in micro-dollars; None if nobody knows, and then nothing is held.
+        why: Why nobody knows.
+        dialect: What the service speaks.
+        is_priced: Whether *estimate* is the worst case of a request: if its answer doesn't say what it has cost, nobody
+            knows.
     """
 
-    __slots__ = ("_amount", "_id", "_money", "_owners", "_tags", "estimate", "truth", "verdict")
+    __slots__ = (
+        *("_amount", "_id", "_money", "_owners", "_tags", "dialect", "estimate", "is_priced", "truth", "verdict"),
+        "why",
+    )
 
     def __init__(
         self, money: Money, service: str, owners: list[tuple[str, BudgetPolicy]], scope: Mapping[str, str]
@@ -87,13 +144,16 @@ class Purse:
         self.truth: int | None = None
         self.verdict: Verdict | None = None
         self.estimate: int | None = None
+        self.why = ""
+        self.dialect = ""
+        self.is_priced = False
 
     def hold(self, micro_usd: int) -> object | Denied:
         """
         Hold *micro_usd* of each budget, or say why not; blocking, for a quarter of a second at most.
         """
         if self.estimate is None:
-            return _UNPRICED
+            return self._unpriced()
         want = self._want(micro_usd)
         return self._held(want, self._money.till.hold(want))
 
@@ -102,7 +162,7 @@ class Purse:
         As `hold`, awaiting.
         """
         if self.estimate is None:
-            return _UNPRICED
+            return self._unpriced()
         want = self._want(micro_usd)
         return self._held(want, await self._money.till.ahold(want))
 
@@ -121,12 +181,23 @@ class Purse:
             self._money.till.end(End(key, *self._ending()))
             self.truth = self.verdict = None
 
+    def meter(self, media: str) -> Meter | None:
+        """
+        Return what reads an answer of this media type for what it has cost; None if it doesn't say that.
+        """
+        money = self._money
+        return money.pricing.meter(self.dialect, self._tags.model, media, money.wall())
+
+    def _unpriced(self) -> Denied:
+        text = f"it has a budget, and nobody knows what the call may cost: {self.why}; or state it as its cost in usd"
+        return Denied(Why.BUDGET, "price", None, text)
+
     def _ending(self) -> tuple[str, int]:
         if self.truth is not None:
             return SPENT, self.truth
         if self.verdict is None:
             return FREE, 0
-        if self.verdict.ok:
+        if self.verdict.ok and not self.is_priced:
             return SPENT, self._amount
         return (UNKNOWN if may_be_billed(self.verdict) else FREE), 0
 

@@ -44,6 +44,7 @@ class Nest:
         is_over: Whether it has ended.
         frame: Its share of the attempts, once anybody has asked for it.
         kept: What a transport inside of it keeps for the next request.
+        is_paid: Whether it holds money, of which calls to the same service inside of it are a part.
     """
 
     # Neither slots nor an __init__: one is made for every call, and most calls touch two of these.
@@ -55,6 +56,7 @@ class Nest:
     lent = 0
     is_over = False
     kept: object = None
+    is_paid = False
     _away: Ask | None = None
 
     @classmethod
@@ -66,6 +68,17 @@ class Nest:
         nest.gate = gate
         nest.parent = parent
         return nest
+
+    def is_paid_for(self) -> bool:
+        """
+        Whether a call to the same service around it, which is not over, holds the money for it, too.
+        """
+        around = self.parent
+        while around is not None:
+            if around.is_paid and not around.is_over and around.gate is self.gate:
+                return True
+            around = around.parent
+        return False
 
     def enter(self) -> Frame:
         """

@@ -190,7 +190,6 @@ class Till:
         spool: Where ends wait while it is away.
         wall: The time, in microseconds since 1970.
         keep_for: How long sums are kept, in microseconds.
-        patience: Seconds that a hold waits for its answer. Default: 0.25.
 
     Attributes:
         owner: Whose its holds are: this process's.
@@ -206,13 +205,12 @@ class Till:
         spool: Spool,
         wall: Callable[[], int],
         keep_for: int,
-        patience: float = _PATIENCE,
     ) -> None:
         self._ledger = ledger
         self._spool = spool
         self._wall = wall
         self._keep_for = keep_for
-        self._patience = patience
+        self._patience = _PATIENCE
         self.owner = secrets.token_hex(8)
         self.dropped = 0
         self._away = ""

@@ -39,6 +39,7 @@ from egressor.policies.parts import (
 )
 from egressor.policies.patterns import ErrorPattern
 from egressor.policies.presets import PRESETS
+from egressor.policies.prices import Prices
 from egressor.policies.settings import UNSET, Settings, setting, with_preset
 from egressor.policies.values import limit, url, zone
 
@@ -301,6 +302,7 @@ class Config(Settings):
             them. Default: ``pass``.
         services: Policies by the service's name.
         gateway: Where the gateway listens.
+        prices: What requests to language models cost, before the public prices.
     """
 
     store: str = setting("memory:", addresses.store)
@@ -311,6 +313,7 @@ class Config(Settings):
     unknown_hosts: str = setting("pass", one_of("pass", "refuse"))
     services: Mapping[str, Policy] = field(default=UNSET, metadata={"default": dict, "check": _services})
     gateway: Gateway = setting(Gateway, _a(Gateway))
+    prices: Prices = setting(Prices, _a(Prices))
 
     def _agree(self, given: AbstractSet[str]) -> None:  # noqa: ARG002
         for name, policy in self.services.items():

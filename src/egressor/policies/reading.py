@@ -26,6 +26,7 @@ from egressor.policies.model import (
 )
 from egressor.policies.parts import BanPolicy, BreakerPolicy, BudgetPolicy, CachePolicy, RetryPolicy, Rule, Secret
 from egressor.policies.patterns import ErrorPattern
+from egressor.policies.prices import Prices, read_prices
 from egressor.policies.settings import PYTHON, Settings, cause_of, settings_of, with_sources
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GLOBAL", "ConfigErrors", "Reading"]
 
-_SECTIONS = ("egressor", "services", "gateway")
+_SECTIONS = ("egressor", "services", "gateway", "prices")
 GLOBAL = ("store", "ledger", "history_for", "history_most", "on_store_loss", "unknown_hosts")
 _MAY_BE_OFF = ("api_key", "cache", "budget")
 _TABLES: Mapping[str, type[Settings]] = {
@@ -97,12 +98,23 @@ class Reading:
         store, ledger = (values.get(name) or "memory:" for name in ("store", "ledger"))
         if gateway is not None and is_lonely(store, ledger, gateway, policies):
             self.add(SettingError(LONELY), ("egressor", "ledger"))
+        prices = self.prices(sections["prices"])
         if self.errors or gateway is None:
             self.errors.sort(key=lambda error: error.line or 0)
             raise self.errors[0] if len(self.errors) == 1 else ConfigErrors(tuple(self.errors))
         sources = {key: self.source(("egressor", key)) for key in values}
-        config = Config(**values, services=policies, gateway=gateway)
+        config = Config(**values, services=policies, gateway=gateway, prices=prices)
         return with_sources(config, {**sources, "services": self.source(("services",))})
+
+    def prices(self, table: object) -> Prices:
+        """
+        Read the section of prices; nothing of it if something is wrong with it.
+        """
+        try:
+            return read_prices(table, file=self.file, lines=self.lines)
+        except ConfigError as error:
+            self.errors.append(error)
+            return Prices()
 
     def sections(self, table: object) -> dict[str, object]:
         """

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from egressor.policies.model import Config
+    from egressor.policies.prices import Prices
 
 __all__ = ["Plain", "Row", "effective", "template"]
 
@@ -51,6 +52,7 @@ def effective(config: Config) -> list[Row]:
         Row("", key, value, source) for key, value, source in _rows(config, "egressor") if key != "egressor.services"
     ]
     rows += [Row("", key, value, source) for key, value, source in _rows(config.gateway, "gateway")]
+    rows += [Row("", f"prices.{key}", value, source) for key, value, source in _of_prices(config.prices)]
     for name, policy in config.services.items():
         rows += [Row(name, key, value, source) for key, value, source in _rows(policy, "")]
     return rows
@@ -68,7 +70,7 @@ def _rows(owner: Settings, prefix: str) -> Iterator[tuple[str, Plain, str]]:
         key = f"{prefix}.{each.name}" if prefix else each.name
         value = getattr(owner, each.name)
         if isinstance(value, Settings) and not isinstance(value, Secret):
-            if each.name != "gateway":
+            if each.name not in {"gateway", "prices"}:
                 yield from _rows(value, key)
         elif each.name == "rules":
             for rule in value:
@@ -78,6 +80,17 @@ def _rows(owner: Settings, prefix: str) -> Iterator[tuple[str, Plain, str]]:
                 yield from (row for row in _rows(pattern, f"errors[{position}]") if row[2] != "default")
         else:
             yield key, _plain(value), owner.sources[each.name]
+
+
+def _of_prices(prices: Prices) -> Iterator[tuple[str, Plain, str]]:
+    told: dict[str, Plain] = {
+        "models": tuple(each.model for each in prices.models),
+        "discounts": tuple(f"{each.percent}% off {each.model}" for each in prices.discounts),
+        "on_unknown_price": prices.on_unknown_price,
+        "ceiling": None if prices.ceiling is None else prices.ceiling.model,
+    }
+    for key, value in told.items():
+        yield key, value, prices.sources[key]
 
 
 def _of_rule(rule: Rule) -> Iterator[tuple[str, Plain, str]]:

@@ -179,6 +179,15 @@ base_url = "https://api.openai.com/v1"
 #priority = "low"
 #budget = { day = 1.0 }
 
+# What requests to language models cost, before the public prices. A model without a price is refused where a budget
+# applies, or estimated at the ceiling.
+#[prices]
+#on_unknown_price = "refuse"
+
+#[[prices.models]]
+#model = "our-own-llama"
+#usd_per_mtok = { input = 0.2, output = 0.8 }
+
 # What errors mean here; asked before the dialect.
 #[[services.openai.errors]]
 #messages = ["tokens for today"]

@@ -41,7 +41,7 @@ from egressor.governor.streams import aopen_call
 
 from .fed import come, forget, given_again, listen, replayed
 from .governed import Governed
-from .hearing import Taped
+from .hearing import Taped, metered
 from .nested import notice
 from .options import CallOptions
 from .reading import DROPPED, MOST, Answer, Reading, again, is_idempotent, lowered
@@ -167,6 +167,17 @@ class _Attempts(Reading):
         self._handler = handler
         self._left: ClientResponse | None = None
 
+    def asked(self) -> tuple[str, str, bytes | None]:
+        """
+        Return the method, the path, and the body; None for one that can't be read before it is sent.
+        """
+        from aiohttp.payload import BytesPayload
+
+        body: Any = self._request.body
+        if not isinstance(body, bytes):
+            body = body.decode().encode() if isinstance(body, BytesPayload) else None
+        return self._request.method, self._request.url.path, body
+
     async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ARG002, ASYNC109 - the driver bounds it
         """
         Make one attempt; the driver cancels it after *timeout* seconds.
@@ -200,6 +211,8 @@ class _Attempts(Reading):
         # A body that came with its headers has given its connection back already.
         is_open = verdict.ok and response.connection is not None and self._has_body(status)
         heard: Any = self._listener(status, headers) if care is Heed.ALONG else None
+        if verdict.ok:
+            heard = metered(self.purse, headers.get("content-type", ""), heard)
         if tape is not None and tape.is_kept and not tape.is_whole and verdict.ok:
             heard = Taped(tape, heard)
         if heard is not None and not is_open:

@@ -13,7 +13,7 @@ from egressor._core.model import Outcome
 from egressor._drivers.job import HURRIED
 from egressor.dialects import Heed
 
-from .hearing import Taped
+from .hearing import Taped, metered
 from .reading import MOST, Answer, Reading
 
 if TYPE_CHECKING:
@@ -78,6 +78,17 @@ class _Reading(Reading):
             extensions=extensions,
         )
 
+    def asked(self) -> tuple[str, str, bytes | None]:
+        """
+        Return the method, the path, and the body; None for a stream, which can't be read before it is sent.
+        """
+        request = self._request
+        try:
+            body: bytes | None = request.content
+        except self._family.library.RequestNotRead:
+            body = None
+        return request.method, request.url.path, body
+
     def _is_spent(self) -> bool:
         return self._once is not None and self._once.is_begun
 
@@ -97,6 +108,7 @@ class _Reading(Reading):
                 verdict = self._judge(response, response.content[:MOST])
             if tape is not None:
                 tape.spoil()  # It was unpacked by whoever has read it, and how it came nobody knows.
+            self._count(response.headers, response.content, verdict)
             return Outcome(Answer(verdict, response=response), verdict=verdict)
         if not verdict.ok or care is Heed.AHEAD or not self._has_body(status):
             return None
@@ -106,6 +118,7 @@ class _Reading(Reading):
         if care is Heed.ALONG:
             headers = response.headers
             heard = self._listener(status, headers, partial(self._family.readable, headers))
+        heard = metered(self.purse, response.headers.get("content-type", ""), heard)
         if tape is not None:
             heard = Taped(tape, heard)
         return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=True)
@@ -127,6 +140,8 @@ class _Reading(Reading):
             self._noted.take(chunks, is_whole=self._left is None and self._broke is None)
             if self._noted.fresh_for and not read.ok:
                 self._noted.spoil()
+        if not is_open:
+            self._count(response.headers, b"".join(chunks), verdict)
         return Outcome(Answer(verdict, response=response), verdict=verdict, open=is_open)
 
     def _most(self) -> int:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from egressor._core.model import Verdict
     from egressor.governor.caching import Tape
+    from egressor.governor.money import Purse
+    from egressor.governor.pricing import Meter
 
-__all__ = ["Heard", "Taped"]
+__all__ = ["Heard", "Metered", "Taped", "count", "metered"]
 
 _TAIL: Final = 8 * 1024
 
@@ -124,3 +126,58 @@ class Taped:
         Return what the body says, if that is an error; else *given*.
         """
         return given if self._heard is None else self._heard.verdict(given)
+
+
+class Metered(Heard):
+    """
+    What has passed of one body, as far as its cost and its verdict need.
+
+    Args:
+        purse: Told what it has cost, when it is over.
+        meter: Reads that.
+        heard: Listens for the verdict; None where nobody does.
+    """
+
+    __slots__ = ("_heard", "_meter", "_purse")
+
+    def __init__(self, purse: Purse, meter: Meter, heard: Heard | None) -> None:
+        self._purse = purse
+        self._meter = meter
+        self._heard = heard
+        self.is_whole = False
+
+    def feed(self, part: bytes) -> None:
+        """
+        Note *part*, which has come.
+        """
+        self._meter.feed(part)
+        if self._heard is not None:
+            self._heard.feed(part)
+
+    def verdict(self, given: Verdict) -> Verdict:
+        """
+        Return what the body says, if that is an error, else *given*; and tell the purse what it has cost.
+        """
+        self._purse.truth = self._meter.cost(is_whole=self.is_whole)
+        if self._heard is None:
+            return given
+        self._heard.is_whole = self.is_whole
+        return self._heard.verdict(given)
+
+
+def metered(purse: Purse | None, media: str, heard: Heard | None) -> Heard | None:
+    """
+    Return what listens to the body of an answer of this media type: to its cost, too, if its call has a *purse*.
+    """
+    meter = None if purse is None else purse.meter(media)
+    return heard if purse is None or meter is None else Metered(purse, meter, heard)
+
+
+def count(purse: Purse | None, media: str, body: bytes) -> None:
+    """
+    Tell *purse* what a good answer of this media type, whose *body* has come whole, has cost.
+    """
+    meter = None if purse is None else purse.meter(media)
+    if purse is not None and meter is not None:
+        meter.feed(body)
+        purse.truth = meter.cost(is_whole=True)

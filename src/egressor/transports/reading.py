@@ -23,7 +23,7 @@ from egressor.dialects import Heed, classify, heed, with_hints
 from egressor.dialects.inside import EVENTS
 from egressor.policies.patterns import compile_patterns
 
-from .hearing import Heard
+from .hearing import Heard, count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from egressor._core.cache import Found
     from egressor.governor import Governor, Route
     from egressor.governor.caching import Memory, Tape
+    from egressor.governor.money import Purse
 
 __all__ = ["BODILESS", "DROPPED", "MOST", "Answer", "Reading", "again", "is_idempotent", "lowered"]
 
@@ -98,9 +99,14 @@ class Reading:
         route: Where the request goes.
         request: The request.
         memory: Its part in the service's cache, if it has one.
+
+    Attributes:
+        said: What a failing answer said.
+        purse: The call's money; None if no budget applies to it.
     """
 
     said = b""
+    purse: Purse | None = None
 
     def __init__(self, gov: Governor, route: Route, request: Any, memory: Memory | None = None) -> None:
         self._clock = gov.clock
@@ -111,6 +117,12 @@ class Reading:
         self._patterns = compile_patterns(policy.errors)
         self._request = request
         self._memory = memory
+
+    def asked(self) -> tuple[str, str, bytes | None]:
+        """
+        Return the method, the path, and the body; None for one that can't be read now.
+        """
+        raise NotImplementedError
 
     def _is_spent(self) -> bool:
         """
@@ -165,6 +177,13 @@ class Reading:
             return None
         pairs = headers if isinstance(headers, list) else lowered(headers)
         return self._memory.listen(status, reason, pairs, ok=ok)
+
+    def _count(self, headers: Mapping[str, str], body: bytes, verdict: Verdict) -> None:
+        """
+        Read the cost of a good answer that has come whole.
+        """
+        if verdict.ok:
+            count(self.purse, headers.get("content-type", ""), body)
 
     def _final(self, verdict: Verdict) -> Verdict:
         return replace(verdict, retryable=False) if verdict.retryable and self._is_spent() else verdict

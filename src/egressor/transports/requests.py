@@ -32,7 +32,7 @@ from egressor.governor.streams import open_call
 
 from .bodies import Watched
 from .governed import Governed
-from .hearing import Taped
+from .hearing import Taped, metered
 from .nested import notice, notice_adapter
 from .options import CallOptions
 from .raw import give_up, hold, is_readable, part_of, readable, replay, told_again
@@ -203,6 +203,15 @@ class _Attempts(Reading):
         self._is_first = True
         self._left: Any = None
 
+    def asked(self) -> tuple[str, str, bytes | None]:
+        """
+        Return the method, the path, and the body; None for one that can't be read before it is sent.
+        """
+        body = self._request.body
+        if isinstance(body, str):
+            body = body.encode()
+        return self._request.method, urlsplit(self._request.url).path, body if isinstance(body, bytes) else None
+
     def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ARG002 - a wish is told more than we need
         """
         Make one attempt that takes at most about *timeout* seconds for each thing that it waits for.
@@ -237,6 +246,8 @@ class _Attempts(Reading):
                 tape.spoil()
             is_open = self._left is not None
         heard: Any = self._listener(status, headers, partial(_unpacked, headers)) if care is Heed.ALONG else None
+        if verdict.ok:
+            heard = metered(self.purse, headers.get("content-type", ""), heard)
         if is_open and tape is not None and tape.is_kept:
             heard = Taped(tape, heard)
         return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=is_open)
@@ -321,7 +332,10 @@ class _Attempts(Reading):
         if tape is not None:
             tape.take(chunks, is_whole=rest is None and error is None)
         body = readable(response.headers, b"".join(chunks))
-        return self._verdict(response.status_code, response.headers, body)
+        verdict = self._verdict(response.status_code, response.headers, body)
+        if rest is None and error is None:
+            self._count(response.headers, b"".join(chunks), verdict)
+        return verdict
 
 
 def _memory(route: Route, request: Any, said: Mapping[str, Any]) -> Memory | None:

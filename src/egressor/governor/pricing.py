@@ -1,0 +1,160 @@
+"""
+What a request to a language model may cost, and what its answer says that it did.
+
+The worst case is held: as many tokens sent as the body has bytes, as many received as the request allows, of the
+dearest kind. An answer that says what it used is charged at that; one that doesn't, at what was held, as unknown.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from egressor.dialects.asking import read_request
+from egressor.dialects.inside import EVENTS
+from egressor.dialects.usage_stream import BodyReader, StreamReader
+from egressor.ledger.plain import clean
+from egressor.prices import PriceBook
+
+if TYPE_CHECKING:
+    from egressor.dialects.usage_stream import Streamed
+    from egressor.policies.prices import Prices
+
+__all__ = ["PRICED", "Meter", "Pricing", "Quote", "Request"]
+
+PRICED: Final = frozenset({"openai", "azure", "anthropic", "gemini", "openrouter", "groq", "mistral", "deepseek"})
+"""
+The dialects whose requests and answers can be priced.
+"""
+
+_FREE: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+# The first byte of what gzip (RFC 1952 2.3.1) and zlib (RFC 1950 2.2) have packed.
+_PACKED: Final = frozenset({0x1F, 0x78})
+# What a picture, a file or a sound beside the text is taken to be, in tokens.
+_BESIDE: Final = 100_000
+_PICO: Final = 10**6
+
+
+class Request(Protocol):
+    """
+    What is sent, as far as its price goes.
+    """
+
+    def asked(self) -> tuple[str, str, bytes | None]:
+        """
+        Return the method, the path, and the body; None for one that can't be read now.
+        """
+
+
+class Quote(NamedTuple):
+    """
+    What a request may cost.
+
+    Attributes:
+        micro_usd: Micro-dollars at most; None if nobody knows.
+        model: The model that it names, or empty.
+        why: Why nobody knows.
+    """
+
+    micro_usd: int | None
+    model: str = ""
+    why: str = ""
+
+
+class Pricing:
+    """
+    The prices of one governor.
+
+    Args:
+        prices: The user's own, and what to do about an unknown model.
+    """
+
+    def __init__(self, prices: Prices) -> None:
+        self.book = PriceBook(prices)
+
+    def quote(self, dialect: str, request: Request, now: int) -> Quote:
+        """
+        Say what *request* to a service of *dialect* may cost at *now*.
+        """
+        if dialect not in PRICED:
+            return Quote(None, why=f"requests of the dialect {dialect} have no price")
+        method, path, body = request.asked()
+        asking = read_request(body, path) if body else None
+        if asking is None:
+            if method in _FREE:
+                return Quote(0)
+            return Quote(None, why="its body can't be read as a request to a language model")
+        model = clean(asking.model)
+        price = self.book.find(asking.model, at=now, provider=dialect)
+        if price.unknown == "refuse":
+            return Quote(None, model, f"the model {model or 'that it does not name'} has no price")
+        received: int | None = asking.most_output
+        if asking.kind == "embeddings":
+            received = 0
+        if received is None:
+            return Quote(None, model, "it does not say how long its answer may be: max_tokens")
+        sent = asking.size + (0 if asking.text else _BESIDE)
+        return Quote(max(1, price.most(sent, received * asking.answers, text=asking.text)), model)
+
+    def meter(self, dialect: str, model: str, media: str, now: int) -> Meter | None:
+        """
+        Return what reads the cost out of an answer of this media type; None if it has none to read.
+        """
+        if dialect not in PRICED:
+            return None
+        return Meter(self.book, dialect, model, now=now, is_events=media.strip().lower().startswith(EVENTS))
+
+
+class Meter:
+    """
+    Reads the cost of one answer while its body goes by, as it was sent or unpacked.
+    """
+
+    __slots__ = ("_book", "_dialect", "_is_begun", "_model", "_now", "_reader", "_unpack")
+
+    def __init__(self, book: PriceBook, dialect: str, model: str, *, now: int, is_events: bool) -> None:
+        self._book = book
+        self._dialect = dialect
+        self._model = model
+        self._now = now
+        self._reader: StreamReader | BodyReader = StreamReader() if is_events else BodyReader()
+        self._is_begun = False
+        self._unpack: Any = None
+
+    def feed(self, part: bytes) -> None:
+        """
+        Look at the next *part* of the body.
+        """
+        if not self._is_begun and part:
+            self._is_begun = True
+            # Neither JSON nor an event begins so.
+            self._unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if part[0] in _PACKED else None
+        if self._unpack is not None:
+            try:
+                part = self._unpack.decompress(part)
+            except zlib.error:
+                part = b""
+        self._reader.feed(part)
+
+    def cost(self, *, is_whole: bool) -> int | None:
+        """
+        Return what the answer did cost, in micro-dollars; None if it has not said so, or has not come to its end.
+
+        Args:
+            is_whole: Whether all of the body has come.
+        """
+        reader = self._reader
+        said: Streamed = reader.finish() if isinstance(reader, StreamReader) else reader.report(ended=is_whole)
+        reported = said.reported
+        if reported.billed_pico_usd is not None:
+            return -(-reported.billed_pico_usd // _PICO)
+        if not said.ended or not reported.said:
+            return None
+        price = self._book.find(
+            reported.model or self._model,
+            at=self._now,
+            provider=self._dialect,
+            tier=reported.tier,
+            speed=reported.speed,
+        )
+        return price.cost(reported.usage).micro_usd

@@ -1,0 +1,169 @@
+"""
+What a request may cost, and what its answer says that it did.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from typing import Any
+
+import pytest
+
+from egressor.governor.pricing import Pricing, Quote
+from egressor.policies.prices import read_prices
+
+NOW = 1_795_953_600_000_000
+PRICES = read_prices(
+    {
+        "models": [
+            {"model": "m", "usd_per_mtok": {"input": 1, "output": 2, "audio_input": 50}},
+            {"model": "free", "usd_per_mtok": {"input": 0, "output": 0}},
+        ]
+    }
+)
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+
+
+class Asked:
+    """
+    A request.
+    """
+
+    def __init__(self, body: object, path: str = "/v1/chat/completions", method: str = "POST") -> None:
+        self.body = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        self.path = path
+        self.method = method
+
+    def asked(self) -> tuple[str, str, bytes | None]:
+        """
+        Say what is sent.
+        """
+        return self.method, self.path, self.body
+
+
+def chat(**more: Any) -> dict[str, Any]:
+    """
+    A chat of model ``m`` whose body has 64 bytes without *more*.
+    """
+    return {"model": "m", "messages": [{"content": "hello there"}]} | more
+
+
+def size(body: dict[str, Any]) -> int:
+    """
+    Bytes of *body*.
+    """
+    return len(json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    ("body", "received"),
+    [
+        (chat(max_tokens=100), 100),
+        (chat(max_completion_tokens=7, n=3), 21),
+        (chat(max_tokens=0), 0),
+    ],
+)
+def test_a_request_is_quoted_at_its_worst(body: dict[str, Any], received: int) -> None:
+    """
+    A token for each byte that is sent, and all that may come, for each answer.
+    """
+    assert Pricing(PRICES).quote("openai", Asked(body), NOW) == Quote(size(body) + 2 * received, "m")
+
+
+def test_what_is_not_text_is_quoted_at_the_dearest_kind() -> None:
+    """
+    A picture beside the text is taken to be many tokens, of whatever kind costs most.
+    """
+    body = chat(max_tokens=1, image_url="x")
+
+    assert Pricing(PRICES).quote("openai", Asked(body), NOW).micro_usd == (size(body) + 100_000) * 50 + 2
+
+
+def test_embeddings_have_no_output() -> None:
+    """
+    They need no bound on it.
+    """
+    body = {"model": "m", "input": "hello"}
+
+    assert Pricing(PRICES).quote("openai", Asked(body, "/v1/embeddings"), NOW) == Quote(size(body), "m")
+
+
+@pytest.mark.parametrize(
+    ("asked", "dialect", "expected"),
+    [
+        (Asked(None, method="GET"), "openai", Quote(0)),
+        (Asked(b"x", method="DELETE"), "openai", Quote(0)),
+        (Asked(None), "openai", Quote(None, why="its body can't be read as a request to a language model")),
+        (Asked(chat()), "kraken", Quote(None, why="requests of the dialect kraken have no price")),
+        (Asked(chat()), "openai", Quote(None, "m", "it does not say how long its answer may be: max_tokens")),
+        (Asked(chat(model="zzz")), "openai", Quote(None, "zzz", "the model zzz has no price")),
+        (Asked(chat(model=3), "/v1/responses"), "openai",
+         Quote(None, "", "the model that it does not name has no price")),
+        (Asked(chat(model="free", max_tokens=9)), "openai", Quote(1, "free")),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_priced_says_why(asked: Asked, dialect: str, expected: Quote) -> None:
+    """
+    What only looks is free; a model that costs nothing is held for at the least that there is.
+    """
+    assert Pricing(PRICES).quote(dialect, asked, NOW) == expected
+
+
+def test_a_secret_in_a_model_s_name_is_not_told() -> None:
+    """
+    The name goes into the ledger and into messages.
+    """
+    secret = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGH"
+    found = Pricing(PRICES).quote("openai", Asked(chat(model=secret, max_tokens=1)), NOW)
+
+    assert secret not in str(found)
+
+
+def events(*frames: object) -> bytes:
+    """
+    A stream of events.
+    """
+    return b"".join(b"data: " + json.dumps(frame).encode() + b"\n\n" for frame in frames)
+
+
+BODY = json.dumps({"model": "m", "choices": [{}], "usage": USAGE}).encode()
+STREAM = events({"model": "m", "choices": [{}]}, {"model": "m", "choices": [], "usage": USAGE})
+BILLED = json.dumps({"model": "m", "choices": [{}], "usage": {**USAGE, "cost": 0.0000123}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("media", "body", "is_whole", "expected"),
+    [
+        ("application/json", BODY, True, 20),
+        ("application/json", BODY, False, None),
+        ("application/json", gzip.compress(BODY), True, 20),
+        ("application/json", zlib.compress(BODY), True, 20),
+        ("application/json", gzip.compress(BODY)[:20] + b"broken", True, None),
+        ("application/json", b"", True, None),
+        ("application/json", BILLED, True, 13),
+        ("text/event-stream; charset=utf-8", STREAM + b"data: [DONE]\n\n", False, 20),
+        ("text/event-stream", STREAM, True, None),
+    ],
+)
+def test_an_answer_says_what_it_cost(media: str, body: bytes, is_whole: bool, expected: int | None) -> None:
+    """
+    Packed or not, however it is cut; only if it has come to its end, or its provider says what it has billed.
+    """
+    pricing = Pricing(PRICES)
+    for step in (len(body) or 1, 7):
+        meter = pricing.meter("openai", "m", media, NOW)
+        assert meter is not None
+        for at in range(0, len(body), step):
+            meter.feed(body[at : at + step])
+        meter.feed(b"")
+
+        assert meter.cost(is_whole=is_whole) == expected
+
+
+def test_other_dialects_have_no_meter() -> None:
+    """
+    What an exchange answers says nothing of a cost.
+    """
+    assert Pricing(PRICES).meter("kraken", "", "application/json", NOW) is None
