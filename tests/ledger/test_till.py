@@ -19,6 +19,7 @@ import pytest
 
 from egressor._core.budget import NEVER, Ask, Denied, Held
 from egressor.ledger import LedgerAway
+from egressor.ledger.entry import new_id
 from egressor.ledger.memory import MemoryLedger
 from egressor.ledger.money import FREE, SPENT, UNKNOWN, End, Page, Tags, Want
 from egressor.ledger.opening import open_till
@@ -74,7 +75,6 @@ class Place:
         self.now = NOW
         self.folder = folder
         self.till = self.another()
-        self.count = 0
 
     def another(self) -> Till:
         """
@@ -87,8 +87,7 @@ class Place:
         """
         A wish with an id of its own.
         """
-        self.count += 1
-        return Want(f"{self.count:08x}-0000-7000-8000-000000000000", self.till.owner, ASK, worst, Tags("api"))
+        return Want(new_id(NOW), self.till.owner, ASK, worst, Tags("api"))
 
     def cell(self) -> tuple[int, int, int]:
         """

@@ -455,7 +455,7 @@ class Till:
         return False
 
     def _bring(self, entries: Sequence[Entry]) -> int:
-        ends = [End(str(each.data.get("hold")), each.what, int(each.data.get("micro_usd", 0))) for each in entries]
+        ends = [End(each.id, each.what, int(each.data.get("micro_usd", 0))) for each in entries]
 
         def work(page: Page) -> None:
             for end in ends:
@@ -480,7 +480,8 @@ class Till:
 
 
 def _entry(end: End, at: int) -> Entry:
-    return made(at=at, kind=_KIND, what=end.how, data={"hold": end.id, "micro_usd": end.micro_usd})
+    # Its id is the hold's: in the data, where anything may stand, what looks so random is hidden.
+    return made(at=at, kind=_KIND, what=end.how, key=end.id, data={"micro_usd": end.micro_usd})
 
 
 def _tell_over(keys: Sequence[str]) -> None:
