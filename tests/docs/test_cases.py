@@ -25,6 +25,7 @@ EXPECTED = [
     *(f"C{number:02}" for number in (*range(1, 6), *range(8, 12))),
     "A11",
     "K02",
+    *("B01", "B02", *(f"B{number:02}" for number in range(6, 12))),
 ]
 
 

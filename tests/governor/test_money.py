@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from threading import Thread
@@ -313,6 +314,26 @@ def test_a_rule_s_budget_is_each_value_s_own(make: Make) -> None:
     assert found["api[feature=batch,model=m]/total@UTC"] == (10_000, 0, 0)
     assert len(found) == 4
     assert odd not in str(found)
+
+
+def test_a_new_user_s_first_calls_at_once_share_one_budget(make: Make) -> None:
+    """
+    Eight at once of somebody who was never seen before: as many are served as the budget pays for.
+    """
+    gov = make(rules=[{"match": {"user": "*"}, "budget": {"day": 0.002}}])
+    served: list[int] = []
+
+    def one() -> None:
+        with suppress(BudgetExceeded):
+            gov.call("api", lambda: served.append(750), scope={"user": "new"}, cost={"usd": 0.00075})
+
+    threads = [Thread(target=one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sum(served) == 1500
 
 
 def test_what_was_spent_is_added_up_by_what_it_was_for(make: Make) -> None:
