@@ -28,6 +28,7 @@ class Server:
 
     def __init__(self) -> None:
         self.costs: list[int] = []
+        self.asked: list[Any] = []
         self.is_hanging = False
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -35,6 +36,7 @@ class Server:
         Answer, whole or as a stream.
         """
         asked = await request.json()
+        self.asked.append(asked)
         self.costs.append(20)
         body = {"model": "m", "choices": [{"message": {"content": "hi"}}], "usage": USED}
         if not asked.get("stream"):
@@ -44,7 +46,8 @@ class Server:
         await response.write(b'data: {"model": "m", "choices": [{"delta": {"content": "hi"}}]}\n\n')
         if self.is_hanging:
             await asyncio.sleep(30)  # real time: until its client is gone
-        await response.write(b'data: {"choices": [], "usage": ' + json.dumps(USED).encode() + b"}\n\n")
+        if asked.get("stream_options", {}).get("include_usage"):
+            await response.write(b'data: {"choices": [], "usage": ' + json.dumps(USED).encode() + b"}\n\n")
         await response.write(b"data: [DONE]\n\n")
         return response
 
@@ -95,6 +98,33 @@ async def test_answers_and_streams_are_charged_at_what_they_say() -> None:
         await until(lambda: cell(rig) == (40, 0, 0))
 
     assert statuses == [200, 200]
+
+
+async def test_usage_is_asked_for_and_hidden_from_who_did_not_ask() -> None:
+    """
+    A stream says what it used only to whoever asks: the gateway does, and its client gets the stream that it wanted.
+    """
+    server = Server()
+    async with upstream(server) as url, gateway_of(services(url, 1)) as rig:
+        priced(rig)
+        _, plain = await ask(rig, stream=True)
+        _, told = await ask(rig, stream=True, stream_options={"include_usage": True})
+        await until(lambda: cell(rig) == (40, 0, 0))
+
+    assert [each["stream_options"] for each in server.asked] == [{"include_usage": True}] * 2
+    assert ("usage" in plain, "usage" in told) == (False, True)
+    assert plain == 'data: {"model": "m", "choices": [{"delta": {"content": "hi"}}]}\n\ndata: [DONE]\n\n'
+
+
+async def test_without_a_budget_a_stream_is_left_alone() -> None:
+    """
+    Nothing is added to a request that nobody counts.
+    """
+    server = Server()
+    async with upstream(server) as url, gateway_of({"t": {"base_url": url, "dialect": "openai"}}) as rig:
+        await ask(rig, stream=True)
+
+    assert "stream_options" not in server.asked[0]
 
 
 async def test_of_fifty_requests_at_once_as_many_are_served_as_are_paid_for() -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from egressor._core.cache import Found
     from egressor._core.model import Verdict
+    from egressor.dialects.asking import UsageHider
     from egressor.governor.streams import Opened
     from egressor.policies import Gateway as Settings
     from egressor.transports.hearing import Heard, Taped
@@ -55,7 +56,7 @@ class Arrived:
     An answer of the upstream, with as much of its body as had to be looked at.
     """
 
-    __slots__ = ("answer", "head", "heard", "is_whole", "verdict")
+    __slots__ = ("answer", "head", "heard", "hider", "is_whole", "verdict")
 
     def __init__(
         self,
@@ -71,6 +72,8 @@ class Arrived:
         self.head = head
         self.is_whole = is_whole
         self.heard = heard
+        # Takes out of the body what we have asked for, and the client has not.
+        self.hider: UsageHider | None = None
 
 
 async def deliver(
@@ -197,6 +200,8 @@ class _Delivery:
             await response.keep_pace(self._patience)
         if response.is_short:
             return self._broken(classify(PartialResponse("the body is shorter than its stated length")))
+        if arrived.hider is not None and (rest := arrived.hider.finish()):
+            response.pass_on(rest)
         response.end(arrived.answer.trailers)
         if arrived.heard is not None:
             arrived.heard.is_whole = True
@@ -209,6 +214,11 @@ class _Delivery:
         heard = self._arrived.heard
         if heard is not None:
             heard.feed(chunk)
+        hider = self._arrived.hider
+        if hider is not None:
+            chunk = hider.feed(chunk)
+            if not chunk:
+                return True
         try:
             keeps_up = self._response.pass_on(chunk)
         except ConnectionError as error:

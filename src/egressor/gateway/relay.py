@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from egressor._core.cache import Found
 from egressor._core.model import ErrorCategory, Outcome, Verdict
 from egressor.dialects import Heed, classify, heed, with_hints
+from egressor.dialects.asking import ASKED, UsageHider, with_usage
 from egressor.dialects.inside import EVENTS
 from egressor.errors import Rejected
 from egressor.governor.streams import aopen_call
@@ -101,7 +102,19 @@ class Attempts:
     """
 
     __slots__ = (
-        *("_clock", "_idle_since", "_memory", "_order", "_spent", "_upstream", "number", "purse", "said", "waited"),
+        *(
+            "_asks_usage",
+            "_clock",
+            "_idle_since",
+            "_memory",
+            "_order",
+            "_spent",
+            "_upstream",
+            "number",
+            "purse",
+            "said",
+        ),
+        "waited",
     )
 
     def __init__(self, upstream: Upstream, order: Order, clock: Clock, memory: Memory | None = None) -> None:
@@ -112,6 +125,7 @@ class Attempts:
         self._idle_since = clock.now()
         self._spent: Outcome | None = None
         self.number = 0
+        self._asks_usage = False
         self.purse: Purse | None = None
         self.said = b""
         self.waited = 0
@@ -173,6 +187,8 @@ class Attempts:
         body = order.body
         payload = body.payload()
         headers = order.headers
+        if self.purse is not None and isinstance(payload, bytes):
+            payload, headers = self._asking(payload, headers)
         if body.length is not None and not body.is_done:
             headers = [*headers, ("Content-Length", str(body.length))]
         if order.is_upgrade:
@@ -189,6 +205,19 @@ class Attempts:
         except Exception as error:  # noqa: BLE001 - whatever the upstream half raises is an outcome
             return self._failed(error, timeout)
 
+    def _asking(self, payload: bytes, headers: list[tuple[str, str]]) -> tuple[bytes, list[tuple[str, str]]]:
+        """
+        Ask for usage in a stream, of which OpenAI's chat says nothing otherwise; nothing else of the body changes.
+        """
+        # What is kept is given to others as it came.
+        is_asked = self._order.origin.dialect in ASKED and self._memory is None
+        wished = with_usage(payload) if is_asked else None
+        self._asks_usage = wished is not None
+        if wished is None:
+            return payload, headers
+        # Out of a packed stream nothing can be taken again.
+        return wished, [pair for pair in headers if pair[0].lower() != "accept-encoding"]
+
     async def _read(self, answer: Answer) -> Outcome:
         if answer.status < 200 and not (answer.status == 101 and self._order.is_upgrade):
             answer.close()
@@ -202,8 +231,10 @@ class Attempts:
             heard = None if care is Heed.NOT else self._listener(answer)
             if self.purse is not None:
                 heard = metered(self.purse, _media(answer), heard)
-            ear = heard if tape is None else Taped(tape, heard)
-            return Outcome(Arrived(answer, verdict, heard=ear), verdict=verdict, open=True)
+            arrived = Arrived(answer, verdict, heard=heard if tape is None else Taped(tape, heard))
+            if self._asks_usage and _is_plain_stream(answer):
+                arrived.hider = UsageHider()
+            return Outcome(arrived, verdict=verdict, open=True)
         try:
             head, is_whole = await _peek(answer, tape)
         except BaseException:
@@ -283,6 +314,12 @@ class Attempts:
 
 def _media(answer: Answer) -> str:
     return next((value for name, value in map(_text, answer.headers) if name == "content-type"), "")
+
+
+def _is_plain_stream(answer: Answer) -> bool:
+    fields = dict(map(_text, answer.headers))
+    is_events = fields.get("content-type", "")[: len(EVENTS)].lower() == EVENTS
+    return is_events and "content-length" not in fields and fields.get("content-encoding", "identity") == "identity"
 
 
 def _no_answer(order: Order, verdict: Verdict) -> Problem:
