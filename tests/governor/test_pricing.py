@@ -111,6 +111,17 @@ def test_what_can_not_be_priced_says_why(asked: Asked, dialect: str, expected: Q
     assert Pricing(PRICES).quote(dialect, asked, NOW) == expected
 
 
+def test_an_answer_of_no_stated_length_may_be_estimated() -> None:
+    """
+    At more than most have, for each answer, if the configuration wants that.
+    """
+    prices = read_prices({"models": [{"model": "m", "usd_per_mtok": {"input": 1, "output": 2}}],
+                          "on_unknown_price": "estimate"})  # fmt: skip
+    body = chat(n=2)
+
+    assert Pricing(prices).quote("openai", Asked(body), NOW) == Quote(size(body) + 2 * 2 * 16_384, "m")
+
+
 def test_a_secret_in_a_model_s_name_is_not_told() -> None:
     """
     The name goes into the ledger and into messages.

@@ -32,6 +32,8 @@ _FREE: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 _PACKED: Final = frozenset({0x1F, 0x78})
 # What a picture, a file or a sound beside the text is taken to be, in tokens.
 _BESIDE: Final = 100_000
+# Tokens that an answer is taken to have at most, where its request says nothing and may be estimated: few have more.
+_USUAL: Final = 16_384
 _PICO: Final = 10**6
 
 
@@ -91,6 +93,8 @@ class Pricing:
         received: int | None = asking.most_output
         if asking.kind == "embeddings":
             received = 0
+        if received is None and self.book.settings.on_unknown_price == "estimate":
+            received = _USUAL
         if received is None:
             return Quote(None, model, "it does not say how long its answer may be: max_tokens")
         sent = asking.size + (0 if asking.text else _BESIDE)

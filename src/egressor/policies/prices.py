@@ -188,8 +188,9 @@ class Prices(Settings):
     Attributes:
         models: Your own prices. Default: none.
         discounts: Your discounts on public prices; the one that says most of a model holds. Default: none.
-        on_unknown_price: ``refuse`` calls of a model without a price where a budget applies, or ``estimate`` them at
-            the ceiling. Default: ``refuse``, as a budget that doesn't know what it spends keeps nothing.
+        on_unknown_price: ``refuse`` requests that nobody can price where a budget applies, or ``estimate`` them: those
+            for a model without a price at the ceiling, those that don't say how long their answer may be at 16,384
+            tokens. Default: ``refuse``, as a budget that doesn't know what it spends keeps nothing.
         ceiling: What such a model is taken to cost, as an `OwnPrice`. Default: the dearest of the bundled table.
     """
 
