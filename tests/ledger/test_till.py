@@ -8,9 +8,11 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, TypeVar
@@ -25,7 +27,7 @@ from egressor.ledger.money import FREE, SPENT, UNKNOWN, End, Page, Tags, Want
 from egressor.ledger.opening import open_till
 from egressor.ledger.spool import Spool
 from egressor.ledger.till import Away, MemoryTill, Till, _Order
-from tests.ledger.places import DAY, NOW, SECOND, until
+from tests.ledger.places import DAY, NOW, SECOND, Postgres, until
 
 T = TypeVar("T")
 ASK = (Ask("k", 1000, 900, 0, NEVER),)
@@ -480,6 +482,43 @@ def test_in_memory_an_end_waits_for_nobody() -> None:
     thread.join()
 
     assert till.read(lambda page: page.budgets())[0].cell[2:5] == (0, 0, 0)
+
+
+@pytest.mark.parametrize("how", ["stopped", "crashed", "frozen"])
+def test_a_server_that_goes_and_comes_back_charges_all_once(
+    how: str, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Meanwhile nothing is held; what calls under way came to is charged when it is back.
+    """
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    till = open_till(postgres.new_database(), wall=lambda: NOW)
+
+    def want(worst: int) -> Want:
+        return Want(new_id(NOW), till.owner, ASK, worst, Tags("api"))
+
+    def spent() -> tuple[int, int, int]:
+        cell = till.read(lambda page: page.budgets())[0].cell
+        return cell.spent, cell.held, cell.unknown
+
+    wants = [want(200) for _ in range(2)]
+    until(lambda: isinstance(till.hold(wants[0]), Held))
+    until(lambda: isinstance(till.hold(wants[1]), Held))
+    with postgres.frozen() if how == "frozen" else nullcontext():
+        if how != "frozen":
+            postgres.stop(signal.SIGINT if how == "stopped" else signal.SIGQUIT)
+        refused = till.hold(want(300))
+        for each in wants:
+            till.end(End(each.id, SPENT, 100))
+        until(lambda: till.state()["owed"] >= 2)
+    if how != "frozen":
+        postgres.start()
+    until(lambda: till.state() == {"away": "", "owed": 0, "dropped": 0})
+    shown = spent()
+    till.close()
+
+    assert isinstance(refused, Away)
+    assert shown == (200, 0, 0)
 
 
 def test_a_till_by_its_ledger_s_address(tmp_path: Path) -> None:
