@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from egressor import BudgetExceeded, BudgetPolicy, ConfigError, Governor, Policy, StoreUnavailable
+from egressor.governor.calls import Flight, _Function
+from egressor.governor.route import Options
 from egressor.ledger.money import shown_usd
 from egressor.testing import FakeClock
 
@@ -425,6 +427,21 @@ def test_a_refusal_takes_the_fallback(make: Make) -> None:
 
     assert gov.call("api", lambda: None, cost={"usd": 1}, fallback="instead") == "instead"
     assert gov.status()["api"]["denied"] == {"budget": 1}
+
+
+def test_a_call_that_is_interrupted_between_its_steps_leaves_nothing_held(make: Make) -> None:
+    """
+    A signal may end a plan where no step catches it: whoever lands the call ends what it holds.
+    """
+    gov = make({"day": 0.001})
+    route = gov.route("api", Options(cost={"usd": 0.0004}))
+    flight = Flight(gov.context, route, _Function(str, (), {}))
+    assert flight.purse is not None
+    flight.purse.hold(400)
+    during = cells(gov)
+    flight.land(None)
+
+    assert (during, cells(gov)) == ({"api/day@UTC": (0, 400, 0)}, {"api/day@UTC": (0, 0, 0)})
 
 
 def test_a_generator_holds_until_it_is_over(make: Make) -> None:
