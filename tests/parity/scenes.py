@@ -22,6 +22,7 @@ REFUSED = "ConnectionRefusedError | [Errno 111] refused"
 GAVE_UP = "egressor: s: gave up after"
 NO_RETRY = {"attempts": 1}
 TWICE = {"attempts": 2, "base": 1.0, "budget": False}
+PRICE = {"usd": 0.0005}
 ONE_BAD_CALL_OPENS = {"consecutive": 1, "open_for": 5.0}
 
 
@@ -538,6 +539,18 @@ SCENES = [
         [lambda stage: ExceptionGroup("both", [refused(stage), refused(stage)]), 2],
         ["returned 2"],
         [0, 0.5],
+    ),
+    Scene(
+        "a budget pays for attempts that may have cost something, and for no more",
+        {"retry": TWICE, "budget": {"total": 0.001}},
+        [
+            Call({"cost": {"usd": 0.0005}}),
+            Call({"cost": {"usd": 0.0005}}),
+            Call({"cost": {"usd": 0.0005}, "fallback": 7}),
+        ],
+        [refused, 1, lambda stage: ValueError("x")],
+        ["returned 1", "ValueError | x", "returned 7"],
+        [0, 0.5, 0.5],
     ),
     *[
         Scene(

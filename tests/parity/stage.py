@@ -245,4 +245,6 @@ def shown(reply: object) -> str:
         return f"Lease probe={reply.probe}"
     if isinstance(reply, Denied):
         return f"Denied {reply.why} {reply.wait}"
+    if isinstance(reply, str):
+        return "the id of a hold"
     return repr(reply)
