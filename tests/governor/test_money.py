@@ -20,6 +20,7 @@ from egressor import BudgetExceeded, BudgetPolicy, ConfigError, Governor, Policy
 from egressor.governor.calls import Flight, _Function
 from egressor.governor.route import Options
 from egressor.ledger.money import shown_usd
+from egressor.policies.loader import from_table
 from egressor.testing import FakeClock
 
 ONCE = {"attempts": 1}
@@ -524,6 +525,19 @@ def test_a_reload_begins_a_budget_and_another_ledger(tmp_path: Path) -> None:
     assert before is not None
     assert before.till.read(lambda page: page.budgets())[0].cell.spent == 1000
     gov.close()
+
+
+def test_prices_stay_where_a_reload_names_services_only() -> None:
+    """
+    As the other settings do.
+    """
+    prices = {"models": [{"model": "m", "usd_per_mtok": {"input": 1, "output": 2}}]}
+    gov = Governor(config=from_table({"services": {"api": {"budget": {"day": 1}}}, "prices": prices}))
+    gov.reload({"api": {"budget": {"day": 2}}})
+
+    assert [each.model for each in gov.config.prices.models] == ["m"]
+    assert gov.context.money is not None
+    assert gov.context.money.prices is gov.config.prices
 
 
 def test_without_its_ledger_a_budget_is_closed(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ from egressor._core.budget import NEVER, Ask, Denied, Held
 from egressor.ledger import LedgerAway
 from egressor.ledger.entry import new_id
 from egressor.ledger.memory import MemoryLedger
-from egressor.ledger.money import FREE, SPENT, UNKNOWN, End, Page, Tags, Want
+from egressor.ledger.money import FREE, SPENT, UNKNOWN, Away, End, Page, Tags, Want
 from egressor.ledger.opening import open_till
 from egressor.ledger.spool import Spool
-from egressor.ledger.till import Away, MemoryTill, Till, _Order
+from egressor.ledger.till import MemoryTill, Till, _Order
 from tests.ledger.places import DAY, NOW, SECOND, Postgres, until
 
 T = TypeVar("T")

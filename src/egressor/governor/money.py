@@ -13,9 +13,8 @@ from egressor._core import budget
 from egressor._core.admission import Denied, Why
 from egressor._core.charge import may_be_billed
 from egressor.ledger.entry import new_id, stamp
-from egressor.ledger.money import FREE, SPENT, UNKNOWN, End, Tags, Want, shown_usd
+from egressor.ledger.money import FREE, SPENT, UNKNOWN, Away, End, Tags, Want, shown_usd
 from egressor.ledger.plain import clean
-from egressor.ledger.till import Away
 from egressor.policies.periods import asks_of
 
 if TYPE_CHECKING:

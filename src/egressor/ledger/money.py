@@ -28,6 +28,7 @@ __all__ = [
     "FREE",
     "SPENT",
     "UNKNOWN",
+    "Away",
     "Budget",
     "End",
     "Kept",
@@ -97,6 +98,14 @@ class End(NamedTuple):
     id: str
     how: str
     micro_usd: int = 0
+
+
+class Away(NamedTuple):
+    """
+    No answer to a wish: the ledger can't be asked, for the reason in *text*.
+    """
+
+    text: str
 
 
 class Kept(NamedTuple):

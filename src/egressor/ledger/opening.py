@@ -13,13 +13,13 @@ from egressor.errors import ConfigError
 from . import KEEP_FOR, KEEP_MOST
 from .history import History
 from .memory import MemoryLedger
-from .till import MemoryTill, Till
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from . import Ledger
     from .spool import Spool
+    from .till import MemoryTill, Till
 
 __all__ = ["open_history", "open_ledger", "open_till"]
 
@@ -82,6 +82,8 @@ def open_till(address: str, *, wall: Callable[[], int], keep_for: int = KEEP_FOR
     Raises:
         ConfigError: As `open_ledger`.
     """
+    from .till import MemoryTill, Till
+
     ledger = open_ledger(address)
     if not ledger.is_durable:
         return MemoryTill(ledger, wall=wall, keep_for=keep_for)

@@ -39,7 +39,7 @@ from egressor._host.threads import starts
 
 from . import LedgerAway
 from .entry import Entry, made
-from .money import End, Page, Want, finish, forget, lose, take
+from .money import Away, End, Page, Want, finish, forget, lose, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from . import Ledger
     from .spool import Spool
 
-__all__ = ["Away", "MemoryTill", "Till"]
+__all__ = ["MemoryTill", "Till"]
 
 LASTS: Final = 60_000_000
 """
@@ -66,14 +66,6 @@ _KIND: Final = "money"
 _LOG = logging.getLogger("egressor")
 _EVERY: WeakSet[Till | MemoryTill] = WeakSet()
 _T = TypeVar("_T")
-
-
-class Away(NamedTuple):
-    """
-    No answer: the ledger can't be asked, for the reason in *text*.
-    """
-
-    text: str
 
 
 class _Order(NamedTuple):
