@@ -50,6 +50,8 @@ limits = ["1/day"]
 [services.x.endpoints.search]
 priority = "low"
 [services.y]
+[prices]
+on_unknown_price = "estimate"
 """
 
 
@@ -60,7 +62,7 @@ priority = "low"
         Row("", "egressor.unknown_hosts", "refuse", "my.toml:2"),
         Row("", "gateway.host", "127.0.0.1", "default"),
         Row("", "gateway.port", 9000, "my.toml:4"),
-        Row("", "prices.on_unknown_price", "refuse", "default"),
+        Row("", "prices.on_unknown_price", "estimate", "my.toml:22"),
         Row("", "prices.models", (), "default"),
         Row("x", "type", "llm_api", "my.toml:6"),
         Row("x", "limits", ("5/minute",), "my.toml:7"),

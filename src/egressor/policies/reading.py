@@ -111,10 +111,11 @@ class Reading:
         Read the section of prices; nothing of it if something is wrong with it.
         """
         try:
-            return read_prices(table, file=self.file, lines=self.lines)
+            prices = read_prices(table, file=self.file, lines=self.lines)
         except ConfigError as error:
             self.errors.append(error)
             return Prices()
+        return with_sources(prices, {str(key): self.source(("prices", str(key))) for key, _ in self.items(table, ())})
 
     def sections(self, table: object) -> dict[str, object]:
         """
