@@ -186,6 +186,20 @@ def test_a_service_without_prices_needs_a_stated_cost(read: Ask, upstream: Upstr
         read(gov, url, "POST", json={})
 
 
+@pytest.mark.parametrize("behaviour", [as_json(ANSWER), stream(*FRAMES)], ids=["json", "events"])
+def test_an_answer_that_was_kept_costs_nothing(read: Ask, upstream: Upstream, behaviour: Behaviour) -> None:
+    """
+    What is given again is not held for, and the answer that was kept was charged once.
+    """
+    api = {"dialect": "openai", "budget": {"total": 0.001}, "cache": {"ttl": 60}, "retry": {"attempts": 1}}
+    gov = Governor(config=from_table({"services": {"api": api}, "prices": PRICES}))
+    url = upstream.script("/v1/chat/completions", behaviour)
+    bodies = {read(gov, url, "POST", json={**ASKED, "temperature": 0}) for _ in range(3)}
+
+    assert (len(bodies), len(upstream.received)) == (1, 1)
+    assert spent(gov) == (20, 0, 0)
+
+
 def test_a_model_s_budget_is_found_by_the_request(read: Ask, upstream: Upstream) -> None:
     """
     A rule for each model matches what the body names.
