@@ -155,12 +155,16 @@ class Caches:
         if cache is None or body is None:
             return None
         path = urlsplit(url).path
-        use = core.use_of(method, path, headers, body, is_llm=cache.is_llm, spec=cache.spec)
+        computed = cache.is_llm and core.is_computed(method, path)
+        asked = core.members(body) if computed else None
+        use = core.use_of(method, path, headers, asked, spec=cache.spec)
         if use is Use.NONE:
             return None
-        computed = cache.is_llm and core.is_computed(method, path)
         shaping = [*headers, ("egressor-form", form)] if form else headers
-        key = core.cache_key(self._secret(), method=method, url=url, headers=shaping, body=body, is_computed=computed)
+        content = core.canonical(body, asked)
+        key = core.cache_key(
+            self._secret(), method=method, url=url, headers=shaping, body=content, is_computed=computed
+        )
         return Memory(cache, key, use, asked=headers, is_computed=computed)
 
     def _of(self, gate: Gate) -> _Cache | None:
