@@ -139,6 +139,7 @@ class Stage:
         policy = {"retry": {"attempts": 1}, "breaker": {"enabled": False}, "cache": scene.cache}
         self.gov = Governor({"s": policy}, clock=self.clock)
         self.start = self.clock.now()
+        self.rest, self.arest = self.clock.sleep, self.clock.asleep
         self.script = list(scene.script)
         self.sent_at: list[float] = []
 
@@ -199,7 +200,7 @@ class Wish:
         """
         self.memory.sent()
         seconds, result = self.stage.next()
-        self.stage.clock.sleep(self.stage.clock.now() + round(seconds * SECOND))
+        self.stage.rest(self.stage.clock.now() + round(seconds * SECOND))
         return self.stage.come(self.memory, result)
 
     def discard(self, outcome: Outcome) -> Any:
@@ -219,7 +220,7 @@ class AsyncWish(Wish):
         """
         self.memory.sent()
         seconds, result = self.stage.next()
-        await self.stage.clock.asleep(self.stage.clock.now() + round(seconds * SECOND))
+        await self.stage.arest(self.stage.clock.now() + round(seconds * SECOND))
         return self.stage.come(self.memory, result)
 
     async def discard(self, outcome: Outcome) -> None:
@@ -243,7 +244,7 @@ def by_threads(stage: Stage, scene: Scene) -> list[tuple[str, float]]:
     """
 
     def one(call: tuple[float, float | None]) -> tuple[str, float]:
-        stage.clock.sleep(stage.at(call[0]))
+        stage.rest(stage.at(call[0]))
         route, memory = stage.call(call[1])
         try:
             ending = shown(open_call(route, Wish(stage, memory), idempotent=True, memory=memory).value)
@@ -253,7 +254,7 @@ def by_threads(stage: Stage, scene: Scene) -> list[tuple[str, float]]:
 
     clock = stage.clock
     # The time doesn't know of a thread that hasn't waited yet: this one, which has, is busy until all of them wait.
-    clock.sleep(clock.now() + 1)
+    stage.rest(clock.now() + 1)
     with ThreadPoolExecutor(len(scene.calls)) as pool:
         found = pool.map(one, scene.calls)
         while len(clock._timers) < len(scene.calls):
@@ -269,7 +270,7 @@ def by_tasks(stage: Stage, scene: Scene) -> list[tuple[str, float]]:
     """
 
     async def one(call: tuple[float, float | None]) -> tuple[str, float]:
-        await stage.clock.asleep(stage.at(call[0]))
+        await stage.arest(stage.at(call[0]))
         route, memory = stage.call(call[1])
         try:
             opened = await aopen_call(route, AsyncWish(stage, memory), idempotent=True, memory=memory)
