@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from threading import Barrier
 from time import time_ns
 from typing import TYPE_CHECKING
 
@@ -171,6 +174,31 @@ def test_a_file_that_is_no_file_stops_nobody(here: Here, tmp_path: Path) -> None
 
     assert [here.get(), here.get()] == ['{"n":1}', '{"n":1}']
     assert here.api.count == 1
+
+
+def test_a_service_has_one_cache_whoever_is_first(here: Here) -> None:
+    """
+    Threads that come at the same moment find one cache, and so one crowd, and one file.
+    """
+    gate = here.gov.gate("api")
+    together = Barrier(8, timeout=10)
+
+    def come(_: int) -> int:
+        together.wait()
+        return id(here.gov.context.caches._of(gate))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            rounds = []
+            for _ in range(50):
+                here.gov.context.caches._known.clear()
+                rounds.append(len(set(pool.map(come, range(8)))))
+    finally:
+        sys.setswitchinterval(before)
+
+    assert rounds == [1] * 50
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
