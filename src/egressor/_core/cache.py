@@ -29,7 +29,7 @@ from .model import ErrorCategory
 from .retry_after import http_date
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from .model import Verdict
 
@@ -47,6 +47,7 @@ __all__ = [
     "is_service_down",
     "is_told",
     "lifetime",
+    "members",
     "pack",
     "returned",
     "unpack",
@@ -232,7 +233,7 @@ def is_computed(method: str, path: str) -> bool:
 
 
 def use_of(
-    method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes, *, is_llm: bool, spec: CacheSpec
+    method: str, path: str, headers: Iterable[tuple[str, str]], asked: Mapping[str, Any] | None, *, spec: CacheSpec
 ) -> Use:
     """
     Say what a request wants of the cache.
@@ -241,8 +242,7 @@ def use_of(
         method: Its method.
         path: Its path, without its query.
         headers: Its headers, their names in lower case.
-        body: Its body.
-        is_llm: Whether the service is an LLM's API.
+        asked: What `members` finds in its body, if it is a POST that computes; else None.
         spec: The cache's policy.
     """
     said = list(headers)
@@ -250,7 +250,7 @@ def use_of(
     if "no-store" in words or any(name in _PARTIAL or name == "upgrade" for name, _ in said):
         return Use.NONE
     if method == "POST":
-        if not (is_llm and is_computed(method, path) and _is_certain(path, body, spec)):
+        if asked is None or not _is_certain(path, asked, spec):
             return Use.NONE
     elif method not in {"GET", "HEAD"}:
         return Use.NONE
@@ -259,9 +259,8 @@ def use_of(
     return Use.ALL
 
 
-def _is_certain(path: str, body: bytes, spec: CacheSpec) -> bool:
-    asked = _members(body)
-    if asked is None or any(asked.get(name) for name in _ACTS):
+def _is_certain(path: str, asked: Mapping[str, Any], spec: CacheSpec) -> bool:
+    if any(asked.get(name) for name in _ACTS):
         return False
     if path.endswith(_EMBEDDINGS) or spec.any_temperature:
         return True
@@ -281,16 +280,16 @@ def cache_key(
         method: The method.
         url: The whole URL, with its query.
         headers: The headers, their names in lower case.
-        body: The body.
+        body: The body, as `canonical` makes it.
         is_computed: Whether it is a POST that computes: who sends it, by ``User-Agent``, doesn't shape its answer.
     """
     digest = blake2b(key=salt, digest_size=16)
     counting = sorted([pair for pair in headers if not _is_noise(pair[0], is_computed=is_computed)], key=_name)
-    content = canonical(body) if is_computed else body
-    for part in (method.encode(), url.encode(), content, *[text.encode() for pair in counting for text in pair]):
-        # Each with its length: no two lists of parts look alike.
-        digest.update(b"%d:" % len(part))
-        digest.update(part)
+    texts = [method, url, *[text for pair in counting for text in pair]]
+    # Each with its length: no two lists of parts look alike.
+    digest.update("".join([f"{len(text)}:{text}" for text in texts]).encode("utf-8", "surrogatepass"))
+    digest.update(b"%d:" % len(body))
+    digest.update(body)
     return digest.hexdigest()
 
 
@@ -302,21 +301,27 @@ def _is_noise(name: str, *, is_computed: bool) -> bool:
     return name in NOISE or name.startswith(_NOISY) or (is_computed and name == "user-agent")
 
 
-def canonical(body: bytes) -> bytes:
+def canonical(body: bytes, asked: Mapping[str, Any] | None) -> bytes:
     """
-    Return a body so that two that mean the same are alike; one that is no object of JSON stays as it is.
+    Return a body so that two that mean the same are alike.
+
+    Args:
+        body: The body.
+        asked: What `members` finds in it; None leaves it as it is.
     """
-    members = _members(body)
-    if members is None:
+    if asked is None:
         return body
     try:
-        outer = {name: members[name] for name in sorted(members)}
+        outer = {name: asked[name] for name in sorted(asked)}
         return json.dumps(outer, separators=(",", ":"), allow_nan=False).encode()
     except (ValueError, RecursionError):
         return body
 
 
-def _members(body: bytes) -> dict[str, Any] | None:
+def members(body: bytes) -> dict[str, Any] | None:
+    """
+    Return the members of a body that is an object of JSON; None for any other.
+    """
     try:
         found = json.loads(body, object_pairs_hook=_once)
     except (ValueError, RecursionError):

@@ -10,6 +10,7 @@ to wait for as many failures as there are callers.
 from __future__ import annotations
 
 import os
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -63,7 +64,7 @@ class _Cache:
         # What processes share goes by the clock that they share.
         self._now = clock.now if shared is None else clock.wall
         self.spec = policy.spec()
-        self.is_llm = service.type is ServiceType.LLM_API or service.dialect in _LLM
+        self.is_llm = _is_llm(service)
         self.crowds = Crowds()
         self.shelf = MemoryShelf(max_entries=policy.max_entries, max_bytes=policy.max_bytes)
 
@@ -107,6 +108,10 @@ class _Cache:
             self.shared.put(key, kept, until=now + fresh_for + self.spec.stale)
 
 
+def _is_llm(service: Policy) -> bool:
+    return service.type is ServiceType.LLM_API or service.dialect in _LLM
+
+
 class Caches:
     """
     The caches of all services of a governor that have one.
@@ -125,6 +130,7 @@ class Caches:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._salt = os.urandom(32)
+        self._lock = Lock()
         self._known: dict[str, _Cache] = {}
         if self._file is not None:
             leak(self._file)  # To close what the parent has open would end its locks.
@@ -155,12 +161,16 @@ class Caches:
         if cache is None or body is None:
             return None
         path = urlsplit(url).path
-        use = core.use_of(method, path, headers, body, is_llm=cache.is_llm, spec=cache.spec)
+        computed = cache.is_llm and core.is_computed(method, path)
+        asked = core.members(body) if computed else None
+        use = core.use_of(method, path, headers, asked, spec=cache.spec)
         if use is Use.NONE:
             return None
-        computed = cache.is_llm and core.is_computed(method, path)
         shaping = [*headers, ("egressor-form", form)] if form else headers
-        key = core.cache_key(self._secret(), method=method, url=url, headers=shaping, body=body, is_computed=computed)
+        content = core.canonical(body, asked)
+        key = core.cache_key(
+            self._secret(), method=method, url=url, headers=shaping, body=content, is_computed=computed
+        )
         return Memory(cache, key, use, asked=headers, is_computed=computed)
 
     def _of(self, gate: Gate) -> _Cache | None:
@@ -172,9 +182,14 @@ class Caches:
             self._begin()  # The calls under way, and whoever holds a lock, are the parent's.
         name = gate.compiled.name
         cache = self._known.get(name)
-        if cache is None or cache.policy is not policy:
+        return cache if cache is not None and cache.policy is policy else self._made(name, policy, service)
+
+    def _made(self, name: str, policy: CachePolicy, service: Policy) -> _Cache:
+        with self._lock:
+            cache = self._known.get(name)
             if cache is not None and cache.policy == policy:
-                cache.policy = policy  # A reload has changed other things.
+                # A reload has changed other things.
+                cache.policy, cache.is_llm = policy, _is_llm(service)
             else:
                 shared = self._shared(name, policy)
                 cache = self._known[name] = _Cache(policy, service, self._clock, shared)

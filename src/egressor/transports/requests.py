@@ -19,7 +19,7 @@ bounds them all.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -356,11 +356,16 @@ def _given_again(found: Found, request: Any) -> Any:
     """
     Return an answer that was kept as a response of requests, as its own adapter makes one.
     """
-    from requests.adapters import HTTPAdapter
-
     entry = found.entry
     raw = told_again(entry.status, entry.reason, again(found), entry.chunks)
-    return HTTPAdapter().build_response(request, raw)
+    return _maker().build_response(request, raw)
+
+
+@cache
+def _maker() -> Any:
+    from requests.adapters import HTTPAdapter
+
+    return HTTPAdapter()
 
 
 def _unpacked(headers: Mapping[str, str], body: bytes) -> bytes:
