@@ -2,7 +2,8 @@
 Feed the readers of strangers' words with mutated answers, headers, dates and messages, for a bounded time.
 
 Whatever comes in, there is one verdict, the same each time, within its bounds, in a time that is bounded too, and it
-repeats nothing of what a server wrote. A violation ends the run with the input that caused it, as Python writes it.
+repeats nothing of what a server wrote; and what history keeps of a message shows no key. A violation ends the run with
+the input that caused it, as Python writes it.
 
 ``fuzz.py --seconds 60`` lets atheris choose the inputs, by what code they reach; without atheris, or with
 ``--plain``, they are mutations of the labelled cases in ``tests/corpora``, the same ones for the same ``--seed``.
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 CORPORA = Path(__file__).resolve().parent.parent / "tests" / "corpora"
 CANARY = "sk-CANARYCANARYCANARY"
 LONGEST = 30 * 86400
+MESSAGE = 2_000
 SLOW = 0.25
 """
 Seconds of the processor's own time that no input may take; a hundred times what the slowest takes.
@@ -49,6 +51,13 @@ WORDS = (
     "-",
     "\\",
     "\x00",
+    "password=",
+    "-u a:",
+    " -p ",
+    "://u:p@",
+    "mnemonic: ",
+    "hooks.a/",
+    "eyJ",
 )
 
 
@@ -167,6 +176,7 @@ def target_of() -> Callable[[bytes], None]:
     from egressor._core.evidence import headers_of
     from egressor._core.retry_after import http_date, retry_after
     from egressor.dialects import NAMES, classify, hints
+    from egressor.policies.redaction import redact
 
     def target(data: bytes) -> None:
         first, second, third, rest = *data[:3].ljust(3, b"\0"), data[3:]
@@ -189,6 +199,9 @@ def target_of() -> Callable[[bytes], None]:
         wait = retry_after(headers_of(headers), status=429, now=1.8e9)
         expect(wait is None or 0 <= wait <= LONGEST, "a wait out of bounds")
         http_date(text)
+        hidden = redact(f"{text[:MESSAGE]} {CANARY} {text[MESSAGE:][:MESSAGE]}")
+        expect(CANARY not in hidden, "a key in history")
+        expect(redact(hidden) == hidden, "something else hidden the second time")
         spent = time.process_time() - begin
         expect(spent < SLOW, f"{spent:.3f} s")
 
