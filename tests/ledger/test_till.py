@@ -124,6 +124,21 @@ def test_what_came_back_is_there_for_the_next(place: Place) -> None:
     assert answers == [Held] * 20
 
 
+def test_whoever_reads_sees_what_was_told_before(place: Place) -> None:
+    """
+    The thread may not have come to it yet.
+    """
+    found = []
+    for _ in range(20):
+        want = place.want(10)
+        place.till.hold(want)
+        place.till.end(End(want.id, SPENT, 1))
+        cell = place.till.read(lambda page: page.budgets())[0].cell
+        found.append((cell.spent, cell.held))
+
+    assert found == [(number, 0) for number in range(1, 21)]
+
+
 def test_a_refusal_is_the_ledger_s(place: Place) -> None:
     """
     What does not fit is denied, with what is left.

@@ -39,7 +39,7 @@ from egressor._host.threads import starts
 
 from . import LedgerAway
 from .entry import Entry, made
-from .money import Away, End, Page, Want, finish, forget, lose, take
+from .money import Away, End, Page, Tags, Want, finish, forget, lose, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -270,11 +270,12 @@ class Till:
 
     def read(self, work: Callable[[Page], _T]) -> _T:
         """
-        Return what *work* reads, with what dead processes have held charged.
+        Return what *work* reads, with all charged that this process has told and that dead ones have held.
 
         Raises:
             LedgerAway: It was not possible.
         """
+        self._flush()
         now = self._wall()
 
         def look(page: Page) -> _T:
@@ -282,6 +283,17 @@ class Till:
             return work(page)
 
         return self._ledger.money(look)
+
+    def _flush(self) -> None:
+        """
+        Wait until what was told so far is charged, a quarter of a second at most.
+        """
+        # A wish for nothing, of no budget: the thread answers it in its turn.
+        if self._thread is not None:
+            order = self._ordered(Want("", self.owner, (), 0, Tags("")))
+            if isinstance(order, _Order):
+                with suppress(TimeoutError):
+                    order.answer.result(self._patience)
 
     def state(self) -> dict[str, Any]:
         """
@@ -406,10 +418,11 @@ class Till:
             if now >= self._forget_at:
                 self._forget_at = now + _FORGET
                 forget(page, now, self._keep_for)
-        return [
-            finish(page, each) if isinstance(each, End) else take(page, each.want, now=now, lasts=LASTS)
-            for each in batch
-        ]
+        return [finish(page, each) if isinstance(each, End) else self._take(page, each.want, now) for each in batch]
+
+    @staticmethod
+    def _take(page: Page, want: Want, now: int) -> Held | Denied | Away:
+        return take(page, want, now=now, lasts=LASTS) if want.asks else Away("nothing is wanted")
 
     def _answered(self, each: _Order | End, answer: Any) -> None:
         if isinstance(each, End):
@@ -434,7 +447,8 @@ class Till:
             elif not each.answer.done():
                 each.answer.set_result(Away(why))
                 # It may have been held all the same: the last word of a connection that broke is not known.
-                self._owed.append(End(each.want.id, "free"))
+                if each.want.asks:
+                    self._owed.append(End(each.want.id, "free"))
         if self._owed:
             try:
                 self._spool.put([_entry(end, self._wall()) for end in self._owed])
