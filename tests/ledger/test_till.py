@@ -128,6 +128,7 @@ def test_whoever_reads_sees_what_was_told_before(place: Place) -> None:
     """
     The thread may not have come to it yet.
     """
+    place.till._patience = 20.0
     found = []
     for _ in range(20):
         want = place.want(10)

@@ -41,6 +41,7 @@ PAGES = [
     "/-/history.json",
     "/-/errors.json",
     "/-/bans.json",
+    "/-/costs.json",
     "/-/openapi.json",
     "/-/healthz",
     "/-/readyz",
