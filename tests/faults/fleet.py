@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 CHILD = Path(__file__).with_name("child.py")
 SECOND = 1_000_000
-SLIP = 30_000
+SLIP = 100_000
 """
 How much later than at its admission a call may write its line, in microseconds: many processes share few cores.
 """
@@ -295,13 +296,28 @@ def most(lines: Sequence[Line], window: int) -> int:
 
 def most_aligned(lines: Sequence[Line], window: int, *, slip: int = SLIP) -> int:
     """
-    Return the most units in any window that begins with a multiple of *window* of the wall clock.
+    Return the most units that a window must have had which begins with a multiple of *window* of the wall clock.
 
-    A line in the first *slip* of a window may have been admitted in the one before.
+    A line in the first *slip* of a window may have been admitted in the one before: so it counts there as long as that
+    one has room.
     """
     shift = time.time_ns() // 1000 - time.monotonic_ns() // 1000
-    sums: dict[int, int] = {}
+    sure: Counter[int] = Counter()
+    early: Counter[int] = Counter()
     for line in lines:
         number, rest = divmod(line.at + shift, window)
-        sums[number] = sums.get(number, 0) + (line.units if rest >= slip else 0)
-    return max(sums.values(), default=0)
+        (sure if rest >= slip else early)[number] += line.units
+    if not lines:
+        return 0
+    numbers = range(min(sure | early), max(sure | early) + 1)
+
+    def is_enough(most: int) -> bool:
+        room = 0
+        for number in numbers:
+            units = sure[number] + max(0, early[number] - room)
+            if units > most:
+                return False
+            room = most - units
+        return True
+
+    return next(most for most in range(max(sure.values(), default=0), 1 << 30) if is_enough(most))
