@@ -47,6 +47,9 @@ T = TypeVar("T")
 _MARK = b"egressor cells\n"
 # The rest is for whoever has the file open without asking for the lock.
 _QUEUE = PATIENCE - 0.1
+# A process that comes knows of nobody, and its share would be half of each limit: it is more patient, as others may be
+# at making the file, on a busy machine.
+_FIRST = 2.0
 # After so many exchanges of a service: a checkpoint, and rows on which nothing depends any more.
 _PAUSE_EACH = 512
 _SWEEP = 1_024
@@ -104,6 +107,7 @@ class SqliteStore:
         self._is_busy = False
         # How many forks are about to happen, for which nobody begins a step.
         self._forks = 0
+        self._patience = _FIRST
         self._has_forked = Event()
         self._latch = Latch(self.path.with_name(self.path.name + ".lock"))
         self._file = CellFile(self.path, boot=self._boot, now=self._now, wall=self._wall)
@@ -292,7 +296,7 @@ class SqliteStore:
         try:
             while not self._alone.acquire(timeout=PATIENCE):
                 # It may stand in line, and the line moves.
-                if time.monotonic() - self._latch.moved > PATIENCE:
+                if time.monotonic() - self._latch.moved > max(PATIENCE, self._patience):
                     msg = f"another thread has held {self.path.name} for {PATIENCE:g} s"
                     raise StoreAway(msg)
             is_inner = self._is_busy
@@ -320,9 +324,11 @@ class SqliteStore:
             msg = f"{self.path.name} is closed"
             raise StoreAway(msg)
         try:
-            self._latch.take(patience=_QUEUE)
+            self._latch.take(patience=self._patience)
         except LockAway as error:
             raise StoreAway(str(error)) from None
+        finally:
+            self._patience = _QUEUE
         try:
             try:
                 return work(self._opened(), *args)
