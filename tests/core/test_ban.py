@@ -282,3 +282,15 @@ def test_what_has_ended_since_is_not_taken_up(end: str, said: int, is_banned: bo
     restore(cell, 1200 * S, BanNews("began", 2000 * S, 1, "ip", "a rule"), said=said * S)
 
     assert bool(cell.until) is is_banned
+
+
+@pytest.mark.parametrize("said", [-3000, 0, 600])
+def test_a_ban_of_before_the_clock_began(said: int) -> None:
+    """
+    The clock counts from the machine's start, which may be later than the ban's: that nothing has ended is no end.
+    """
+    cell = BanCell()
+
+    restore(cell, 600 * S, BanNews("began", 11_400 * S, 1, "ip", "a rule"), said=said * S)
+
+    assert state(cell) == (11_400, 1, 0)

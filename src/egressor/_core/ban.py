@@ -153,7 +153,9 @@ def restore(cell: BanCell, now: int, news: BanNews, *, said: int) -> None:
     ended since stays over.
     """
     until = min(news.until, now + _LONGEST)
-    if news.what not in OPENS or said <= cell.over_at or (cell.until and until <= cell.until):
+    # Before this machine's clock began, *said* is negative.
+    is_over = cell.over_at != 0 and said <= cell.over_at
+    if news.what not in OPENS or is_over or (cell.until and until <= cell.until):
         return
     cell.until = max(until, cell.until or now, 1)
     cell.count, cell.scope, cell.why = max(1, cell.count, news.times), news.scope, news.why
