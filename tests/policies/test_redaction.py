@@ -111,6 +111,12 @@ HIDDEN = [
     "https://acme.webhook.office.com/webhookb2/a-b@c/IncomingWebhook/hunter/d",
     "postgresql+asyncpg://app:hunter@db/x",
     "host=h user=u password=hunter dbname=d",
+    "X-Auth: hunter",
+    '{"auths": {"https://example.com": {"auth": "hunter"}}}',
+    "//registry.example.com/:_auth=hunter",
+    "http --auth alice:hunter GET https://api.example.com",
+    "['http', '--auth', 'alice:a hunter']",
+    "--auth=alice:hunter",
 ]
 SHOWN = [
     "",
@@ -169,6 +175,10 @@ SHOWN = [
     "robot/arm is off",
     "hooks.example.com is down",
     "the git option -p, or --patch",
+    "docker run -p 127.0.0.1:8080:80 image",
+    "GET https://api.example.com/services/Tools/list",
+    "POST /services/translate/v1 failed",
+    "option --auth: no such method",
 ]
 
 

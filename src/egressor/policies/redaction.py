@@ -57,7 +57,7 @@ _SAID = (
     r"|wrong|bad|missing|required|expired|revoked|disabled|inactive|unknown|unauthorized|limit|error)\b)"
 )
 # A command's user and password, as curl has them.
-_USER = r"(?<![\w-])(?:-u|--(?:proxy-|http-)?user)"
+_USER = r"(?<![\w-])(?:-u|--(?:(?:proxy-|http-)?user|auth))"
 _GONE = "\0"
 _URL = re.compile(r"((?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s\"'<>`]+)")
 _PART = re.compile(r"[^/?&=#;,@]+")
@@ -86,6 +86,8 @@ _BEHIND_NAMES = _rules(
     # A cookie's and a credential's own syntax goes to the end of the line.
     rf"{_LINE}[^\r\n]+",
     rf"{_NAMED}(?:(?:{_STRING}){_VALUE}*|{_VALUE}+)",
+    # "auth" is a name behind a joint or in quotes; in a sentence it is a word.
+    rf"((?:(?<=\w[-.])|(?<=[_\"']))auth{_QUOTE}\s{{0,8}}[:=]\s{{0,8}})(?:(?:{_STRING}){_VALUE}*|{_VALUE}+)",
     # A phrase has several words.
     rf"((?:passphrase|{_PHRASE}){_QUOTE}\s{{0,8}}[:=]\s{{0,8}})[^\s\"',;&()<>{{}}\]\[][^\r\n\"',;&()<>{{}}\]\[]*",
 )
@@ -106,7 +108,8 @@ _OPTIONS = (
         rf"({_USER}(?:[ \t]{{1,8}}|=)(?!\d+:\d+(?!\S))[^\s:\"']{{0,100}}:)(?!//)[^\s\"',;]+",
         r"(\bcurl\b[^\r\n]{0,200}?\s-u)[^\s:\"'-][^\s:\"']{0,100}:[^\s\"']+",
         # A password, unless it is a port or a path, or is these commands' own option.
-        r"((?<![\w-])(?<!mkdir )(?<!\bcp )(?<!\bps )(?-i:-p)[ \t]{1,4})(?![-./~$]|\d{1,5}(?::\d+|/\w+)*(?!\S)"
+        r"((?<![\w-])(?<!mkdir )(?<!\bcp )(?<!\bps )(?-i:-p)[ \t]{1,4})"
+        r"(?![-./~$]|(?:[\d.]{7,15}:)?\d{1,5}(?::\d+|/\w+)*(?!\S)"
         rf"|(?:port|path|file|dir|password|name|number|pid|project|profile)\b){_SPOKEN}{_GIVEN}",
         rf"([\"'](?-i:-p)[\"']\s{{0,4}},\s{{0,4}})(?!\w?[\"'][\d:]{{1,11}}[\"']){_STRING}",
         r"(\b(?:mysql|mariadb)[\w-]{0,12}\b[^\r\n]{0,200}?[\s\"'](?-i:-p))[^\s\"',;]+",
@@ -116,7 +119,7 @@ _OPTIONS = (
 # Addresses whose path is the secret: Slack's and others' hooks, Discord's, Teams', a Telegram bot's.
 _PATHS = _rules(
     r"(\bhooks\.[\w.-]{1,80}/(?:[a-z]{1,12}/){0,2}+)[^\s\"'<>()?#]+",
-    r"(/services/T\w{2,20}/)[^\s\"'<>()?#]+",
+    r"(/services/(?-i:T[A-Z0-9]{2,20})/)[^\s\"'<>()?#]+",
     r"(/(?:webhooks|interactions)/\d{1,25}/)[^\s\"'<>()/?#]+",
     r"(/(?:webhookb2|incomingwebhook)/)[^\s\"'<>()?#]+",
     r"(/bot)\d{3,20}(?::|%3A)[^\s\"'<>()/?#]+",
@@ -131,7 +134,7 @@ _GROUPS: tuple[tuple[tuple[str, ...], _Rules], ...] = (
     (tuple(f"{name}{sign}" for name in _PARAMETERS for sign in ("=", "%3d")), _QUERIES),
 )
 _SHORT_OPTIONS = ("-u", "-p", "-a", "-user")
-_OPTION = re.compile(r"(?<![\w-])-(?:[upa]|-(?:proxy-|http-)?user)", re.IGNORECASE)
+_OPTION = re.compile(r"(?<![\w-])-(?:[upa]|-(?:(?:proxy-|http-)?user|auth))", re.IGNORECASE)
 _STEMS: tuple[str, ...] = (
     *("pass", "secret", "token", "key", "signature", "credential", "auth", "cookie", "session", "pw", "jwt", "hmac"),
     *("otp", "sid", "csrf", "xsrf", "bearer", "mnemonic", "phrase", "words"),
