@@ -271,3 +271,37 @@ def test_a_newcomer_waits_too() -> None:
     gov.close()
 
     assert all(later - earlier >= 2 * SECOND for earlier, later in pairwise(arrived))
+
+
+@pytest.mark.parametrize(("told", "waits"), [("20", True), ("14400", False)])
+def test_nobody_waits_for_hours_because_another_was_told_to(told: str, waits: bool) -> None:
+    """
+    A call with a 429 of its own that names no time waits for what another was told up to ``cap``, beyond ``max_wait``.
+    """
+    clock = FakeClock()
+    policy = {"max_wait": 5, "retry": {"attempts": 2, "cap": 30}, "breaker": {"enabled": False}}
+    gov = Governor({"api": policy}, clock=clock, dice=lambda: 0.5)
+    start = clock.now()
+    came: list[float] = []
+
+    async def hasty() -> Answer:
+        came.append((clock.now() - start) / SECOND)
+        await clock.asleep(clock.now() + SECOND)
+        return Answer(429)
+
+    async def patient() -> Answer:
+        return Answer(429, retry_after=told)
+
+    async def main() -> float:
+        call = asyncio.create_task(gov.acall("api", hasty))
+        other = asyncio.create_task(gov.acall("api", patient))
+        with suppress(Rejected):
+            await call
+        passed = (clock.now() - start) / SECOND
+        other.cancel()
+        return passed
+
+    passed = asyncio.run(main())
+    gov.close()
+
+    assert (len(came) == 2, passed < 60) == (waits, True)

@@ -257,7 +257,9 @@ class Standing:
         told = 0 if verdict.retry_after is None else -int(-verdict.retry_after * _SECOND // 1)
         if _is_hasty(verdict):
             told = haste.pause(self._haste, self._compiled.retry, now, began=now, backoff=verdict.backoff)
-        return max(now + told + told // 16 + _MOMENT, self.away_release)
+        # What others were told counts, too, but no longer than a pause of our own may be: that is hours at times.
+        longest = max(told, self._compiled.retry.cap, self._haste.until - now)
+        return max(now + told + told // 16 + _MOMENT, min(self.away_release, now + longest + longest // 16))
 
     def may_retry(self, now: int, *, attempt: int, wants: bool) -> bool:
         """
