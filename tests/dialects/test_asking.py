@@ -25,7 +25,7 @@ USED = {"prompt_tokens": 7, "completion_tokens": 2}
         (
             "/openai/deployments/d/chat/completions?api-version=1",
             {**CHAT, "max_completion_tokens": 8, "max_tokens": 9, "stream_options": {"include_usage": True}},
-            ("chat", "m", False, 8, 1, True),
+            ("chat", "m", False, 9, 1, True),
         ),
         ("/v1/messages", {**CHAT, "max_tokens": 5, "stream": True}, ("messages", "m", True, 5, 1, False)),
         ("", {**CHAT, "max_tokens": 5, "system": "s"}, ("messages", "m", False, 5, 1, False)),
@@ -33,6 +33,15 @@ USED = {"prompt_tokens": 7, "completion_tokens": 2}
         ("", {"model": "m", "input": "x", "max_output_tokens": 4}, ("responses", "m", False, 4, 1, False)),
         ("/v1/embeddings", {"model": "m", "input": ["x"]}, ("embeddings", "m", False, None, 1, False)),
         ("", {"model": "m", "prompt": "x", "best_of": 2}, ("completions", "m", False, None, 2, False)),
+        ("", {"model": "m", "prompt": "x", "n": 1, "best_of": 20}, ("completions", "m", False, None, 20, False)),
+        ("", {"model": "m", "prompt": ["x", "y", "z"], "n": 2}, ("completions", "m", False, None, 6, False)),
+        ("", {"model": "m", "prompt": [[1, 2], [3]]}, ("completions", "m", False, None, 2, False)),
+        ("", {"model": "m", "prompt": [1, 2, 3]}, ("completions", "m", False, None, 1, False)),
+        (
+            "/v1/models/g:generateContent",
+            {"contents": [], "generation_config": {"max_output_tokens": 3, "candidate_count": 2}},
+            ("gemini", "g", False, 3, 2, False),
+        ),
         (
             "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse",
             {"contents": [], "generationConfig": {"maxOutputTokens": 3, "candidateCount": 2}},
@@ -54,7 +63,19 @@ def test_a_request_tells_what_it_asks_for(path: str, body: dict[str, Any], expec
     """
     data = json.dumps(body).encode()
 
-    assert Asking._make((*expected, len(data), True)) == read_request(data, path)
+    assert Asking._make((*expected, len(data), True, "", "", ())) == read_request(data, path)
+
+
+def test_a_request_tells_what_makes_it_dearer() -> None:
+    """
+    A tier, a speed, and models that may answer instead; what is none of these is left out.
+    """
+    dear = {**CHAT, "service_tier": "priority", "speed": "fast", "models": ["a", 1, "b"]}
+    odd = {**CHAT, "service_tier": 1, "speed": None, "models": "a"}
+
+    found = [read_request(json.dumps(each).encode()) for each in (dear, odd)]
+
+    assert [each and each[-3:] for each in found] == [("priority", "fast", ("a", "b")), ("", "", ())]
 
 
 @pytest.mark.parametrize(

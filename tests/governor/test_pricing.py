@@ -19,6 +19,9 @@ PRICES = read_prices(
     {
         "models": [
             {"model": "m", "usd_per_mtok": {"input": 1, "output": 2, "audio_input": 50}},
+            {"model": "m", "tier": "priority", "usd_per_mtok": {"input": 3, "output": 6}},
+            {"model": "m", "tier": "flex", "usd_per_mtok": {"input": 0.1, "output": 0.1}},
+            {"model": "big", "usd_per_mtok": {"input": 7, "output": 14}},
             {"model": "free", "usd_per_mtok": {"input": 0, "output": 0}},
         ]
     }
@@ -70,6 +73,35 @@ def test_a_request_is_quoted_at_its_worst(body: dict[str, Any], received: int) -
     A token for each byte that is sent, and all that may come, for each answer.
     """
     assert Pricing(PRICES).quote("openai", Asked(body), NOW) == Quote(size(body) + 2 * received, "m")
+
+
+@pytest.mark.parametrize(
+    ("more", "times"),
+    [
+        ({"service_tier": "priority"}, 3),
+        ({"service_tier": "flex"}, 1),
+        ({"service_tier": "auto"}, 1),
+        ({"models": ["m", "big"]}, 7),
+        ({"n": 1, "best_of": 4}, None),
+    ],
+)
+def test_what_a_request_may_come_to_is_quoted(more: dict[str, Any], times: int | None) -> None:
+    """
+    The tier that it asks for may be granted or denied, and any of its models may answer: the dearest of them is held.
+    """
+    body = chat(max_tokens=100, **more)
+    expected = size(body) + 2 * 4 * 100 if times is None else times * (size(body) + 200)
+
+    assert Pricing(PRICES).quote("openai", Asked(body), NOW) == Quote(expected, "m")
+
+
+def test_a_model_that_may_answer_instead_needs_a_price() -> None:
+    """
+    A call that could cost anything is refused, whichever of its models that is.
+    """
+    found = Pricing(PRICES).quote("openrouter", Asked(chat(max_tokens=1, models=["zzz"])), NOW)
+
+    assert found == Quote(None, "m", "the model zzz has no price")
 
 
 def test_what_is_not_text_is_quoted_at_the_dearest_kind() -> None:

@@ -28,6 +28,8 @@ Bytes of the longest chunk that may be taken out: usage is some hundred.
 """
 
 _WISH: Final = b'"stream_options":{"include_usage":true}'
+_BOUNDS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens", "maxOutputTokens")
+_ANSWERS: Final = ("n", "best_of", "candidateCount", "candidate_count")
 _PATHS: Final = (
     ("/chat/completions", "chat"),
     ("/responses", "responses"),
@@ -62,6 +64,9 @@ class Asking(NamedTuple):
         size: Bytes of the body. A text has no more tokens than bytes.
         text: Whether all that it sends is in the body, as text: no picture, file or sound, nothing that the provider
             fetches or remembers. Only then *size* is a bound for what it sends.
+        tier: The service tier that it asks for, as it says; empty if it names none.
+        speed: Anthropic's ``speed``; empty if it names none.
+        others: Models that may answer in place of *model* (OpenRouter's ``models``).
     """
 
     kind: str
@@ -72,6 +77,9 @@ class Asking(NamedTuple):
     usage: bool
     size: int
     text: bool
+    tier: str = ""
+    speed: str = ""
+    others: tuple[str, ...] = ()
 
 
 def read_request(body: bytes, path: str = "") -> Asking | None:
@@ -93,25 +101,51 @@ def read_request(body: bytes, path: str = "") -> Asking | None:
     kind = "gemini" if gemini else next((kind for end, kind in _PATHS if path.endswith(end)), _guess(parsed))
     if not kind:
         return None
-    config = parsed.get("generationConfig")
-    config = config if isinstance(config, dict) else {}
+    config = _config(parsed)
     options = parsed.get("stream_options")
     model = gemini[1] if gemini else parsed.get("model")
     return Asking(
         kind=kind,
-        model=model if isinstance(model, str) else "",
+        model=_word(model),
         stream=bool(gemini[2]) if gemini else parsed.get("stream") is True,
-        most_output=_first(
-            parsed.get("max_completion_tokens"),
-            parsed.get("max_tokens"),
-            parsed.get("max_output_tokens"),
-            config.get("maxOutputTokens"),
-        ),
-        answers=max(1, _first(parsed.get("n"), parsed.get("best_of"), config.get("candidateCount")) or 1),
+        # Which of several bounds a provider keeps to is not for us to guess.
+        most_output=max(_counts(parsed, _BOUNDS) + _counts(config, _BOUNDS), default=None),
+        answers=max([1, *_counts(parsed, _ANSWERS), *_counts(config, _ANSWERS)]) * _prompts(parsed.get("prompt")),
         usage=isinstance(options, dict) and options.get("include_usage") is True,
         size=len(body),
         text=_NOT_TEXT.search(body) is None,
+        tier=_word(parsed.get("service_tier")),
+        speed=_word(parsed.get("speed")),
+        others=tuple([each for each in _list(parsed.get("models")) if isinstance(each, str)]),
     )
+
+
+def _config(parsed: dict[str, object]) -> dict[str, object]:
+    """
+    Return the options of a request to Gemini, which takes both spellings of every name.
+    """
+    named = [parsed.get(name) for name in ("generationConfig", "generation_config")]
+    return {name: value for each in named if isinstance(each, dict) for name, value in each.items()}
+
+
+def _counts(said: dict[str, object], names: tuple[str, ...]) -> list[int]:
+    values = [said.get(name) for name in names]
+    return [value for value in values if type(value) is int and 0 <= value <= MOST]
+
+
+def _prompts(prompt: object) -> int:
+    """
+    Return how many prompts a completion has, each with answers of its own; a list of numbers is one, in tokens.
+    """
+    return max(1, len([each for each in _list(prompt) if not isinstance(each, int)]))
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _guess(parsed: dict[str, object]) -> str:
@@ -125,10 +159,6 @@ def _guess(parsed: dict[str, object]) -> str:
     if "prompt" in parsed:
         return "completions"
     return "responses" if "input" in parsed else ""
-
-
-def _first(*values: object) -> int | None:
-    return next((value for value in values if type(value) is int and 0 <= value <= MOST), None)
 
 
 def with_usage(body: bytes) -> bytes | None:

@@ -17,8 +17,10 @@ from egressor.ledger.plain import clean
 from egressor.prices import PriceBook
 
 if TYPE_CHECKING:
+    from egressor.dialects.asking import Asking
     from egressor.dialects.usage_stream import Streamed
     from egressor.policies.prices import Prices
+    from egressor.prices.price import Price
 
 __all__ = ["PRICED", "Meter", "Pricing", "Quote", "Request"]
 
@@ -87,9 +89,10 @@ class Pricing:
                 return Quote(0)
             return Quote(None, why="its body can't be read as a request to a language model")
         model = clean(asking.model)
-        price = self.book.find(asking.model, at=now, provider=dialect)
-        if price.unknown == "refuse":
-            return Quote(None, model, f"the model {model or 'that it does not name'} has no price")
+        prices = self._prices(asking, dialect, now)
+        unknown = next((each.model for each in prices if each.unknown == "refuse"), None)
+        if unknown is not None:
+            return Quote(None, model, f"the model {clean(unknown) or 'that it does not name'} has no price")
         received: int | None = asking.most_output
         if asking.kind == "embeddings":
             received = 0
@@ -97,8 +100,19 @@ class Pricing:
             received = _USUAL
         if received is None:
             return Quote(None, model, "it does not say how long its answer may be: max_tokens")
-        sent = asking.size + (0 if asking.text else _BESIDE)
-        return Quote(max(1, price.most(sent, received * asking.answers, text=asking.text)), model)
+        sent, come = asking.size + (0 if asking.text else _BESIDE), received * asking.answers
+        return Quote(max(1, *[each.most(sent, come, text=asking.text) for each in prices]), model)
+
+    def _prices(self, asking: Asking, dialect: str, now: int) -> list[Price]:
+        """
+        Return the prices of which one will hold: a dearer tier may be denied, and another model may answer.
+        """
+        ways = {("", ""), (asking.tier, asking.speed)}
+        return [
+            self.book.find(model, at=now, provider=dialect, tier=tier, speed=speed)
+            for model in (asking.model, *asking.others)
+            for tier, speed in ways
+        ]
 
     def meter(self, dialect: str, model: str, media: str, now: int) -> Meter | None:
         """
