@@ -434,6 +434,54 @@ def test_a_forked_child_holds_by_itself(place: Place, kind: str) -> None:
     assert (owner == till.owner) == (kind == "memory")
 
 
+class Forks:
+    """
+    Lets somebody go on when this process is about to fork.
+    """
+
+    def __init__(self) -> None:
+        self.is_near = Event()
+        # What is registered last is told first.
+        os.register_at_fork(before=self.is_near.set)
+
+
+def test_a_child_that_is_forked_in_the_midst_of_a_hold_is_no_prisoner_of_it() -> None:
+    """
+    Regression: the ledger's lock was a thread's that the child doesn't have, and the child hung in its first step.
+    """
+    ledger = MemoryLedger()
+    till = MemoryTill(ledger, wall=lambda: NOW, keep_for=DAY)
+    fork, is_in = Forks(), Event()
+
+    def work(_: Page) -> None:
+        is_in.set()
+        fork.is_near.wait()
+        sum(range(3_000_000))  # Longer than it takes to fork.
+
+    thread = Thread(target=ledger.money, args=(work,))
+    thread.start()
+    is_in.wait()
+    child = os.fork()
+    if child == 0:
+        os._exit(7 if isinstance(till.hold(Want("a", till.owner, ASK, 1, Tags("api"))), Held) else 1)
+    found: list[int] = []
+
+    def is_over() -> bool:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        found.extend([os.waitstatus_to_exitcode(status)] if pid else [])
+        return bool(found)
+
+    try:
+        until(is_over)
+    finally:
+        if not found:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        thread.join()
+
+    assert found == [7]
+
+
 def test_in_memory_money_is_held_in_line() -> None:
     """
     The same answers, without a thread; and a coroutine is answered as well.

@@ -7,6 +7,8 @@ from __future__ import annotations
 from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
+from egressor._host.fork import heed
+
 from . import KEEP_FOR, Pick, Tally
 from .folding import KEEP_ERRORS, fewer
 from .grouping import ERROR
@@ -46,6 +48,7 @@ class MemoryLedger:
         self._errors: dict[str, dict[str, Entry]] = {}
         self._pruned = 0
         self._page = MemoryPage()
+        heed(self)
 
     def append(self, entries: Sequence[Entry]) -> int:
         """
@@ -112,6 +115,24 @@ class MemoryLedger:
         """
         Nothing is open; the entries stay readable.
         """
+
+    def before_fork(self) -> None:
+        """
+        Wait until nobody is at work here: the child gets whole entries, and a lock that somebody can let go of.
+        """
+        self._lock.acquire()
+
+    def after_fork(self) -> None:
+        """
+        Go on.
+        """
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """
+        Go on, with what the parent had.
+        """
+        self._lock.release()
 
     def _places(self) -> list[dict[str, Entry]]:
         return [self._entries, *self._errors.values()]
