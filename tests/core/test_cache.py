@@ -25,6 +25,7 @@ from egressor._core.cache import (
     is_service_down,
     is_told,
     lifetime,
+    may_be_stale,
     members,
     pack,
     returned,
@@ -258,7 +259,11 @@ def test_a_canonical_body_means_what_the_body_means(value: dict[str, Any]) -> No
         (404, (), (), 0),
         (200, (("cache-control", "no-store"),), KEY, 0),
         (200, (("cache-control", "no-cache"),), KEY, 0),
+        (200, (("cache-control", 'max-age=9, no-cache="x-a, x-b"'),), KEY, 0),
+        (200, (("content-type", "Text/Event-Stream; charset=utf-8"),), KEY, 0),
+        (200, (("content-type", "application/json"),), KEY, HOUR),
         (200, (("cache-control", "private"),), (), 0),
+        (200, (("cache-control", 'private="x-a"'),), (), 0),
         (200, (("cache-control", "private"),), KEY, HOUR),
         (200, (("cache-control", "private"),), (("x-mbx-apikey", "k"),), HOUR),
         (200, (("set-cookie", "a=b"),), KEY, 0),
@@ -293,6 +298,7 @@ def test_how_long_an_answer_is_fresh(status: int, headers: Headers, asked: Heade
     [
         (200, (("cache-control", "no-cache"), ("set-cookie", "__cf_bm=1"), ("expires", "0")), KEY, HOUR),
         (200, (("cache-control", "max-age=0"),), KEY, HOUR),
+        (200, (("content-type", "text/event-stream"),), KEY, HOUR),
         (200, (("cache-control", "no-store"),), KEY, 0),
         (200, (("cache-control", "private"),), (), 0),
         (200, (("vary", "User-Agent"),), KEY, 0),
@@ -322,6 +328,24 @@ def test_what_was_true_at_that_moment_only_is_not_kept() -> None:
     )
 
     assert returned(headers) == (("content-type", "application/json"), ("content-encoding", "gzip"))
+
+
+@pytest.mark.parametrize(
+    ("said", "is_computed", "expected"),
+    [
+        ("max-age=60", False, True),
+        ("max-age=60, Must-Revalidate", False, False),
+        ("proxy-revalidate", False, False),
+        ("must-revalidate", True, True),
+    ],
+)
+def test_what_must_be_fresh_never_serves_in_place_of_a_failure(said: str, is_computed: bool, expected: bool) -> None:
+    """
+    A server that forbids it is obeyed, but for what an LLM's front says of every answer.
+    """
+    entry = Entry(200, "OK", (("cache-control", said),), (b"x",))
+
+    assert may_be_stale(entry, is_computed=is_computed) is expected
 
 
 @pytest.mark.parametrize(

@@ -267,6 +267,22 @@ def test_an_old_answer_is_better_than_none(ask: Ask, upstream: Upstream) -> None
     assert len(upstream.received) == 5
 
 
+def test_what_must_be_fresh_is_never_old(upstream: Upstream) -> None:
+    """
+    A server that forbids old answers is obeyed where it fails, too.
+    """
+    clock = FakeClock()
+    headers = {"cache-control": "max-age=60, must-revalidate"}
+    url = upstream.script("/a", as_json({"n": 1}, headers=headers), as_json({"no": 1}, 503))
+    gov = keeping(clock, cache={"ttl": 60, "stale_if_error": 60}, breaker={"enabled": False})
+    ask = CLIENTS["httpx2"]
+
+    ask(gov, url)
+    clock.advance(60)
+
+    assert json.loads(ask(gov, url)) == {"no": 1}
+
+
 def test_a_refusal_takes_an_old_answer(upstream: Upstream) -> None:
     """
     What the gate refuses is answered from before, if there is anything.
@@ -574,6 +590,42 @@ def test_each_has_a_deadline_of_its_own(upstream: Upstream) -> None:
             return await first
 
     assert asyncio.run(run()) == (200, b"{}")
+    assert len(upstream.received) == 1
+
+
+def test_whoever_listens_to_events_has_its_own(upstream: Upstream) -> None:
+    """
+    A GET that is answered with events may never end: nobody waits for another's, and none is kept.
+    """
+    gate = Semaphore(2)
+    url = upstream.script("/a", stream(*EVENTS, gate=gate))
+    with httpx2.Client(transport=Transport(keeping(), "api")) as client:
+        opened = [client.send(client.build_request("GET", url), stream=True) for _ in range(2)]
+        gate.release(10)
+        bodies = [each.read() for each in opened]
+        again = client.get(url).content
+
+    assert [*bodies, again] == [b"".join(EVENTS)] * 3
+    assert len(upstream.received) == 3
+
+
+@pytest.mark.parametrize("kind", ["application/x-ndjson", "application/stream+json"])
+def test_lines_of_json_are_not_held_back(kind: str, upstream: Upstream) -> None:
+    """
+    They are handed out as they come, and kept when all of them have come.
+    """
+    gate = Semaphore(1)
+    url = upstream.script("/a", stream(b'{"n":1}\n', b'{"n":2}\n', gate=gate, kind=kind))
+    with httpx2.Client(transport=Transport(keeping(), "api")) as client:
+        first = client.send(client.build_request("GET", url), stream=True)
+        parts = first.iter_raw()
+        begun = next(parts)
+        gate.release(10)
+        rest = list(parts)
+        again = client.get(url).content
+
+    assert [begun, *rest] == [b'{"n":1}\n', b'{"n":2}\n']
+    assert again == b'{"n":1}\n{"n":2}\n'
     assert len(upstream.received) == 1
 
 

@@ -47,6 +47,7 @@ __all__ = [
     "is_service_down",
     "is_told",
     "lifetime",
+    "may_be_stale",
     "members",
     "pack",
     "returned",
@@ -360,15 +361,37 @@ def lifetime(
     """
     said = list(headers)
     words = _words(said, "cache-control")
+    # What is forbidden for some of the fields is forbidden for all of them (RFC 9111 section 5.2.2.4).
+    words |= {word.partition("=")[0] for word in words if not word.startswith("max-age=")}
     if status != 200 or "no-store" in words or not _is_same_for(said, is_computed=is_computed):
         return 0
     if "private" in words and not any(_is_credential(name) for name, _ in asked):
         return 0
     if is_computed:
         return ttl
-    if "no-cache" in words or any(name == "set-cookie" for name, _ in said):
+    if "no-cache" in words or any(name == "set-cookie" or _is_endless(name, value) for name, value in said):
         return 0
     return _stated(said, words, ttl, wall)
+
+
+def _is_endless(name: str, value: str) -> bool:
+    """
+    Whether a header says that its answer tells what happens from now on, and may never end.
+    """
+    return name == "content-type" and value.strip().lower().startswith("text/event-stream")
+
+
+def may_be_stale(entry: Entry, *, is_computed: bool) -> bool:
+    """
+    Say whether *entry* may serve where the service fails: not if its server forbids that (RFC 9111 section 5.2.2.2).
+
+    Args:
+        entry: The answer.
+        is_computed: Whether its request is a POST that computes, of which fronts say such things as a matter of form.
+    """
+    return is_computed or _words(list(entry.headers), "cache-control").isdisjoint(
+        {"must-revalidate", "proxy-revalidate"}
+    )
 
 
 def _stated(said: list[tuple[str, str]], words: frozenset[str], ttl: int, wall: float) -> int:

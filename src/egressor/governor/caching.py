@@ -233,7 +233,9 @@ class Tape:
         self._chunks: list[bytes] | None = []
         self._size = 0
         kind = next((value for name, value in headers if name == "content-type"), "").partition(";")[0].strip().lower()
-        self.is_document = kind.endswith("json") or (
+        # Lines of JSON come one by one, and nobody knows whether there is an end.
+        is_json = kind.endswith("json") and not kind.endswith("ndjson") and kind != "application/stream+json"
+        self.is_document = is_json or (
             kind != "text/event-stream" and any(name == "content-length" for name, _ in headers)
         )
         self.is_whole = False
@@ -356,7 +358,9 @@ class Memory:
 
     def _older(self) -> object:
         found = self._cache.find(self.key) if self._use is Use.ALL else None
-        return MISS if found is None else found
+        if found is None or (found.is_stale and not core.may_be_stale(found.entry, is_computed=self._is_computed)):
+            return MISS
+        return found
 
     def _story(self, until: int | None) -> Generator[tuple[Crowd, int | None], None, object]:
         """
