@@ -117,28 +117,26 @@ class FakeClock(Moments, Clock):
             raise
         return _taken_up(gate, parked)
 
-    def rest(self, crowd: Crowd, until: int | None) -> None:
+    def rest(self, crowd: Crowd, until: int) -> None:
         """
         Wait until *crowd* has news, at most until *until*, blocking.
         """
         signal = Signal(self)
         parked = Parked(self._home, signal)
         if crowd.join(parked):
-            if until is not None:
-                self.call_at(until, signal)
+            self.call_at(until, signal)
             try:
                 signal.wait()
             finally:
                 crowd.leave(parked)
 
-    async def arest(self, crowd: Crowd, until: int | None) -> None:
+    async def arest(self, crowd: Crowd, until: int) -> None:
         """
         Wait until *crowd* has news, at most until *until*.
         """
         parked = self.stand()
         if crowd.join(parked):
-            if until is not None:
-                self.call_at(until, parked.signal)
+            self.call_at(until, parked.signal)
             try:
                 await self.woken(parked)
             finally:

@@ -21,7 +21,7 @@ from egressor.testing import FakeClock
 from egressor.transports.httpx import AsyncTransport, Transport
 from tests.transports.every import CLIENTS, EVERY, Ask
 from tests.transports.sessions import awaiting, blocking, fetch, until
-from tests.transports.upstream import Upstream, answer, as_json, reset, stream
+from tests.transports.upstream import Upstream, answer, as_json, hang, reset, stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -674,6 +674,32 @@ def test_a_response_that_is_dropped_lets_the_next_one_go(
 
     assert gov.context.caches._known["api"].crowds.known == {}
     assert CLIENTS["httpx2"](gov, url, "POST", json=COLD) == b"".join(EVENTS)
+
+
+def test_a_call_whose_loop_was_stopped_is_not_waited_for_for_ever(upstream: Upstream) -> None:
+    """
+    Regression: a task that is pending in a loop that no longer runs never ends, nor did the wait for its answer.
+    """
+    clock = FakeClock()
+    gate = Semaphore(0)
+    url = upstream.script("/a", hang(gate), as_json({"n": 2}))
+    gov = keeping(clock, max_wait=30.0)
+    loop = asyncio.new_event_loop()
+    client = httpx2.AsyncClient(transport=AsyncTransport(gov, "api"))
+    task = loop.create_task(client.get(url))
+    loop.run_until_complete(until(lambda: len(upstream.received) == 1))
+    began = clock.now()
+
+    body = CLIENTS["httpx2"](gov, url)
+    waited = clock.now() - began
+    task.cancel()
+    gate.release()
+    loop.run_until_complete(asyncio.wait([task]))
+    loop.run_until_complete(client.aclose())
+    loop.close()
+
+    assert json.loads(body) == {"n": 2}
+    assert waited == (30 + 20 + 10) * 1_000_000
 
 
 def test_a_call_inside_of_another_waits_for_nobody_who_waits_for_it(upstream: Upstream) -> None:

@@ -129,30 +129,29 @@ class Clock:
             raise
         return reply
 
-    def rest(self, crowd: Crowd, until: int | None) -> None:
+    def rest(self, crowd: Crowd, until: int) -> None:
         """
         Block until *crowd* has news, at most until *until*.
         """
         parked = Parked(self.threads, _locked())
         if crowd.join(parked):
             try:
-                parked.signal.acquire(timeout=-1 if until is None else max(0, until - self.now()) / _MICRO)
+                parked.signal.acquire(timeout=max(0, until - self.now()) / _MICRO)
             finally:
                 crowd.leave(parked)
 
-    async def arest(self, crowd: Crowd, until: int | None) -> None:
+    async def arest(self, crowd: Crowd, until: int) -> None:
         """
         Wait until *crowd* has news, at most until *until*.
         """
         parked = self.stand()
         if crowd.join(parked):
-            delay = 0 if until is None else max(0, until - self.now()) / _MICRO
-            timer = None if until is None else asyncio.get_running_loop().call_later(delay, _set, parked.signal)
+            delay = max(0, until - self.now()) / _MICRO
+            timer = asyncio.get_running_loop().call_later(delay, _set, parked.signal)
             try:
                 await parked.signal
             finally:
-                if timer is not None:
-                    timer.cancel()
+                timer.cancel()
                 crowd.leave(parked)
 
     def stand(self) -> Parked:

@@ -31,9 +31,13 @@ _QUEUES: Final = 1_000_000
 class Crowds:
     """
     The crowds of one service, by key.
+
+    Args:
+        longest: Microseconds from a crowd's beginning, or from an attempt, to the next attempt's end at most.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
         self.lock = RLock()
         self.known: dict[str, Crowd] = {}
 
@@ -61,6 +65,7 @@ class Crowd:
         is_sent: Whether the call has had its turn.
         moved_at: When the last piece of its answer came; None while none has.
         began_at: When it began, in monotonic microseconds.
+        tried_at: When it began, or when its last attempt did.
     """
 
     __slots__ = (
@@ -73,6 +78,7 @@ class Crowd:
         "is_sent",
         "key",
         "moved_at",
+        "tried_at",
     )
 
     def __init__(self, crowds: Crowds, key: str, now: int) -> None:
@@ -84,7 +90,7 @@ class Crowd:
         self.is_scattered = False
         self.is_sent = False
         self.moved_at: int | None = None
-        self.began_at = now
+        self.began_at = self.tried_at = now
 
     def join(self, parked: Parked) -> bool:
         """
@@ -117,6 +123,13 @@ class Crowd:
         for parked in woken:
             parked.home.wake(parked)
 
+    def sent(self, now: int) -> None:
+        """
+        Note that the call has had its turn, and makes an attempt.
+        """
+        self.is_sent = True
+        self.tried_at = now
+
     def forget(self) -> None:
         """
         Let the next one who comes begin anew.
@@ -125,13 +138,16 @@ class Crowd:
             if self._crowds.known.get(self.key) is self:
                 del self._crowds.known[self.key]
 
-    def patience(self, *, is_nested: bool) -> int | None:
+    def patience(self, *, is_nested: bool) -> int:
         """
-        Return until when it may be waited for without news; None for as long as it takes.
+        Return until when it may be waited for without news.
 
-        A stream comes as fast as its reader reads, who may read nothing for now, or wait for us. And whoever waits
-        inside of another call may hold the place that the call is waiting for.
+        A stream comes as fast as its reader reads, who may read nothing for now, or wait for us. Whoever waits inside
+        of another call may hold the place that the call is waiting for. And a call whose event loop was stopped or
+        closed in its midst never ends: it is known by taking longer than a call may.
         """
         if self.moved_at is not None:
             return self.moved_at + _DAWDLES
-        return self.began_at + _QUEUES if is_nested and not self.is_sent else None
+        if is_nested and not self.is_sent:
+            return self.began_at + _QUEUES
+        return self.tried_at + self._crowds.longest + _DAWDLES

@@ -65,7 +65,7 @@ class _Cache:
         self._now = clock.now if shared is None else clock.wall
         self.spec = policy.spec()
         self.is_llm = _is_llm(service)
-        self.crowds = Crowds()
+        self.crowds = Crowds(_longest(service))
         self.shelf = MemoryShelf(max_entries=policy.max_entries, max_bytes=policy.max_bytes)
 
     def find(self, key: str) -> Found | None:
@@ -110,6 +110,13 @@ class _Cache:
 
 def _is_llm(service: Policy) -> bool:
     return service.type is ServiceType.LLM_API or service.dialect in _LLM
+
+
+def _longest(service: Policy) -> int:
+    """
+    Return how many microseconds a call may wait for its turn, and its attempt take.
+    """
+    return int((service.max_wait + service.timeout) * 1_000_000)
 
 
 class Caches:
@@ -189,7 +196,7 @@ class Caches:
             cache = self._known.get(name)
             if cache is not None and cache.policy == policy:
                 # A reload has changed other things.
-                cache.policy, cache.is_llm = policy, _is_llm(service)
+                cache.policy, cache.is_llm, cache.crowds.longest = policy, _is_llm(service), _longest(service)
             else:
                 shared = self._shared(name, policy)
                 cache = self._known[name] = _Cache(policy, service, self._clock, shared)
@@ -362,7 +369,7 @@ class Memory:
             return MISS
         return found
 
-    def _story(self, until: int | None) -> Generator[tuple[Crowd, int | None], None, object]:
+    def _story(self, until: int | None) -> Generator[tuple[Crowd, int], None, object]:
         """
         Find an answer, or a crowd to wait with, or be the first of one. Yields whom to wait for, and until when.
         """
@@ -383,7 +390,7 @@ class Memory:
                 return _LATE
         return MISS
 
-    def _lead(self, crowd: Crowd, until: int | None) -> Generator[tuple[Crowd, int | None], None, object]:
+    def _lead(self, crowd: Crowd, until: int | None) -> Generator[tuple[Crowd, int], None, object]:
         """
         Be the first of a crowd; where other processes may have one of their own, find out whose turn it is.
         """
@@ -408,8 +415,7 @@ class Memory:
             if until is not None and now() >= until:
                 self._end(None)
                 return _LATE
-            patience = crowd.patience(is_nested=self._is_nested)
-            if patience is not None and now() >= patience:
+            if now() >= crowd.patience(is_nested=self._is_nested):
                 return MISS
             yield crowd, min([now() + _LOOKS, *([] if until is None else [until])])
 
@@ -417,27 +423,25 @@ class Memory:
         clock = self._cache.clock
 
         def is_alive() -> bool:
-            patience = crowd.patience(is_nested=False)
-            return not crowd.is_over and (patience is None or clock.now() < patience)
+            return not crowd.is_over and clock.now() < crowd.patience(is_nested=False)
 
         return is_alive
 
-    def _wait(self, crowd: Crowd, until: int | None) -> Generator[tuple[Crowd, int | None], None, None]:
+    def _wait(self, crowd: Crowd, until: int | None) -> Generator[tuple[Crowd, int], None, None]:
         now = self._cache.clock.now
         while not crowd.is_over and (until is None or now() < until):
             patience = crowd.patience(is_nested=self._is_nested)
-            if patience is not None and now() >= patience:
+            if now() >= patience:
                 crowd.forget()
                 return
-            bounds = [each for each in (until, patience) if each is not None]
-            yield crowd, min(bounds) if bounds else None
+            yield crowd, patience if until is None else min(until, patience)
 
     def sent(self) -> None:
         """
         Note that the call has had its turn.
         """
         if self._crowd is not None:
-            self._crowd.is_sent = True
+            self._crowd.sent(self._cache.clock.now())
 
     def listen(self, status: int, reason: str, headers: Pairs, *, ok: bool) -> Tape | None:
         """
