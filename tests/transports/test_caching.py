@@ -190,6 +190,21 @@ def test_a_packed_answer_is_given_again_as_it_came(ask: Ask, upstream: Upstream)
 
 
 @every(EVERY)
+@pytest.mark.parametrize("size", [100_000, 200_000, 1_000_000])
+def test_a_long_answer_is_given_again(ask: Ask, size: int, upstream: Upstream) -> None:
+    """
+    Regression: aiohttp's stream asked for its connection to pause, where there was none, and the call failed.
+    """
+    url = upstream.script("/a", as_json({"n": "x" * size}))
+    gov = keeping()
+
+    bodies = [ask(gov, url) for _ in range(2)]
+
+    assert [json.loads(body) for body in bodies] == [{"n": "x" * size}] * 2
+    assert len(upstream.received) == 1
+
+
+@every(EVERY)
 def test_a_stream_is_given_again_as_a_stream(ask: Ask, upstream: Upstream) -> None:
     """
     Events that were read to their end are kept, all of them.

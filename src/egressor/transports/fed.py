@@ -98,7 +98,9 @@ def replayed(*chunks: bytes) -> Any:
     from aiohttp.base_protocol import BaseProtocol
 
     loop = get_running_loop()
-    stream = StreamReader(BaseProtocol(loop), _LIMIT, loop=loop)
+    # Above its limit a stream asks its connection to pause, and here there is none.
+    limit = max(_LIMIT, sum(map(len, chunks)))
+    stream = StreamReader(BaseProtocol(loop), limit, loop=loop)
     for chunk in chunks:
         stream.feed_data(chunk)
     stream.feed_eof()
