@@ -140,9 +140,13 @@ class _Reading(Reading):
             self._noted.take(chunks, is_whole=self._left is None and self._broke is None)
             if self._noted.fresh_for and not read.ok:
                 self._noted.spoil()
-        if not is_open:
+        heard = None
+        if is_open:
+            # What was read ahead goes by once more, in front of the rest.
+            heard = metered(self.purse, response.headers.get("content-type", ""), None)
+        else:
             self._count(response.headers, b"".join(chunks), verdict)
-        return Outcome(Answer(verdict, response=response), verdict=verdict, open=is_open)
+        return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=is_open)
 
     def _most(self) -> int:
         """
