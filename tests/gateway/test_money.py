@@ -30,6 +30,8 @@ class Server:
         self.costs: list[int] = []
         self.asked: list[Any] = []
         self.is_hanging = False
+        self.says = "hi"
+        self.is_chunked = False
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """
@@ -38,9 +40,12 @@ class Server:
         asked = await request.json()
         self.asked.append(asked)
         self.costs.append(20)
-        body = {"model": "m", "choices": [{"message": {"content": "hi"}}], "usage": USED}
+        body = {"model": "m", "choices": [{"message": {"content": self.says}}], "usage": USED}
         if not asked.get("stream"):
-            return web.json_response(body)
+            answer = web.json_response(body)
+            if self.is_chunked:
+                answer.enable_chunked_encoding()
+            return answer
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         await response.write(b'data: {"model": "m", "choices": [{"delta": {"content": "hi"}}]}\n\n')
@@ -98,6 +103,26 @@ async def test_answers_and_streams_are_charged_at_what_they_say() -> None:
         await until(lambda: cell(rig) == (40, 0, 0))
 
     assert statuses == [200, 200]
+
+
+@pytest.mark.parametrize("cache", [{}, {"max_bytes": 100_000}], ids=["kept", "too long"])
+async def test_a_long_answer_is_charged_at_what_it_says(cache: dict[str, Any]) -> None:
+    """
+    Regression: one that was begun to be read for the cache, and proved too long for it, was unknown.
+    """
+    server = Server()
+    server.says, server.is_chunked = "x" * 200_000, True
+    async with upstream(server) as url:
+        tables = services(url, 1)
+        tables["t"]["cache"] = cache
+        async with gateway_of(tables) as rig:
+            priced(rig)
+            status, body = await ask(rig, temperature=0)
+            await until(lambda: cell(rig)[1] == 0)
+            found = cell(rig)
+
+    assert (status, len(body["choices"][0]["message"]["content"])) == (200, 200_000)
+    assert found == (20, 0, 0)
 
 
 async def test_usage_is_asked_for_and_hidden_from_who_did_not_ask() -> None:

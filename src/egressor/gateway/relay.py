@@ -246,11 +246,17 @@ class Attempts:
             tape.take([head], is_whole=is_whole)
             if tape.fresh_for and not judged.ok and self._order.method != "HEAD":
                 tape.spoil()
-        if verdict.ok and is_whole and self.purse is not None:
-            count(self.purse, _media(answer), head)
+        heard = None
+        if verdict.ok and self.purse is not None:
+            if is_whole:
+                count(self.purse, _media(answer), head)
+            else:
+                heard = metered(self.purse, _media(answer), None)
+                if heard is not None:
+                    heard.feed(head)
         # What is kept is whole: who waits for it need not wait for this client to have taken it.
         is_open = verdict.ok and (tape is None or tape.entry() is None)
-        return Outcome(Arrived(answer, verdict, head, is_whole=is_whole), verdict=verdict, open=is_open)
+        return Outcome(Arrived(answer, verdict, head, is_whole=is_whole, heard=heard), verdict=verdict, open=is_open)
 
     def _tape(self, answer: Answer) -> Tape | None:
         if self._memory is None:
