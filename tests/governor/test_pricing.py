@@ -127,6 +127,12 @@ def test_embeddings_have_no_output() -> None:
     [
         (Asked(None, method="GET"), "openai", Quote(0)),
         (Asked(b"x", method="DELETE"), "openai", Quote(0)),
+        (Asked(chat(), "/v1/messages/count_tokens?beta=true"), "anthropic", Quote(0)),
+        (Asked({"contents": []}, "/v1beta/models/m:countTokens"), "gemini", Quote(0)),
+        (Asked({"model": "m", "prompt": "x", "max_tokens": 1}, "/v1/images/generations"), "openai",
+         Quote(None, why="its body can't be read as a request to a language model")),
+        (Asked({"model": "m", "input": "x", "max_output_tokens": 1}, "/v1/audio/speech"), "openai",
+         Quote(None, why="its body can't be read as a request to a language model")),
         (Asked(None), "openai", Quote(None, why="its body can't be read as a request to a language model")),
         (Asked(chat()), "kraken", Quote(None, why="requests of the dialect kraken have no price")),
         (Asked(chat()), "openai", Quote(None, "m", "it does not say how long its answer may be: max_tokens")),
