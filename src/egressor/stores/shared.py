@@ -319,12 +319,13 @@ class SharedGate(Straight):
         self._back_at = 0
         if self.away:
             return
-        now = self._now()
+        # Together, as windows of the calendar go by their difference.
+        now, wall = self._now(), self._clock.wall()
         self._next_at = 0
         self.away = why
         compiled = self._compiled_alone(self._home.policy)
         compiled.share_places(self._home)
-        self._account.carry_over(compiled, self._home, self._sharers, now, self._clock.wall())
+        self._account.carry_over(compiled, self._home, self._sharers, now, wall)
         self._forget_lines()
         self._standing.is_alone = True
         if self.on_loss == "closed":
