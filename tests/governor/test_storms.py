@@ -154,11 +154,11 @@ class Hidden:
         return Answer(200)
 
 
-@pytest.mark.parametrize("pauses", [True, False])
-def test_a_429_that_names_no_time_slows_everybody(pauses: bool) -> None:
+@pytest.mark.parametrize(("pauses", "minutes"), [(True, 10), (False, 3)])
+def test_a_429_that_names_no_time_slows_everybody(pauses: bool, minutes: int) -> None:
     """
-    Five callers without retries ask as fast as they may, for ten minutes: a few in each minute are one too many, where
-    without pauses each of a hundred thousand would be; and all that the service allows is used.
+    Five callers without retries ask as fast as they may, for some minutes: a few in each minute are one too many, where
+    without pauses each of ten thousand would be; and all that the service allows is used.
     """
     clock = FakeClock()
     retry = {"attempts": 1, "base": 1.0 if pauses else 0.0}
@@ -167,7 +167,7 @@ def test_a_429_that_names_no_time_slows_everybody(pauses: bool) -> None:
     service = Hidden(clock)
 
     async def caller() -> None:
-        while clock.now() < start + 600 * SECOND:
+        while clock.now() < start + minutes * 60 * SECOND:
             await gov.acall("api", service.ask)
 
     async def main() -> None:
@@ -177,10 +177,10 @@ def test_a_429_that_names_no_time_slows_everybody(pauses: bool) -> None:
 
     asyncio.run(main())
     gov.close()
-    assert (len(service.refused) < 10 * 5 * 8) is pauses
+    assert (len(service.refused) < minutes * 5 * 8) is pauses
     whole = sorted(service.served)[1:-1]
     assert [service.served[minute] for minute in whole] == [20] * len(whole)
-    assert len(whole) >= 9
+    assert len(whole) >= minutes - 1
 
 
 def test_calls_that_were_under_way_are_slowed_once() -> None:
