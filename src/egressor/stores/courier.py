@@ -306,10 +306,10 @@ class Courier:
             if self._thread is not None:
                 return
             inbox = self._inbox
-            self._thread = threading.Thread(
-                target=_carry, args=(inbox, ref(self)), name="egressor-courier", daemon=True
-            )
-            self._thread.start()
+            thread = threading.Thread(target=_carry, args=(inbox, ref(self)), name="egressor-courier", daemon=True)
+            thread.start()
+            # Not before: where a signal raises behind it, somebody else starts one.
+            self._thread = thread
             finalize(self, inbox.put, (0, None)).atexit = False
         self.store.listen(partial(_called, ref(self)))
 

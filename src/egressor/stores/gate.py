@@ -136,7 +136,10 @@ class Gate:
         finally:
             if is_mine:
                 alone.is_busy = False
-            alone.lock.release()
+            try:  # noqa: SIM105 - `suppress` is called, and a signal may raise there
+                alone.lock.release()
+            except RuntimeError:
+                pass  # One has raised while this waited for the lock.
             if alone.words:
                 alone.sweep()
 
@@ -155,7 +158,10 @@ class Gate:
         finally:
             if is_mine:
                 alone.is_busy = False
-            alone.lock.release()
+            try:  # noqa: SIM105 - `suppress` is called, and a signal may raise there
+                alone.lock.release()
+            except RuntimeError:
+                pass  # One has raised while this waited for the lock.
             if alone.words:
                 alone.sweep()
 
