@@ -21,7 +21,7 @@ test: setup ## Install what the tests run against, check, run every test, hold t
 	@scripts/check
 	@scripts/test
 
-soak: ## The long tests whole: gigabytes, thousands of clients, 100,000 mutated requests; about 20 minutes
+soak: ## The long tests whole: gigabytes, thousands of clients, 100,000 mutated requests; well over an hour
 	@scripts/setup dev
 	@scripts/debian-packages
 	@scripts/soak
