@@ -81,8 +81,8 @@ def test_limits_hold_and_the_better_go_first(case: str, seed: int) -> None:
     assert worst_window(fleet.uses, SECOND) <= bound
     assert places is None or most_at_once(fleet.uses) <= places
     check_end(fleet)
-    # A sliding window gives the last units of each of its parts to whoever wakes in time; some calls get lost.
-    allowed = len(fleet.uses) // 50 if case in {"sliding", "several"} else max(2, len(fleet.uses) // 500)
+    # A sliding window gives the last units of each of its parts to whoever wakes in time.
+    allowed = len(fleet.uses) // 50 if case in {"sliding", "several"} else 2
     assert len(overtaken(fleet.uses, grace=20_000)) <= allowed
 
 
@@ -104,8 +104,8 @@ def test_processes_may_die(case: str, seed: int) -> None:
 def test_the_store_may_go_and_come(case: str, seed: int) -> None:
     """
     While the store is away, and when it comes back, all shares together stay within the limit; but for what a process
-    did not know at the moment of the loss, which is less than a half.
+    did not know at the moment of the loss, which is less than a quarter.
     """
     fleet = played(seed, case, goes_away=True)
-    assert worst_window(fleet.uses, SECOND) <= _CASES[case][1] * 1.5
+    assert worst_window(fleet.uses, SECOND) <= _CASES[case][1] * 1.25
     check_end(fleet)
