@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ import pytest
 
 from egressor import Governor, Rejected
 from egressor.transports.httpx import AsyncTransport
+from tests.ports import spare_port
 
 TASKS = 40
 SECONDS = 5.0
@@ -93,8 +93,7 @@ def nginx(folder: Path, case: Case) -> Iterator[str]:
     """
     program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
     assert program is not None, "nginx is not installed: scripts/debian-packages"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = spare_port()
     (folder / "files").mkdir()
     (folder / "files" / "page.txt").write_text("hello\n")
     file = folder / "nginx.conf"

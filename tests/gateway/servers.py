@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.ports import spare_port
+
 PATHS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin:/sbin:/bin"
 LARGE = 10_000_000
 NGINX = """
@@ -139,14 +141,6 @@ def program(name: str) -> str:
     found = shutil.which(name, path=PATHS)
     assert found is not None, f"{name} is not installed: scripts/debian-packages"
     return found
-
-
-def spare_port() -> int:
-    """
-    Return a port that nobody listens on.
-    """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def make_files(folder: Path) -> None:

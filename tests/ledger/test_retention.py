@@ -8,8 +8,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from egressor.ledger.sqlite import SqliteLedger
 from tests.ledger.places import NOW, entry, note, until
 
 SOAK = os.environ.get("EGRESSOR_SOAK") == "1"
-ROWS = 5_000_000 if SOAK else 60_000
+ROWS = 5_000_000 if SOAK else 400_000
 KEPT = ROWS // 2
 PIECE = 1_000
 WRITERS = 3
@@ -29,7 +29,7 @@ WRITERS = 3
 pytestmark = pytest.mark.timeout(1_800)
 
 APPENDS = """
-import sqlite3, sys, time
+import sys, time
 from pathlib import Path
 from egressor.ledger import LedgerAway
 from egressor.ledger.entry import made
@@ -46,11 +46,7 @@ while True:
             is_kept = True
         except LedgerAway:
             pass  # Whoever counts millions of entries on a busy machine may take longer than a turn is waited for.
-    took = time.monotonic() - began
-    db = sqlite3.connect(sys.argv[1], timeout=30.0)
-    pruned = db.execute("SELECT value FROM egressor_ledger WHERE name = 'pruned'").fetchone()[0]
-    db.close()
-    print(took, pruned, flush=True)
+    print(time.monotonic() - began, flush=True)
 """
 
 
@@ -91,12 +87,14 @@ def test_retention_holds_nobody_up(tmp_path: Path) -> None:
         for each in writers:
             assert each.stdout is not None
             assert each.stdout.readline() == "begins\n"
+        began = time.monotonic()
         note(history, 0)
         until(lambda: pruned(path) >= PIECE, seconds=60.0)
         note(history, 1)
         assert history.flush(60.0)
         noted_at = pruned(path)
         until(lambda: pruned(path) >= ROWS - KEPT, seconds=1_500.0)
+        whole = time.monotonic() - began
     finally:
         for each in writers:
             each.kill()
@@ -107,10 +105,9 @@ def test_retention_holds_nobody_up(tmp_path: Path) -> None:
     assert ledger.tally().entries >= KEPT
     assert len(ledger.read(Pick(kind="operator", limit=1_000_000))) >= sum(map(len, told))
     for lines in told:
-        counts = [int(line.split()[1]) for line in lines]
         assert len(lines) >= (ROWS - KEPT) // PIECE // (6 * WRITERS)
-        # Who had to wait for all of it would see all of it go between two of its own.
-        assert max(two - one for one, two in pairwise([0, *counts])) <= (ROWS - KEPT) // 2
-    waits = sorted(float(line.split()[0]) for lines in told for line in lines)
+    waits = sorted(float(line) for lines in told for line in lines)
+    # Who had to wait for the end of it would wait for nearly all of it.
+    assert waits[-1] < whole / 2
     print(f"append: p50 {waits[len(waits) // 2]:.3f} s, p99 {waits[len(waits) * 99 // 100]:.3f} s")  # noqa: T201
     assert path.stat().st_size <= before + (8 << 20)

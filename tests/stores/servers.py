@@ -23,6 +23,8 @@ from typing import Any
 
 import redis
 
+from tests.ports import spare_port
+
 KINDS = ("redis", "valkey")
 _PATIENCE = 15.0
 
@@ -37,15 +39,6 @@ def eventually(is_so: Callable[[], object], what: str) -> None:
             message = f"not within {_PATIENCE} s: {what}"
             raise AssertionError(message)
         time.sleep(0.01)  # real time: a server or a thread goes on
-
-
-def spare_port() -> int:
-    """
-    A port that nobody listens on.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def program(kind: str) -> str:

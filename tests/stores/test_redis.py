@@ -17,7 +17,8 @@ from egressor._core.limits import Algorithm, Concurrency, Fixed, Gcra, Sliding
 from egressor.stores import StoreAway
 from egressor.stores.redis import RedisStore
 from egressor.stores.redis_words import KEEP
-from tests.stores.servers import KINDS, Server, eventually, running, spare_port
+from tests.ports import spare_port
+from tests.stores.servers import KINDS, Server, eventually, running
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
