@@ -78,6 +78,17 @@ def test_types(exc: BaseException, category: str, *, retryable: bool, may_have_r
 
 
 @pytest.mark.parametrize(
+    ("module", "name"), [("openai", "LengthFinishReasonError"), ("instructor.core", "IncompleteOutputException")]
+)
+def test_a_cut_answer_is_not_asked_for_again(module: str, name: str) -> None:
+    """
+    The same request would be cut, and paid, again; and nothing is wrong with the service.
+    """
+    verdict = classify(foreign(name, module=module)("Could not parse response content as the length limit was reached"))
+    assert (verdict.category, verdict.retryable, verdict.counts) == ("bad_response", False, False)
+
+
+@pytest.mark.parametrize(
     ("name", "category", "retryable", "may_have_run"),
     [
         ("PoolTimeout", "timeout", True, False),

@@ -45,6 +45,8 @@ __all__ = ["LIBRARIES"]
 
 _VAGUE_ANSWER: Final = TypeRule(Kind.UNKNOWN, "an error that the provider answered", vague=True)
 _SOME_WIRE: Final = WIRE._replace(what="the network, or something in front of the service")
+# A model's answer that ran into its limit of tokens: the same request runs into it again, and is paid again.
+_CUT: Final = TypeRule(Kind.BAD_RESPONSE, "the answer was cut at its limit of tokens", ran=True, counts=False)
 
 _CCXT: Final = {
     "AccountNotEnabled": RIGHTS,
@@ -308,6 +310,8 @@ LIBRARIES: Final[dict[str, dict[str, TypeRule]]] = {
     "ccxt": _CCXT,
     "crawlee": _CRAWLEE,
     "dns": _DNS,
+    "instructor": {"IncompleteOutputException": _CUT},
+    "openai": {"LengthFinishReasonError": _CUT},
     "praw": _PRAW,
     "prawcore": _PRAWCORE,
     "psycopg": _PSYCOPG,
