@@ -103,6 +103,7 @@ class Proxy:
 
     def __init__(self) -> None:
         self.asked: list[bytes] = []
+        self.status = b"200 OK"
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.thread = Thread(target=self._serve, daemon=True)
@@ -116,7 +117,9 @@ class Proxy:
                     self.asked.append(lines.readline().strip())
                     while lines.readline().strip():
                         pass
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nproxy")
+                    connection.sendall(
+                        b"HTTP/1.1 " + self.status + b"\r\nContent-Length: 5\r\nConnection: close\r\n\r\nproxy"
+                    )
 
     def close(self) -> None:
         """
@@ -161,6 +164,20 @@ def test_a_proxy_is_used_where_it_is_asked_for(
 
     assert found == (200, text)
     assert proxy.asked == ([f"GET {base}/x?y=1 HTTP/1.1".encode()] if text == "proxy" else [])
+
+
+def test_a_proxy_that_gives_no_way(proxy: Proxy, tmp_path: Path) -> None:
+    """
+    What the proxy answers to CONNECT is not taken for the service's: the gateway has no upstream, and says so.
+    """
+    proxy.status = b"407 Proxy Authentication Required"
+    variables = {"HTTPS_PROXY": proxy.url}
+    text = '[gateway]\nproxy = "env"\n' + service("https://service.example.test")
+    with gateway(tmp_path / "g", text, variables) as running:
+        status, said = running.get("/t/x")
+
+    assert (status, "the proxy gave no way to the service" in said) == (502, True)
+    assert set(proxy.asked) == {b"CONNECT service.example.test:443 HTTP/1.1"}
 
 
 def test_no_proxy(proxy: Proxy, tmp_path: Path) -> None:

@@ -78,6 +78,23 @@ def test_types(exc: BaseException, category: str, *, retryable: bool, may_have_r
 
 
 @pytest.mark.parametrize(
+    "exc",
+    [
+        foreign("ProxyError", module="httpx")("407 Proxy Authentication Required"),
+        foreign("ProxyError", module="requests.exceptions")("Tunnel connection failed: 503 Service Unavailable"),
+        carrying("429, message='x', url='http://proxy'", name="ClientHttpProxyError", status=429, headers={}),
+    ],
+)
+def test_a_proxy_that_gives_no_way_is_not_the_service(exc: Exception) -> None:
+    """
+    What it answers to CONNECT says nothing of the service, which has seen nothing.
+    """
+    verdict = classify(exc)
+    assert (verdict.category, verdict.retryable, verdict.may_have_run) == ("network", True, False)
+    assert "the proxy gave no way" in verdict.why
+
+
+@pytest.mark.parametrize(
     ("module", "name"), [("openai", "LengthFinishReasonError"), ("instructor.core", "IncompleteOutputException")]
 )
 def test_a_cut_answer_is_not_asked_for_again(module: str, name: str) -> None:

@@ -46,7 +46,7 @@ from egressor._core.grade import failure
 from egressor._core.model import ErrorCategory as Kind
 from egressor._core.model import Verdict
 from egressor._core.retry_after import LONGEST, retry_after
-from egressor._core.type_rules import GARBLED, PROGRAM
+from egressor._core.type_rules import GARBLED, PROGRAM, PROXY
 from egressor._core.unwrap import DEPTH, members, unwrap, walk, walked
 from egressor._core.wordings import by_text, status_in_text
 from egressor.errors import ConfigError, EgressorError, PartialResponse, Rejected
@@ -295,6 +295,9 @@ def _one(exc: BaseException, said: Evidence, reader: Reader) -> Verdict:
     for each in inside:
         if each is not exc:
             rule = by_type(each)
+        if rule is PROXY:
+            # What it carries, a status of 407 say, is the proxy's answer: the service has said nothing.
+            return _placed(_Clue(exc, each, rule, NOTHING))
         if rule is not CANCELLED:
             clue = _Clue(exc, each, rule, _merged(said, gather(each, strict=False)))
             verdict = _answered(clue, reader)

@@ -285,7 +285,6 @@ _DNS: Final = {
 _CRAWLEE: Final = {
     "HttpClientStatusCodeError": _VAGUE_ANSWER,
     "HttpStatusCodeError": _VAGUE_ANSWER,
-    "ProxyError": WIRE,
     "SessionError": RIGHTS._replace(vague=True),
 }
 

@@ -30,6 +30,7 @@ __all__ = [
     "POOL",
     "POOR",
     "PROGRAM",
+    "PROXY",
     "REDIRECTS",
     "REFUSED",
     "RESET",
@@ -72,6 +73,7 @@ class TypeRule(NamedTuple):
 REFUSED = TypeRule(Kind.NETWORK, "no connection, nothing was sent", retry=True)
 DNS = TypeRule(Kind.NETWORK, "the name was not resolved, nothing was sent", retry=True)
 TLS = TypeRule(Kind.NETWORK, "no TLS connection, nothing was sent")
+PROXY = TypeRule(Kind.NETWORK, "the proxy gave no way to the service, nothing was sent", retry=True)
 RESET = TypeRule(Kind.NETWORK, "the connection broke after sending", retry=True, ran=True)
 CONNECT_TIMEOUT = TypeRule(Kind.TIMEOUT, "connecting took too long, nothing was sent", retry=True)
 TIMEOUT = TypeRule(Kind.TIMEOUT, "no answer in time", retry=True, ran=True)
