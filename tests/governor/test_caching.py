@@ -69,8 +69,8 @@ class Here:
         """
         Wait until what is kept is written.
         """
-        file = self.gov.context.caches._file
-        assert file is not None
+        file = self.gov.context.caches._answers
+        assert isinstance(file, AnswerFile)
         assert file.flush()
 
     def close(self) -> None:
@@ -108,8 +108,8 @@ def test_processes_share_what_they_keep(here: Here, there: Here) -> None:
     first = here.get()
     here.flush()
     second = there.get()
-    path = there.gov.context.caches._file
-    assert path is not None
+    path = there.gov.context.caches._answers
+    assert isinstance(path, AnswerFile)
 
     assert (first, second, there.api.count) == ('{"n":1}', '{"n":1}', 0)
     with closing(sqlite3.connect(path._reading.path)) as db:
@@ -124,8 +124,8 @@ def key_of(here: Here) -> str:
     """
     here.get()
     here.flush()
-    file = here.gov.context.caches._file
-    assert file is not None
+    file = here.gov.context.caches._answers
+    assert isinstance(file, AnswerFile)
     with closing(sqlite3.connect(file._reading.path)) as db:
         found = db.execute("SELECT key FROM answers").fetchone()[0]
         db.execute("DELETE FROM answers")

@@ -16,7 +16,8 @@ import pytest
 
 from egressor._core.cache import Entry
 from egressor.stores.shelf import Kept
-from egressor.stores.shelf_sqlite import AnswerFile, FileShelf
+from egressor.stores.shelf_shared import SharedShelf
+from egressor.stores.shelf_sqlite import AnswerFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -364,14 +365,13 @@ def test_a_shelf_is_one_service_s_part(opened: Callable[[], AnswerFile]) -> None
     It has its bounds and its claims.
     """
     file = opened()
-    shelf = FileShelf(file, "s", max_entries=1, max_bytes=1 << 20)
+    shelf = SharedShelf(file, "s", max_entries=1, max_bytes=1 << 20)
 
     shelf.put("a", kept(), until=NOW + SECOND)
     shelf.put("b", kept(at=NOW + 1), until=NOW + SECOND)
     assert file.flush()
-    shelf.drop("b")
 
     assert (shelf.get("a"), shelf.get("b")) == (None, kept(at=NOW + 1))
     assert shelf.claim("k", is_alive=alive) is True
-    assert FileShelf(opened(), "s", max_entries=1, max_bytes=1).claim("k", is_alive=alive) is False
+    assert SharedShelf(opened(), "s", max_entries=1, max_bytes=1).claim("k", is_alive=alive) is False
     shelf.release("k")

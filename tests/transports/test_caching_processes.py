@@ -1,5 +1,5 @@
 """
-Answers that processes of one host share, by real processes: one call for all, and one that is killed.
+Answers that processes of one host or of a fleet share, by real processes: one call for all, and one that is killed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from threading import Event, Semaphore
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from tests.stores.servers import running
 from tests.transports.upstream import Upstream, as_json, stream
 
 if TYPE_CHECKING:
@@ -64,12 +67,24 @@ class Child:
         self.process.stdin.flush()
 
 
+@pytest.fixture(params=["sqlite", "redis"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """
+    The address of a store that is empty.
+    """
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/e.db"
+    else:
+        with running() as server:
+            yield server.address
+
+
 @contextmanager
-def children(folder: Path, url: str, counts: list[int]) -> Iterator[list[Child]]:
+def children(store: str, url: str, counts: list[int]) -> Iterator[list[Child]]:
     """
     Run children on one store, each of which is ready to send.
     """
-    made = [Child(f"sqlite:///{folder}/e.db", url, count) for count in counts]
+    made = [Child(store, url, count) for count in counts]
     try:
         assert [each.line() for each in made] == ["ready"] * len(made)
         yield made
@@ -87,20 +102,20 @@ def until_received(upstream: Upstream, count: int) -> None:
         Event().wait(0.005)  # real time: other processes are at work
 
 
-def test_fifty_identical_calls_of_five_processes_make_one(tmp_path: Path, upstream: Upstream) -> None:
+def test_fifty_identical_calls_of_five_processes_make_one(store: str, upstream: Upstream) -> None:
     """
     Whichever process is first makes the call; all others, and a later process, get its answer.
     """
     gate = Semaphore(0)
     url = upstream.script("/a", stream(b'{"n":', b"1}", gate=gate, kind="application/json"), as_json({"n": 2}))
 
-    with children(tmp_path, url, [10] * 5) as made:
+    with children(store, url, [10] * 5) as made:
         for each in made:
             each.go()
         until_received(upstream, 1)
         gate.release(5)
         found = [json.loads(each.line()) for each in made]
-    with children(tmp_path, url, [1]) as late:
+    with children(store, url, [1]) as late:
         late[0].go()
         again = json.loads(late[0].line())
 
@@ -109,7 +124,7 @@ def test_fifty_identical_calls_of_five_processes_make_one(tmp_path: Path, upstre
     assert len(upstream.received) == 1
 
 
-def test_a_process_that_is_killed_is_replaced(tmp_path: Path, upstream: Upstream) -> None:
+def test_a_process_that_is_killed_is_replaced(store: str, upstream: Upstream) -> None:
     """
     The first process dies in the midst of the call: after its claim's end another one makes it.
     """
@@ -121,7 +136,7 @@ def test_a_process_that_is_killed_is_replaced(tmp_path: Path, upstream: Upstream
 
     url = upstream.script("/a", first, as_json({"n": 1}))
 
-    with children(tmp_path, url, [1, 3]) as (victim, heir):
+    with children(store, url, [1, 3]) as (victim, heir):
         victim.go()
         until_received(upstream, 1)
         heir.go()

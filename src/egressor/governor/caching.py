@@ -21,8 +21,9 @@ from egressor._core.model import ServiceType
 from egressor._core.steps import MISS
 from egressor._drivers.crowd import Crowds
 from egressor._host.fork import leak
-from egressor.stores.opening import sqlite_path
+from egressor.stores.opening import open_answers
 from egressor.stores.shelf import Kept, MemoryShelf
+from egressor.stores.shelf_shared import SharedShelf
 
 from .nesting import CURRENT
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from egressor._drivers.crowd import Crowd
     from egressor.policies import CachePolicy, Policy
     from egressor.stores.gate import Gate
-    from egressor.stores.shelf_sqlite import AnswerFile, FileShelf
+    from egressor.stores.shelf_shared import Answers
 
     from .route import Route
 
@@ -57,7 +58,7 @@ class _Cache:
 
     __slots__ = ("_now", "clock", "crowds", "is_llm", "policy", "shared", "shelf", "spec")
 
-    def __init__(self, policy: CachePolicy, service: Policy, clock: Clock, shared: FileShelf | None) -> None:
+    def __init__(self, policy: CachePolicy, service: Policy, clock: Clock, shared: SharedShelf | None) -> None:
         self.policy = policy
         self.clock = clock
         self.shared = shared
@@ -125,13 +126,13 @@ class Caches:
 
     Args:
         clock: The time.
-        store: The store's address. With ``sqlite:///…`` all of its processes share their answers.
+        store: The store's address. All of its processes share their answers.
     """
 
     def __init__(self, clock: Clock, store: str = "memory:") -> None:
         self._clock = clock
         self._store = store
-        self._file: AnswerFile | None = None
+        self._answers: Answers | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -139,16 +140,16 @@ class Caches:
         self._salt = os.urandom(32)
         self._lock = Lock()
         self._known: dict[str, _Cache] = {}
-        if self._file is not None:
-            leak(self._file)  # To close what the parent has open would end its locks.
-            self._file = None
+        if self._answers is not None:
+            leak(self._answers)  # To close what the parent has open would end its locks.
+            self._answers = None
 
     def close(self) -> None:
         """
         Write what is yet to be written, for a second at most.
         """
-        if self._file is not None:
-            self._file.close()
+        if self._answers is not None:
+            self._answers.close()
 
     def memory(
         self, route: Route, *, method: str, url: str, headers: Pairs, body: bytes | None, form: str = ""
@@ -202,18 +203,15 @@ class Caches:
                 cache = self._known[name] = _Cache(policy, service, self._clock, shared)
         return cache
 
-    def _shared(self, name: str, policy: CachePolicy) -> FileShelf | None:
-        path = sqlite_path(self._store)
-        if path is None:
+    def _shared(self, name: str, policy: CachePolicy) -> SharedShelf | None:
+        if self._answers is None:
+            self._answers = open_answers(self._store, wall=self._clock.wall)
+        if self._answers is None:
             return None
-        from egressor.stores.shelf_sqlite import AnswerFile, FileShelf
-
-        if self._file is None:
-            self._file = AnswerFile(path.with_name(f"{path.name}.answers"), wall=self._clock.wall)
-        return FileShelf(self._file, name, max_entries=policy.max_entries, max_bytes=policy.max_bytes)
+        return SharedShelf(self._answers, name, max_entries=policy.max_entries, max_bytes=policy.max_bytes)
 
     def _secret(self) -> bytes:
-        shared = b"" if self._file is None else self._file.salt()
+        shared = b"" if self._answers is None else self._answers.salt()
         return shared or self._salt
 
 

@@ -12,9 +12,12 @@ from urllib.parse import unquote
 from egressor.errors import ConfigError
 
 if TYPE_CHECKING:
-    from . import Store
+    from collections.abc import Callable
 
-__all__ = ["open_store", "sqlite_path"]
+    from . import Store
+    from .shelf_shared import Answers
+
+__all__ = ["open_answers", "open_store"]
 
 _SQLITE = "sqlite:///"
 
@@ -38,11 +41,25 @@ def open_store(address: str) -> Store | None:
     return RedisStore(address)
 
 
-def sqlite_path(address: str) -> Path | None:
+def open_answers(address: str, *, wall: Callable[[], int]) -> Answers | None:
     """
-    Return the file that *address* names; None if it names none.
+    Return where processes of the store at *address* share answers; None for ``memory:``. Nothing is opened before it
+    is used.
+
+    Args:
+        address: The store's address, which the configuration has checked.
+        wall: Time since 1970, in microseconds.
     """
-    return _file(address) if address.startswith(_SQLITE) else None
+    if address == "memory:":
+        return None
+    if address.startswith(_SQLITE):
+        from .shelf_sqlite import AnswerFile
+
+        path = _file(address)
+        return AnswerFile(path.with_name(f"{path.name}.answers"), wall=wall)
+    from .shelf_redis import AnswerServer
+
+    return AnswerServer(address, wall=wall)
 
 
 def _file(address: str) -> Path:

@@ -1,14 +1,10 @@
 """
 Where answers are kept for all processes of a host: a file of SQLite beside that of the store, ``….answers``.
 
-*Nobody waits for it.* What is looked up may wait for 5 ms, and else is a miss; what is kept is written by a thread of
-its own, whose queue is bounded. A file that can't be used is left alone for a second; a damaged one is set aside, and a
+*Nobody waits for it.* What is looked up may wait for 5 ms, and else is a miss; for the rest see
+`egressor.stores.shelf_shared`. A file that can't be used is left alone for a second; a damaged one is set aside, and a
 new one begun: answers may be lost. Nothing of it waits for the disk (``synchronous=OFF``), and no WAL is used, which
 needs more care than answers are worth (see `egressor.stores.sqlite_file`).
-
-*One call for all processes.* Whoever is to make a call claims its key, for 3 seconds, and again each second for as long
-as the call is under way. Who finds the key claimed looks again for the answer, and for the claim's end. So a process
-that dies holds the others up for 3 seconds at most.
 
 *Bounds* hold for each service: the oldest answers go first. Triggers keep count, so that nothing has to be counted.
 
@@ -24,35 +20,28 @@ import sqlite3
 import time
 from contextlib import suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import RLock, Thread
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from weakref import finalize, ref
 
 from egressor._core.cache import pack, unpack
 from egressor._host.place import trouble
-from egressor._host.threads import starts
 
 from . import StoreAway
 from .shelf import Kept
+from .shelf_shared import LEASE, PATIENT, Clerk
 from .sqlite_file import damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from sqlite3 import Connection
 
-__all__ = ["AnswerFile", "FileShelf"]
+__all__ = ["AnswerFile"]
 
 _LOG = logging.getLogger("egressor")
 _APPLICATION: Final = 0x45475241
 _SCHEMA: Final = 1
-_MICRO: Final = 1_000_000
-_LEASE: Final = 3 * _MICRO
-_RENEW: Final = 1.0
 _BUSY: Final = 0.005
-_PATIENT: Final = 1.0
 _AWAY: Final = 1.0
-_MOST_ORDERS: Final = 1_000
 _AT_ONCE: Final = 100
 _TABLES: Final = (
     """
@@ -153,7 +142,7 @@ class _Way:
             raise StoreAway(refusal)
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        db = sqlite3.connect(self.path, timeout=_PATIENT, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(self.path, timeout=PATIENT, isolation_level=None, check_same_thread=False)
         try:
             self.salt = _settled(db, self.path)
             db.execute(f"PRAGMA busy_timeout = {int(self._busy * 1000)}").fetchall()
@@ -199,21 +188,20 @@ class AnswerFile:
     Args:
         path: The file.
         wall: Time since 1970, in microseconds.
-
-    Attributes:
-        dropped: Answers that were not kept as the queue of the writing thread was full.
     """
 
     def __init__(self, path: Path, *, wall: Callable[[], int]) -> None:
-        self.dropped = 0
         self._wall = wall
         self._owner = os.urandom(8).hex()
         self._reading = _Way(path, _BUSY)
-        self._writing = _Way(path, _PATIENT)
-        self._orders: SimpleQueue[Callable[[Connection], object] | None] = SimpleQueue()
-        self._claims: dict[tuple[str, str], Callable[[], bool]] = {}
-        self._thread: Thread | None = None
-        finalize(self, self._orders.put, None).atexit = False
+        self._clerk: Clerk[Connection] = Clerk(_Way(path, PATIENT), _Renewal(wall, self._owner))
+
+    @property
+    def dropped(self) -> int:
+        """
+        Answers that were not kept as the queue of the writing thread was full.
+        """
+        return self._clerk.dropped
 
     def salt(self) -> bytes:
         """
@@ -249,24 +237,17 @@ class AnswerFile:
             db.execute("BEGIN IMMEDIATE")
             _forget_old(db, self._wall())
             db.execute("DELETE FROM answers WHERE service = ? AND key = ?", (service, key))
-            values = (service, key, kept.at, kept.fresh_for, until, len(data), data)
-            db.execute(
-                "INSERT INTO answers (service, key, at, fresh_for, until, size, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                values,
-            )
+            db.execute(_INSERT, (service, key, kept.at, kept.fresh_for, until, len(data), data))
             _fit(db, service, most)
             db.execute("COMMIT")
 
-        if self._orders.qsize() >= _MOST_ORDERS:
-            self.dropped += 1
-            return
-        self._order(write)
+        self._clerk.keep(write)
 
     def drop(self, service: str, key: str) -> None:
         """
         Keep nothing under *key*, soon.
         """
-        self._order(lambda db: db.execute("DELETE FROM answers WHERE service = ? AND key = ?", (service, key)))
+        self._clerk.order(lambda db: db.execute("DELETE FROM answers WHERE service = ? AND key = ?", (service, key)))
 
     def claim(self, service: str, key: str, *, is_alive: Callable[[], bool]) -> bool | None:
         """
@@ -283,103 +264,64 @@ class AnswerFile:
         def write(db: Connection) -> bool | None:
             db.execute("BEGIN IMMEDIATE")
             row = db.execute(_CLAIMED, (service, key)).fetchone()
-            is_free = row is None or not now < row[0] <= now + 2 * _LEASE
+            is_free = row is None or not now < row[0] <= now + 2 * LEASE
             if is_free:
-                values = (service, key, self._owner, now + _LEASE)
+                values = (service, key, self._owner, now + LEASE)
                 db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)", values)
             db.execute("COMMIT")
             return is_free
 
         is_mine = self._reading.use(write, away=True, busy=None)
         if is_mine:
-            self._claims[service, key] = is_alive
-            self._order(None)
+            self._clerk.claimed((service, key), is_alive=is_alive)
         return is_mine
 
     def release(self, service: str, key: str) -> None:
         """
         Let others make the call of *key*, as soon as its answer is written. The collector may do this.
         """
-        self._claims.pop((service, key), None)
         asked = "DELETE FROM claims WHERE service = ? AND key = ? AND owner = ?"
-        self._orders.put(lambda db: db.execute(asked, (service, key, self._owner)))
-
-    def flush(self, seconds: float = 5.0) -> bool:
-        """
-        Wait until all that was ordered is done; false if that takes longer than *seconds*.
-        """
-        done: SimpleQueue[None] = SimpleQueue()
-        self._order(lambda _: done.put(None))
-        with suppress(Empty):
-            done.get(timeout=seconds)
-            return True
-        return False
-
-    def close(self) -> None:
-        """
-        Write what was ordered, for a second at most, and let go of the file.
-        """
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            for service, key in list(self._claims):
-                self.release(service, key)
-            self._orders.put(None)
-            thread.join(_PATIENT)
-        self._reading.close()
+        self._clerk.released((service, key), lambda db: db.execute(asked, (service, key, self._owner)))
 
     def renew(self) -> None:
         """
         Claim for longer what is under way.
         """
-        alive = [each for each, is_alive in list(self._claims.items()) if is_alive()]
-        until = self._wall() + _LEASE
+        self._clerk.renew()
+
+    def flush(self, seconds: float = 5.0) -> bool:
+        """
+        Wait until all that was ordered is done; false if that takes longer than *seconds*.
+        """
+        return self._clerk.flush(seconds)
+
+    def close(self) -> None:
+        """
+        Write what was ordered, for a second at most, and let go of the file.
+        """
+        for claim in self._clerk.claims:
+            self.release(*claim)
+        self._clerk.close()
+        self._reading.close()
+
+
+class _Renewal:
+    """
+    What claims again.
+    """
+
+    def __init__(self, wall: Callable[[], int], owner: str) -> None:
+        self._wall = wall
+        self._owner = owner
+
+    def __call__(self, claims: list[tuple[str, str]]) -> Callable[[Connection], object]:
+        """
+        Return the order.
+        """
+        until = self._wall() + LEASE
+        rows = [(until, *each, self._owner) for each in claims]
         asked = "UPDATE claims SET until = ? WHERE service = ? AND key = ? AND owner = ?"
-        if alive:
-            rows = [(until, *each, self._owner) for each in alive]
-            self._writing.use(lambda db: db.executemany(asked, rows), away=None, busy=None)
-
-    def _order(self, order: Callable[[Connection], object] | None) -> None:
-        if self._thread is None:
-            thread = Thread(target=_write, args=(self._orders, self._writing, ref(self)), name="egressor-answers")
-            thread.daemon = True
-            if starts(thread):
-                self._thread = thread
-        self._orders.put(order if order is not None else _nothing)
-
-    @property
-    def has_claims(self) -> bool:
-        """
-        Whether calls of this process are under way.
-        """
-        return bool(self._claims)
-
-
-def _nothing(db: Connection) -> None:
-    """
-    Wake the writing thread, which has a claim to renew from now on.
-    """
-
-
-def _write(orders: SimpleQueue[Any], way: _Way, owner: ref[AnswerFile]) -> None:
-    """
-    Do what is ordered, and renew claims, until the file is closed or nobody has it any more.
-    """
-    due = 0.0
-    while True:
-        file = owner()
-        waits = _RENEW if file is not None and file.has_claims else None
-        if file is not None and waits is not None and time.monotonic() >= due:
-            file.renew()
-            due = time.monotonic() + _RENEW
-        del file
-        try:
-            order = orders.get(timeout=waits)
-        except Empty:
-            continue
-        if order is None:
-            way.close()
-            return
-        way.use(order, away=None, busy=None)
+        return lambda db: db.executemany(asked, rows)
 
 
 def _forget_old(db: Connection, now: int) -> None:
@@ -398,49 +340,3 @@ def _fit(db: Connection, service: str, most: tuple[int, int]) -> None:
             return
         oldest = "DELETE FROM answers WHERE id = (SELECT id FROM answers WHERE service = ? ORDER BY at LIMIT 1)"
         db.execute(oldest, (service,))
-
-
-class FileShelf:
-    """
-    One service's answers in the file.
-
-    Args:
-        file: The file.
-        service: The service.
-        max_entries: How many at most.
-        max_bytes: How many bytes at most.
-    """
-
-    def __init__(self, file: AnswerFile, service: str, *, max_entries: int, max_bytes: int) -> None:
-        self.file = file
-        self._service = service
-        self._most = max_entries, max_bytes
-
-    def get(self, key: str) -> Kept | None:
-        """
-        Return what is kept under *key*.
-        """
-        return self.file.get(self._service, key)
-
-    def put(self, key: str, kept: Kept, *, until: int) -> None:
-        """
-        Keep an answer soon, at most until *until*.
-        """
-        self.file.put(self._service, key, kept, until=until, most=self._most)
-
-    def drop(self, key: str) -> None:
-        """
-        Do nothing: what is too old goes with the next answer that is kept.
-        """
-
-    def claim(self, key: str, *, is_alive: Callable[[], bool]) -> bool | None:
-        """
-        Return whether this process may make the call of *key* now; None if nobody could say.
-        """
-        return self.file.claim(self._service, key, is_alive=is_alive)
-
-    def release(self, key: str) -> None:
-        """
-        Let others make it.
-        """
-        self.file.release(self._service, key)

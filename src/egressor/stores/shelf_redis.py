@@ -1,0 +1,280 @@
+"""
+Where answers are kept for a fleet: the store's Redis or Valkey server.
+
+*Keys.* Of each service a hash of answers, one of their sizes, and a sorted set of when each has to go; a key for each
+call under way; and one secret for all, of which keys of answers are made. Each has a time to live.
+
+*Nobody waits for it.* What is looked up may wait for 20 ms, and else is a miss; only the first look of all may take as
+long as a request to the store, as there is no connection yet. A server that does not answer is left alone for a second.
+
+*Bounds* hold for each service: what has the least time left goes first.
+
+*Time* is the server's. What is kept says when it came by the server's clock; whoever finds it learns how old it is.
+
+Sources: https://redis.io/docs/latest/commands/set/ (NX, PX); the commands are among those of the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from importlib.resources import files
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from egressor._core.cache import pack, unpack
+
+from . import PATIENCE, StoreAway
+from .redis_line import Said
+from .redis_place import Place
+from .redis_way import Way
+from .redis_words import Tags, sent
+from .shelf import Kept
+from .shelf_shared import LEASE, PATIENT, Clerk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["AnswerServer"]
+
+_LOG = logging.getLogger("egressor")
+_BUSY: Final = 0.02
+_AWAY: Final = 1.0
+_QUIET: Final = 60.0
+_SALT_FOR: Final = 5.0
+_SALT_KEPT: Final = 30 * 86_400_000
+_TIMES: Final = struct.Struct(">qq")
+_LEASE_MS: Final = LEASE // 1000
+# An own claim only: after a pause somebody else may have it.
+_RENEW: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end"
+
+_Reply = TypeVar("_Reply")
+
+
+class _Ask(Protocol):
+    """
+    Asks commands of the server that holds a tag, and returns the answers.
+    """
+
+    def __call__(self, tag: bytes, *commands: tuple[Any, ...]) -> list[Any]:
+        """
+        Ask.
+        """
+
+
+class _Road:
+    """
+    The way to the server, for any thread.
+
+    Args:
+        place: Where it is.
+        patience: Seconds that a request may take.
+    """
+
+    def __init__(self, place: Place, patience: float) -> None:
+        self._place = place
+        self._patience = patience
+        self._way = Way(place)
+        self._is_known = False
+        self._away_until = 0.0
+        self._logged_at = -_QUIET
+
+    def use(self, work: Callable[[_Ask], _Reply], *, away: _Reply, busy: _Reply) -> _Reply:  # noqa: ARG002 - it is never
+        """
+        Return what *work* makes of it, *away* if it can't be asked.
+        """
+        if monotonic() < self._away_until:
+            return away
+        try:
+            reply = work(self._ask)
+        except StoreAway as error:
+            self._away_until = monotonic() + _AWAY
+            self._is_known = True
+            if monotonic() - self._logged_at >= _QUIET:
+                self._logged_at = monotonic()
+                _LOG.warning("answers can't be shared, and miss: %s", error)
+            return away
+        self._is_known = True
+        return reply
+
+    def close(self) -> None:
+        """
+        End its connections.
+        """
+        self._way.close()
+
+    def _ask(self, tag: bytes, *commands: tuple[Any, ...]) -> list[Any]:
+        patience = self._patience if self._is_known else max(self._patience, PATIENCE)
+        answers = self._way.ask(tag, *commands, until=monotonic() + patience)
+        said = next((each for each in answers if isinstance(each, Said)), None)
+        if said is not None:
+            msg = f"Redis at {self._place}: {said.reason()}"
+            raise StoreAway(msg)
+        return answers
+
+
+class AnswerServer:
+    """
+    The answers on a server, as one process has them.
+
+    Args:
+        address: The store's; see `redis_place`.
+        wall: Time since 1970, in microseconds.
+        busy: How many seconds a look may take. Default: 0.02.
+
+    Raises:
+        ConfigError: The address can't be read.
+    """
+
+    def __init__(self, address: str, *, wall: Callable[[], int], busy: float = _BUSY) -> None:
+        place = Place(address)
+        self._wall = wall
+        self._owner = os.urandom(8).hex()
+        self._namespace = place.namespace
+        self._put = files(__package__).joinpath("lua", "keep.lua").read_bytes()
+        self._reading = _Road(place, busy)
+        self._clerk: Clerk[_Ask] = Clerk(_Road(place, PATIENT), _Renewal(place.namespace, self._owner))
+        self._salt = b""
+        self._salt_until = 0.0
+
+    @property
+    def dropped(self) -> int:
+        """
+        Answers that were not kept as the queue of the writing thread was full.
+        """
+        return self._clerk.dropped
+
+    def salt(self) -> bytes:
+        """
+        Return the secret that all processes make keys with; empty while it isn't known.
+        """
+        if monotonic() >= self._salt_until:
+            # A server that was emptied has another one.
+            self._salt = self._reading.use(self._read_salt, away=self._salt, busy=self._salt)
+            self._salt_until = monotonic() + (_SALT_FOR if self._salt else 0.0)
+        return self._salt
+
+    def _read_salt(self, ask: _Ask) -> bytes:
+        key = b"{egressor:" + sent(self._namespace) + b"}:salt"
+        _, found, _ = ask(
+            key, ("SET", key, os.urandom(32), "NX", "PX", _SALT_KEPT), ("GET", key), ("PEXPIRE", key, _SALT_KEPT)
+        )
+        return found if isinstance(found, bytes) and len(found) == 32 else b""
+
+    def get(self, service: str, key: str) -> Kept | None:
+        """
+        Return what is kept under *key*; None as well for what is no answer.
+        """
+        tag = Tags(self._namespace, service).tag
+
+        def read(ask: _Ask) -> list[Any]:
+            return ask(tag, ("TIME",), ("HGET", tag + b":answers", key))
+
+        now, data = self._reading.use(read, away=[None, None], busy=[None, None])
+        if not isinstance(data, bytes) or len(data) < _TIMES.size:
+            return None
+        at, fresh_for = _TIMES.unpack_from(data)
+        entry = unpack(data[_TIMES.size :])
+        return None if entry is None else Kept(entry, self._wall() - (_micros(now) - at), fresh_for)
+
+    def put(self, service: str, key: str, kept: Kept, *, until: int, most: tuple[int, int]) -> None:
+        """
+        Keep an answer soon, at most until *until*; of the service *most* answers and bytes.
+        """
+        tag = Tags(self._namespace, service).tag
+
+        def write(ask: _Ask) -> None:
+            now = _micros(ask(tag, ("TIME",))[0])
+            wall = self._wall()
+            data = _TIMES.pack(now - max(0, wall - kept.at), kept.fresh_for) + pack(kept.entry)
+            if until > wall:
+                names = (tag + b":answers", tag + b":answer-sizes", tag + b":answer-ends")
+                values = (key, data, now // 1000, (until - wall) // 1000 + 1, *most)
+                ask(tag, ("EVAL", self._put, len(names), *names, *values))
+
+        self._clerk.keep(write)
+
+    def claim(self, service: str, key: str, *, is_alive: Callable[[], bool]) -> bool | None:
+        """
+        Return whether this process may make the call of *key* now: nobody else makes it, or nobody knows.
+
+        Args:
+            service: The service.
+            key: The key.
+            is_alive: Asked each second whether the claim is to go on.
+        """
+        tag, name = _claim(self._namespace, (service, key))
+
+        def write(ask: _Ask) -> bool:
+            return ask(tag, ("SET", name, self._owner, "NX", "PX", _LEASE_MS))[0] is not None
+
+        is_mine = self._reading.use(write, away=True, busy=True)
+        if is_mine:
+            self._clerk.claimed((service, key), is_alive=is_alive)
+        return is_mine
+
+    def release(self, service: str, key: str) -> None:
+        """
+        Let others make the call of *key*, as soon as its answer is written. The collector may do this.
+        """
+        tag, name = _claim(self._namespace, (service, key))
+        self._clerk.released((service, key), lambda ask: ask(tag, ("EVAL", _RENEW, 1, name, self._owner, 0)))
+
+    def renew(self) -> None:
+        """
+        Claim for longer what is under way.
+        """
+        self._clerk.renew()
+
+    def flush(self, seconds: float = 5.0) -> bool:
+        """
+        Wait until all that was ordered is done; false if that takes longer than *seconds*.
+        """
+        return self._clerk.flush(seconds)
+
+    def close(self) -> None:
+        """
+        Write what was ordered, for a second at most, and end the connections.
+        """
+        for claim in self._clerk.claims:
+            self.release(*claim)
+        self._clerk.close()
+        self._reading.close()
+
+
+class _Renewal:
+    """
+    What claims again.
+    """
+
+    def __init__(self, namespace: str, owner: str) -> None:
+        self._namespace = namespace
+        self._owner = owner
+
+    def __call__(self, claims: list[tuple[str, str]]) -> Callable[[_Ask], object]:
+        """
+        Return the order.
+        """
+
+        def renew(ask: _Ask) -> None:
+            for claim in claims:
+                tag, name = _claim(self._namespace, claim)
+                ask(tag, ("EVAL", _RENEW, 1, name, self._owner, _LEASE_MS))
+
+        return renew
+
+
+def _claim(namespace: str, claim: tuple[str, str]) -> tuple[bytes, bytes]:
+    """
+    Return a claim's tag and key.
+    """
+    tag = Tags(namespace, claim[0]).tag
+    return tag, tag + b":call:" + sent(claim[1])
+
+
+def _micros(time: Any) -> int:
+    """
+    Read the server's ``TIME``, in microseconds.
+    """
+    return int(time[0]) * 1_000_000 + int(time[1])

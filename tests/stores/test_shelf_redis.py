@@ -1,0 +1,310 @@
+"""
+Answers on a server: what processes of a fleet keep together, how much of it, and who makes a call.
+
+Two `AnswerServer` of one address are two processes, as far as the server can tell.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from egressor._core.cache import Entry
+from egressor.stores.shelf import Kept
+from egressor.stores.shelf_redis import AnswerServer
+from tests.stores.servers import KINDS, Server, eventually, running, running_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import redis
+
+SECOND = 1_000_000
+NOW = 1_800_000_000 * SECOND
+PLENTY = (100, 1 << 20)
+TAG = "{egressor:default:s}"
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """
+    A server for all tests here.
+    """
+    with running(kind=request.param) as found:
+        yield found
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[redis.Redis]:
+    """
+    Whoever looks; the server is empty.
+    """
+    with server.client() as found:
+        found.flushall()
+        yield found
+
+
+@pytest.fixture
+def opened(server: Server, client: redis.Redis) -> Iterator[Callable[[], AnswerServer]]:
+    """
+    Be one more process, at a wall clock that stands still.
+    """
+    made: list[AnswerServer] = []
+
+    def one_more() -> AnswerServer:
+        made.append(AnswerServer(server.address, wall=lambda: NOW, busy=5.0))
+        return made[-1]
+
+    assert client.dbsize() == 0
+    yield one_more
+    for each in made:
+        each.close()
+
+
+def kept(size: int = 3, at: int = NOW) -> Kept:
+    """
+    Return an answer with a body of *size* bytes.
+    """
+    return Kept(Entry(200, "OK", (("content-type", "text/plain"),), (b"x" * size,)), at, SECOND)
+
+
+def put(
+    answers: AnswerServer,
+    key: str,
+    value: Kept | None = None,
+    *,
+    most: tuple[int, int] = PLENTY,
+    until: int = NOW + 60 * SECOND,
+) -> None:
+    """
+    Keep an answer, and wait until it is there.
+    """
+    answers.put("s", key, value or kept(), until=until, most=most)
+    assert answers.flush()
+
+
+def alive() -> bool:
+    """
+    Be a call under way.
+    """
+    return True
+
+
+def test_what_one_keeps_another_finds(opened: Callable[[], AnswerServer]) -> None:
+    """
+    Status, headers and chunks come out as they went in, and the age by the server's clock, whatever the hosts' are.
+    """
+    one, other = opened(), opened()
+
+    put(one, "k", kept(7, at=NOW - SECOND))
+    found = other.get("s", "k")
+
+    assert found is not None
+    assert (found.entry, found.fresh_for) == (kept(7).entry, SECOND)
+    # It came a second ago, and has got older since.
+    assert NOW - 60 * SECOND < found.at <= NOW - SECOND
+    assert (other.get("t", "k"), other.get("s", "j")) == (None, None)
+
+
+def test_all_have_one_salt(opened: Callable[[], AnswerServer], client: redis.Redis) -> None:
+    """
+    Keys of all processes are made with the same secret; a server that was emptied has another one.
+    """
+    salts = [opened().salt() for _ in range(3)]
+    client.flushall()
+
+    assert len(salts[0]) == 32
+    assert salts == [salts[0]] * 3
+    assert opened().salt() not in {salts[0], b""}
+
+
+def test_what_has_the_least_time_left_goes_first(opened: Callable[[], AnswerServer], client: redis.Redis) -> None:
+    """
+    P13: there are never more answers, or bytes, of a service than may be; another service has bounds of its own.
+    """
+    answers = opened()
+    answers.put("t", "k", kept(), until=NOW + 60 * SECOND, most=PLENTY)
+
+    for each in range(10):
+        put(answers, str(each), kept(1_000), most=(4, 1 << 20), until=NOW + (100 + each) * SECOND)
+    by_count = [answers.get("s", str(each)) is not None for each in range(10)]
+    put(answers, "x", kept(1_000), most=(100, 2_500), until=NOW + 200 * SECOND)
+    by_bytes = [answers.get("s", key) is not None for key in "6789x"]
+    put(answers, "x", kept(500), most=(100, 2_500), until=NOW + 200 * SECOND)
+    put(answers, "huge", kept(9_000), most=(100, 2_500), until=NOW + 200 * SECOND)
+
+    assert by_count == [False] * 6 + [True] * 4
+    assert by_bytes == [False, False, False, True, True]
+    assert answers.get("s", "huge") is None
+    assert answers.get("t", "k") is not None
+    held = {key: len(value) for key, value in client.hgetall(f"{TAG}:answers").items()}
+    sizes = {key: int(value) for key, value in client.hgetall(f"{TAG}:answer-sizes").items()}
+    assert sizes.pop(b"") == sum(held.values())
+    assert sizes == held
+    assert set(client.zrange(f"{TAG}:answer-ends", 0, -1)) == set(held)
+
+
+def test_what_is_too_old_is_dropped(opened: Callable[[], AnswerServer], client: redis.Redis) -> None:
+    """
+    With the next answer that is kept, those go whose time is over; and nothing is kept whose time is over already.
+    """
+    answers = opened()
+    put(answers, "late", until=NOW)
+    put(answers, "a")
+    client.zadd(f"{TAG}:answer-ends", {"a": 1})
+
+    put(answers, "b")
+
+    assert client.hkeys(f"{TAG}:answers") == [b"b"]
+
+
+def test_each_key_has_an_end(opened: Callable[[], AnswerServer], client: redis.Redis) -> None:
+    """
+    P13: what nobody uses any more goes by itself: answers with the last of them, a claim after 3 s.
+    """
+    answers = opened()
+    answers.salt()
+    put(answers, "long", until=NOW + 3_600 * SECOND)
+    put(answers, "short", until=NOW + SECOND)
+    answers.claim("s", "k", is_alive=alive)
+
+    ends = {key: client.pttl(key) for key in client.scan_iter()}
+    claims = {end for key, end in ends.items() if b":call:" in key}
+    answers_end = {end for key, end in ends.items() if b":answer" in key}
+    assert len(claims) == 1
+    assert 0 < max(claims) <= 3_000
+    assert len(answers_end) > 0
+    assert min(answers_end) > 3_000_000
+    assert all(end > 0 for end in ends.values())
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"x" * 100, bytes(16) + b'{"pickle": 1}\n'])
+def test_what_is_no_answer_is_none(value: bytes, opened: Callable[[], AnswerServer], client: redis.Redis) -> None:
+    """
+    K05: whatever somebody puts in an answer's place is none, and is never executed.
+    """
+    answers = opened()
+    put(answers, "k")
+    client.hset(f"{TAG}:answers", "k", value)
+
+    assert answers.get("s", "k") is None
+    put(answers, "k")
+    assert answers.get("s", "k") is not None
+
+
+def test_one_makes_the_call(opened: Callable[[], AnswerServer], client: redis.Redis) -> None:
+    """
+    Who claims a key first makes the call; the others when it has let go of it, or is seen no more.
+    """
+    one, other, third = opened(), opened(), opened()
+
+    first = [each.claim("s", "k", is_alive=alive) for each in (one, other, third)]
+    other.release("s", "k")
+    assert other.flush()
+    foreign = third.claim("s", "k", is_alive=alive)
+    one.release("s", "k")
+    assert one.flush()
+    second = [each.claim("s", "k", is_alive=alive) for each in (other, third)]
+
+    assert (first, foreign, second) == ([True, False, False], False, [True, False])
+    assert client.pexpire(f"{TAG}:call:k", 0)
+    assert third.claim("s", "k", is_alive=alive) is True
+
+
+def test_a_claim_lasts_as_long_as_its_call(opened: Callable[[], AnswerServer], client: redis.Redis) -> None:
+    """
+    What is under way is claimed for longer, and what isn't, or is another's by now, is not.
+    """
+    one = opened()
+    for key, is_alive in (("long", alive), ("over", lambda: False), ("lost", alive)):
+        one.claim("s", key, is_alive=is_alive)
+    for key in ("long", "over"):
+        client.pexpire(f"{TAG}:call:{key}", 2_000)
+    client.set(f"{TAG}:call:lost", "another", px=2_000)
+
+    one.renew()
+
+    left = [client.pttl(f"{TAG}:call:{key}") for key in ("long", "over", "lost")]
+    assert left[0] > 2_000
+    assert max(left[1:]) <= 2_000
+
+
+def test_who_closes_lets_go(opened: Callable[[], AnswerServer]) -> None:
+    """
+    What was ordered is done, and calls that were under way are free for others.
+    """
+    one, other = opened(), opened()
+    one.claim("s", "k", is_alive=alive)
+    one.put("s", "a", kept(), until=NOW + 60 * SECOND, most=PLENTY)
+
+    one.close()
+
+    assert other.get("s", "a") is not None
+    assert other.claim("s", "k", is_alive=alive) is True
+
+
+def test_a_server_that_hangs_stops_nobody(server: Server, client: redis.Redis) -> None:
+    """
+    P11: a look is a miss and a call is free while the server says nothing; both are as before when it is back.
+    """
+    answers = AnswerServer(server.address, wall=lambda: NOW)
+    put(answers, "k")
+    eventually(lambda: answers.get("s", "k") is not None, "it is found")
+    salt = answers.salt()
+    assert client.ping()
+    assert server.process is not None
+
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        found = [answers.get("s", "k") for _ in range(100)]
+        claimed = [answers.claim("s", str(each), is_alive=lambda: False) for each in range(100)]
+        salted = answers.salt()
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+    assert (found, claimed, salted) == ([None] * 100, [True] * 100, salt)
+    eventually(lambda: answers.get("s", "k") is not None, "it is found again")
+    answers.close()
+
+
+def test_a_user_with_the_commands_of_the_store(server: Server, client: redis.Redis) -> None:
+    """
+    Nothing is used that the documentation doesn't list.
+    """
+    commands = "eval evalsha get set hset hget hgetall hkeys hmget hdel pexpire pttl expire time zadd zcard zrange"
+    more = "zrangebyscore zrem zremrangebyscore publish subscribe ping"
+    allowed = [f"+{each}" for each in f"{commands} {more}".split()]
+    words = ("SETUSER", "egressor", "on", ">word", "~{egressor:*", "&egressor:*", "-@all", *allowed)
+    client.execute_command("ACL", *words)  # type: ignore[no-untyped-call]
+    answers = AnswerServer(server.address.replace("//", "//egressor:word@"), wall=lambda: NOW, busy=5.0)
+
+    put(answers, "k")
+    claimed = answers.claim("s", "k", is_alive=alive)
+    answers.renew()
+    answers.release("s", "k")
+    assert answers.flush()
+
+    assert (claimed, len(answers.salt())) == (True, 32)
+    assert answers.get("s", "k") is not None
+    assert client.get(f"{TAG}:call:k") is None
+    answers.close()
+
+
+def test_a_cluster() -> None:
+    """
+    Each service's answers are in one place of the cluster.
+    """
+    with running_cluster() as nodes:
+        address = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+        answers = AnswerServer(address, wall=lambda: NOW, busy=5.0)
+        for service in ("a", "b", "c", "d"):
+            answers.put(service, "k", kept(), until=NOW + 60 * SECOND, most=PLENTY)
+        assert answers.flush()
+
+        found = [answers.get(service, "k") is not None for service in ("a", "b", "c", "d")]
+        claims = [answers.claim("a", "k", is_alive=alive) for _ in range(2)]
+        answers.close()
+
+    assert (found, claims) == ([True] * 4, [True, False])
