@@ -280,6 +280,31 @@ def test_an_old_answer_is_better_than_none(ask: Ask, upstream: Upstream) -> None
     assert bodies == [{"n": 1}, {"n": 1}, {"no": 1}]
     assert gone == {}
     assert len(upstream.received) == 5
+    counted = gov.status()["api"]["cache"]
+    assert {name: counted[name] for name in ("hits", "misses", "stale", "entries")} == {
+        "hits": 0,
+        "misses": 5,
+        "stale": 2,
+        "entries": 0,
+    }
+
+
+@every(CLIENTS)
+def test_the_status_counts_what_was_served(ask: Ask, upstream: Upstream) -> None:
+    """
+    Hits and misses, what is kept, and None before there was any of it.
+    """
+    url = upstream.script("/a", as_json({"n": 1}))
+    gov = keeping(FakeClock())
+    before = gov.status()["api"]["cache"]
+
+    for _ in range(3):
+        ask(gov, url)
+    counted = gov.status()["api"]["cache"]
+
+    assert before is None
+    assert 0 < counted.pop("bytes") < 2_000
+    assert counted == {"hits": 2, "misses": 1, "stale": 0, "entries": 1}
 
 
 def test_what_must_be_fresh_is_never_old(upstream: Upstream) -> None:

@@ -120,6 +120,8 @@ function row(name, service, fleet) {
   if (service.paused) notes.push(service.paused);
   if (service.ban.until_s > 0) notes.push(`ban: ${Math.ceil(service.ban.until_s)} s left`);
   if (service.retry_after_s > 0) notes.push(`retry after ${Math.ceil(service.retry_after_s)} s`);
+  if (service.slowed_s > 0) notes.push(`slowed after a 429 for ${Math.ceil(service.slowed_s)} s`);
+  if (service.cache) notes.push(`cache: ${service.cache.hits} hits, ${service.cache.misses} misses`);
 
   const state = document.createElement("div");
   state.append(badge(sign, word, kind));

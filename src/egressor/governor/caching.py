@@ -56,18 +56,31 @@ class _Cache:
     The cache of one service.
     """
 
-    __slots__ = ("_now", "clock", "crowds", "is_llm", "policy", "shared", "shelf", "spec")
+    __slots__ = ("_now", "clock", "crowds", "hits", "is_llm", "misses", "policy", "shared", "shelf", "spec", "stale")
 
     def __init__(self, policy: CachePolicy, service: Policy, clock: Clock, shared: SharedShelf | None) -> None:
         self.policy = policy
         self.clock = clock
         self.shared = shared
+        self.hits = self.misses = self.stale = 0
         # What processes share goes by the clock that they share.
         self._now = clock.now if shared is None else clock.wall
         self.spec = policy.spec()
         self.is_llm = _is_llm(service)
         self.crowds = Crowds(_longest(service))
         self.shelf = MemoryShelf(max_entries=policy.max_entries, max_bytes=policy.max_bytes)
+
+    def counts(self) -> dict[str, int]:
+        """
+        Return what the status says of it.
+        """
+        return {
+            "hits": self.hits,
+            "misses": self.misses,
+            "stale": self.stale,
+            "entries": len(self.shelf),
+            "bytes": self.shelf.size,
+        }
 
     def find(self, key: str) -> Found | None:
         """
@@ -150,6 +163,13 @@ class Caches:
         """
         if self._answers is not None:
             self._answers.close()
+
+    def counts(self, service: str) -> dict[str, int] | None:
+        """
+        Return what the status says of a service's cache; None until it is used, or where there is none.
+        """
+        cache = self._known.get(service)
+        return None if cache is None else cache.counts()
 
     def memory(
         self, route: Route, *, method: str, url: str, headers: Pairs, body: bytes | None, form: str = ""
@@ -327,7 +347,12 @@ class Memory:
         """
         Return a fresh answer, if there is one.
         """
-        return self._cache.fresh(self.key) if self._use is Use.ALL else None
+        if self._use is not Use.ALL:
+            return None
+        found = self._cache.fresh(self.key)
+        if found is not None:
+            self._cache.hits += 1
+        return found
 
     def recall(self, step: Recall) -> object:
         """
@@ -340,7 +365,7 @@ class Memory:
             while True:
                 self._cache.clock.rest(*next(story))
         except StopIteration as end:
-            return end.value
+            return self._counted(end.value)
         except BaseException:
             self.drop()
             raise
@@ -356,15 +381,25 @@ class Memory:
             while True:
                 await self._cache.clock.arest(*next(story))
         except StopIteration as end:
-            return end.value
+            return self._counted(end.value)
         except BaseException:
             self.drop()
             raise
+
+    def _counted(self, found: object) -> object:
+        if found is MISS:
+            self._cache.misses += 1
+        elif found is not _LATE:
+            self._cache.hits += 1
+        return found
 
     def _older(self) -> object:
         found = self._cache.find(self.key) if self._use is Use.ALL else None
         if found is None or (found.is_stale and not core.may_be_stale(found.entry, is_computed=self._is_computed)):
             return MISS
+        if not found.is_stale:
+            return self._counted(found)
+        self._cache.stale += 1
         return found
 
     def _story(self, until: int | None) -> Generator[tuple[Crowd, int], None, object]:

@@ -343,7 +343,8 @@ class Governor(Incidents):
         ``banned``), ``breaker``, ``limits`` (with what is ``left``), ``waiting`` (how many, by priority),
         ``in_flight``, ``admitted``, ``succeeded``, ``failed`` (with ``categories``), ``denied`` (by reason),
         ``retried``, ``ban``, ``retry_after_s``, ``slowed_s``, ``learned`` (what servers say of their limits),
-        ``learned_dropped`` and ``latency_s``.
+        ``learned_dropped``, ``latency_s``, and ``cache``: this process's ``hits``, ``misses`` and ``stale`` answers,
+        and the ``entries`` and ``bytes`` in its memory; None where there is none, or it was not used yet.
         """
         names = [each.name.lower() for each in Priority]
         result: dict[str, dict[str, Any]] = {}
@@ -356,6 +357,7 @@ class Governor(Incidents):
                 level: {"count": count, "mean_s": total / count / 1e6 if count else 0.0, "max_s": longest / 1e6}
                 for level, (count, total, longest) in zip(names, state["waits"], strict=True)
             }
+            state["cache"] = self._context.caches.counts(name)
             state["type"] = None if gate.compiled.policy.type is None else gate.compiled.policy.type.value
             result[name] = state
         return result
