@@ -1,6 +1,6 @@
 """
-What holds for every test: how hypothesis looks for counterexamples, which event loop async tests run on, and that no
-program that a test starts writes into the user's own state folder.
+What holds for every test: how hypothesis looks for counterexamples, which event loop async tests run on, and that each
+program that a test starts heeds Ctrl-C, and writes nothing into the user's own state folder.
 
 Nothing else belongs here. A fixture that serves one room lives in that room's folder.
 """
@@ -8,6 +8,7 @@ Nothing else belongs here. A fixture that serves one room lives in that room's f
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,9 @@ settings.register_profile(
 )
 settings.register_profile("deep", parent=settings.get_profile("dev"), max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+# What a shell runs in the background ignores it, and so would whatever that starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
