@@ -1,6 +1,7 @@
 """
-What holds for every test: how hypothesis looks for counterexamples, which event loop async tests run on, and that each
-program that a test starts heeds Ctrl-C, and writes nothing into the user's own state folder.
+What holds for every test: how hypothesis looks for counterexamples, which event loop async tests run on, how long a
+call waits for its money, and that each program that a test starts heeds Ctrl-C, and writes nothing into the user's own
+state folder.
 
 Nothing else belongs here. A fixture that serves one room lives in that room's folder.
 """
@@ -37,6 +38,16 @@ def anyio_backend() -> str:
     Run tests marked ``anyio`` on asyncio, which is the only event loop that the drivers speak.
     """
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Iterator[None]:
+    """
+    A ledger that answers is there, however long a busy machine keeps its thread or its disk from that.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("egressor.ledger.till._PATIENCE", 20.0)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
