@@ -1,6 +1,7 @@
 """
-What holds for every test: how hypothesis looks for counterexamples, which event loop async tests run on, and that no
-program that a test starts writes into the user's own state folder.
+What holds for every test: how hypothesis looks for counterexamples, which event loop async tests run on, how long a
+call waits for its money, and that each program that a test starts heeds Ctrl-C, and writes nothing into the user's own
+state folder.
 
 Nothing else belongs here. A fixture that serves one room lives in that room's folder.
 """
@@ -8,6 +9,7 @@ Nothing else belongs here. A fixture that serves one room lives in that room's f
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +28,9 @@ settings.register_profile(
 settings.register_profile("deep", parent=settings.get_profile("dev"), max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
+# What a shell runs in the background ignores it, and so would whatever that starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
@@ -33,6 +38,16 @@ def anyio_backend() -> str:
     Run tests marked ``anyio`` on asyncio, which is the only event loop that the drivers speak.
     """
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Iterator[None]:
+    """
+    A ledger that answers is there, however long a busy machine keeps its thread or its disk from that.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("egressor.ledger.till._PATIENCE", 20.0)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

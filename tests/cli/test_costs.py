@@ -26,8 +26,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     A folder with a configuration, and what its program has spent.
     """
     monkeypatch.chdir(tmp_path)
-    # A busy machine's disk may take its time.
-    monkeypatch.setattr("egressor.ledger.till._PATIENCE", 20.0)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in ("EGRESSOR_CONFIG", "EGRESSOR_TOKEN"):
         monkeypatch.delenv(name, raising=False)

@@ -259,11 +259,11 @@ def test_tail_follows(as_json: bool) -> None:
         assert process.stdout is not None
         with Governor.from_file("egressor.toml") as gov:
             line = ""
-            while not line:
+            while not line and process.poll() is None:
                 # What fails before the first look is no news, and when that is nobody is told: so it goes on failing.
                 gov.call("api", fail, "news", fallback=None)
                 gov.errors()
-                if process.poll() is None and _is_there(process):
+                if _is_there(process):
                     line = process.stdout.readline()
         process.send_signal(signal.SIGINT)
         process.stdout.read()

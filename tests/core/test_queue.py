@@ -371,3 +371,4 @@ def test_the_first_few_of_a_line(number: int, names: str) -> None:
     queue.leave(waiters[-1])
 
     assert "".join(waiter.what for waiter in line.top(number)) == names
+    assert "".join(waiter.what for waiter in line.heads()) == "cad"

@@ -54,7 +54,8 @@ async def test_no_answer(data: bytes, hang: bool, status: int, reason: str, cate
     """
     An upstream that gives no answer is a problem of its own, counts against it, and holds nothing.
     """
-    async with raw_upstream(saying(data, then_hang=hang)) as base, gateway(base, timeout=0.3, lease_for=1) as rig:
+    timeout = 0.3 if hang else 30
+    async with raw_upstream(saying(data, then_hang=hang)) as base, gateway(base, timeout=timeout, lease_for=60) as rig:
         async with rig.session.get(rig.url + "/t/x") as answer:
             document = await answer.json()
         state = await rig.at_rest()
@@ -223,7 +224,7 @@ async def test_a_silent_stream_ends() -> None:
     A stream that says nothing for the service's time-out is broken off.
     """
     data = EVENTS + chunk(b"data: 1\n\n")
-    async with raw_upstream(saying(data, then_hang=True)) as base, gateway(base, timeout=0.3, lease_for=1) as rig:
+    async with raw_upstream(saying(data, then_hang=True)) as base, gateway(base, timeout=1, lease_for=2) as rig:
         raw = await ask_raw(rig.port, b"GET /t/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
         state = await rig.at_rest()
 
@@ -292,7 +293,7 @@ async def test_garbage_in_the_body() -> None:
 
     async with (
         raw_upstream(talk) as base,
-        gateway(base, timeout=0.3, lease_for=1) as rig,
+        gateway(base) as rig,
         rig.session.get(rig.url + "/t/x") as answer,
     ):
         assert await answer.content.readexactly(4) == b"good"

@@ -121,12 +121,10 @@ def test_a_ledger_that_is_away_says_why() -> None:
 
 
 @pytest.mark.parametrize("is_durable", [False, True])
-def test_a_governor_shows_its_costs(tmp_path: Path, is_durable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_governor_shows_its_costs(tmp_path: Path, is_durable: bool) -> None:
     """
     With what is held now, and the budgets of its rules.
     """
-    # A busy machine's disk may take its time.
-    monkeypatch.setattr("egressor.ledger.till._PATIENCE", 20.0)
     rules = [{"match": {"user": "*"}, "budget": {"day": 1}}, {"match": {"feature": "x"}, "budget": {"total": 2}}]
     address = f"sqlite:///{tmp_path}/l.db" if is_durable else "memory:"
     with Governor({"a": {"budget": {"day": 3}, "rules": rules}, "b": {}}, ledger=address) as gov:

@@ -28,14 +28,6 @@ DAY = 86_400.0
 Make = Callable[..., Governor]
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A busy machine's disk may take its time.
-    """
-    monkeypatch.setattr("egressor.ledger.till._PATIENCE", 20.0)
-
-
 @pytest.fixture(params=["memory", "sqlite"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """

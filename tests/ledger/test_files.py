@@ -110,6 +110,7 @@ def _versions(ask: Callable[[str], list], names: str, columns: str) -> tuple[int
     return number[0], first <= found, later.pop()
 
 
+@pytest.mark.timeout(600)  # Each kill is a program, and a server's answer.
 @pytest.mark.parametrize("begun", [0, 1, 2])
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_a_killed_migration_is_old_or_new(

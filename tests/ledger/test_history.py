@@ -210,6 +210,48 @@ def test_closing_does_not_wait_for_a_ledger_that_hangs(tmp_path: Path) -> None:
         assert (history.dropped, ledger.tally().entries) == (0, 2)
 
 
+class Pruning(MemoryLedger):
+    """
+    A ledger whose old entries take until *may_go*.
+    """
+
+    is_durable = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_at_it = Event()
+        self.may_go = Event()
+
+    def prune(self, now: int) -> int:
+        """
+        Drop them.
+        """
+        self.is_at_it.set()
+        self.may_go.wait()
+        return super().prune(now)
+
+
+def test_after_the_end_nobody_opens_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Regression: the thread went on to drop old entries behind `close`, and made a file anew that was gone by then.
+    """
+    ledger = Pruning()
+    history = History(ledger, spool=Spool(tmp_path / "spool"), wall=lambda: NOW)
+    note(history, 1)
+    ledger.is_at_it.wait()
+    flush = history.flush
+
+    def flushed(timeout: float) -> bool:
+        ledger.may_go.set()
+        return flush(timeout)
+
+    monkeypatch.setattr(history, "flush", flushed)
+    history.close(10.0)
+
+    assert history._thread is not None
+    assert not history._thread.is_alive()
+
+
 def test_after_the_end_notes_are_counted(tmp_path: Path) -> None:
     """
     A note after `close` is dropped, and told.

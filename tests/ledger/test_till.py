@@ -128,7 +128,6 @@ def test_whoever_reads_sees_what_was_told_before(place: Place) -> None:
     """
     The thread may not have come to it yet.
     """
-    place.till._patience = 20.0
     found = []
     for _ in range(20):
         want = place.want(10)
@@ -229,6 +228,7 @@ def test_a_ledger_that_does_not_answer_is_not_waited_for(place: Place, is_async:
     Who waits is refused after the patience, who comes then at once; what was held all the same is given back.
     """
     place.till.hold(place.want(1))
+    place.till._patience = 0.25
     place.ledger.may_go.clear()
 
     def ask() -> Held | Denied | Away:
@@ -249,9 +249,12 @@ def test_an_answer_that_is_there_is_taken_however_late(place: Place) -> None:
     """
 
     async def busy() -> Held | Denied | Away:
+        place.till._patience = 0.001
         task = asyncio.create_task(place.till.ahold(place.want()))
         await asyncio.sleep(0)
-        time.sleep(0.4)  # noqa: ASYNC251 # real time: longer than the patience
+        # In the loop's own thread, which sees to neither time nor answer meanwhile.
+        until(lambda: place.till._open)
+        time.sleep(0.01)  # noqa: ASYNC251 # real time: longer than the patience
         return await task
 
     assert isinstance(asyncio.run(busy()), Held)
@@ -263,6 +266,7 @@ def test_as_long_as_others_are_answered_one_waits_on(place: Place) -> None:
     """
     order = _Order(place.want(), Future())
     place.till._turns = 3
+    place.till._patience = 0.25
     found = [place.till._late(order, turns) for turns in (2, 3)]
     until(lambda: place.till._queue.qsize() == 1)
 

@@ -274,7 +274,7 @@ class Use:
     One call, as the judge is told of it.
     """
 
-    __slots__ = ("came", "cost", "deadline", "ended", "level", "member", "went", "why")
+    __slots__ = ("came", "cost", "deadline", "ended", "level", "member", "parked", "went", "why")
 
     def __init__(self, member: str, level: int, cost: int, came: int, deadline: int) -> None:
         self.member = member
@@ -285,6 +285,7 @@ class Use:
         self.went: int | None = None
         self.ended: int | None = None
         self.why = ""
+        self.parked: Parked | None = None
 
 
 class Fleet:
@@ -334,7 +335,7 @@ class Fleet:
         use = Use(link.member, level, cost, self.world.at, self.world.at + wait)
         self.uses.append(use)
         ask = gate.compiled.ask(scope={}, cost={"requests": cost}, level=level)
-        parked = Parked(home, None)
+        parked = use.parked = Parked(home, None)
         parked.signal = partial(self._woken, use, link, gate, parked, hold)
 
         def join(at: int | None) -> None:
@@ -408,9 +409,12 @@ def most_at_once(uses: list[Use]) -> int:
     return worst
 
 
-def overtaken(uses: list[Use], *, grace: int) -> list[tuple[Use, Use]]:
+def overtaken(uses: list[Use], *, grace: int, moment: int) -> list[tuple[Use, Use]]:
     """
     Return the pairs of which one went although a better one had waited for longer than *grace*, and could have gone.
+
+    Which of two goes first that were granted at the same *moment* is chance: each has its way from the store, and is
+    woken.
     """
     found = []
     waiting = sorted((use for use in uses if use.went is not None), key=lambda use: use.came)
@@ -420,7 +424,7 @@ def overtaken(uses: list[Use], *, grace: int) -> list[tuple[Use, Use]]:
             if good.came + grace >= late.went:
                 break
             assert good.went is not None
-            if good.went > late.went and good.level > late.level and good.cost <= late.cost:
+            if good.went > late.went + moment and good.level > late.level and good.cost <= late.cost:
                 found.append((good, late))
     return found
 

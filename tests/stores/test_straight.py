@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -290,22 +291,32 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
+def instead(courier: Any, run: Callable[..., object]) -> Callable[..., object]:
+    """
+    Have *run* called in place of *courier*'s own by this thread, and let its own thread do nothing; return its own.
+    """
+    own: Callable[..., object] = courier.run
+    mine = threading.current_thread()
+    courier.run = lambda *words, **more: run(*words, **more) if threading.current_thread() is mine else True
+    return own
+
+
 def test_an_interrupt_behind_the_answer_has_nothing_told_twice(made: list[Governor], address: str) -> None:
     """
     Regression: units that a call had given back were given back again, since Ctrl-C came between answer and account.
     """
     gov, _ = opened(made, address, limits=["1000 tokens/hour burst 1000"])
     courier: Any = gov._courier
-    soon, courier.soon = courier.soon, lambda *_: None  # its thread is busy elsewhere
+    own = instead(courier, courier.run)  # Its thread is busy elsewhere.
     with gov.permit("s", cost={"tokens": 100}) as permit:
         permit.settle(cost={"tokens": 50})
     found = asked(gov, interrupt)
 
     with pytest.raises(KeyboardInterrupt):
         gov.call("s", str, cost={"tokens": 10})
-    courier.soon = soon
     for _ in range(2):
         gov.call("s", str, cost={"tokens": 10})
+    courier.run = own
 
     assert [len(request.backs) for request in found][:2] == [1, 0]
 
@@ -317,14 +328,15 @@ def test_an_interrupt_in_somebody_elses_request_gives_the_place_back(made: list[
     gov, _ = opened(made, address, max_concurrency=1)
     eventually(lambda: held(address) == 0, "nothing is at hand")
     gate: Any = gov.gate("s")
-    asked(gov, lambda: setattr(gate, "is_wanted", True))
     courier: Any = gov._courier
-    run, courier.run = courier.run, lambda *_, **__: interrupt()
+    # Ctrl-C ends no other thread than this one.
+    own = instead(courier, lambda *_, **__: interrupt())
+    asked(gov, lambda: setattr(gate, "is_wanted", True))
 
     with pytest.raises(KeyboardInterrupt):
         take(gov)
 
-    courier.run = run
+    courier.run = own
     assert gate.counts.in_flight == 0
     take(gov)
     eventually(lambda: held(address) == 0, "its place is free")

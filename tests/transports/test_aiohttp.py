@@ -157,9 +157,9 @@ async def test_the_policys_time_out_is_aiohttps_own(upstream: Upstream) -> None:
     Who catches what aiohttp raises, or TimeoutError, catches ours.
     """
     gate = Semaphore(0)
-    gov = strict(timeout=0.05)
+    gov = strict(timeout=0.5)
     async with awaiting(gov) as client:
-        with pytest.raises(aiohttp.ServerTimeoutError, match=r"api: no response .* \(timeout 0.05 s") as caught:
+        with pytest.raises(aiohttp.ServerTimeoutError, match=r"api: no response .* \(timeout 0.5 s") as caught:
             await fetch(client, "GET", upstream.script("/a", hang(gate)))
     gate.release()
 

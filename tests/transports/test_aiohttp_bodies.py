@@ -343,7 +343,7 @@ async def test_a_failure_whose_body_hangs_frees_the_connection(upstream: Upstrea
         handler.close_connection = True
 
     gate = Semaphore(0)
-    gov = strict(timeout=0.1, breaker={"enabled": False})
+    gov = strict(timeout=0.5, breaker={"enabled": False})
     async with awaiting(gov, said={"connector": aiohttp.TCPConnector(limit=1)}) as client:
         with pytest.raises(aiohttp.ServerTimeoutError):
             await fetch(client, "GET", upstream.script("/a", hanging))

@@ -361,7 +361,7 @@ def test_time_outs_are_retried_and_noted(dial: Dial, upstream: Upstream) -> None
     A GET that hangs is sent again; the exception of the last attempt says how often.
     """
     gate = Semaphore(0)
-    caller = dial(governor(timeout=0.3), "api")
+    caller = dial(governor(timeout=1.0), "api")
     with pytest.raises(caller.library.ReadTimeout) as caught:
         caller.get(upstream.script("/a", hang(gate)))
     gate.release(9)

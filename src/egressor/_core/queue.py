@@ -125,6 +125,12 @@ class Line(Generic[T]):
                 return head
         return None
 
+    def heads(self) -> list[Waiter[T]]:
+        """
+        Return the first of each level, the best first.
+        """
+        return [head for level in range(_TOP, -1, -1) if (head := self._head(level)) is not None]
+
     def top(self, number: int) -> list[Waiter[T]]:
         """
         Return the first *number* of those that wait here, in their order.

@@ -20,7 +20,7 @@ import os
 import time
 from collections import deque
 from queue import Empty, SimpleQueue
-from threading import Condition, Thread
+from threading import Condition, Thread, current_thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
@@ -194,11 +194,13 @@ class History:
         """
         Take no more notes, and bring those that there are to the ledger, or else to the spool.
 
-        It takes about *timeout* seconds at most; a second time it does nothing. A ledger in memory stays readable.
+        It takes about *timeout* seconds at most; a second time it does nothing. A ledger in memory stays readable, and
+        nobody opens a durable one any more, unless it has kept the thread waiting for that long.
         """
         if self._is_closed:
             return
         self._is_closed = True
+        end = time.monotonic() + timeout
         is_done = self.flush(timeout)
         if self._spool is None:
             return
@@ -216,17 +218,23 @@ class History:
             self._spool.close()
         finally:
             self._changed.release()
+        thread = self._thread
+        # A finaliser may close it, in that thread, too.
+        if thread is not None and thread is not current_thread():
+            thread.join(max(0.0, end - time.monotonic()))
 
     # --- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self, bell: SimpleQueue[None]) -> None:
         retry = _FIRST_RETRY
-        while not self._is_closed or not self._is_done():
+        while not self._is_over():
             try:
                 # While something waits for the ledger, it is tried again by itself.
                 bell.get(timeout=retry if self._is_owing() else None)
             except Empty:
                 retry = min(2 * retry, _LAST_RETRY)
+            if self._is_over():
+                break
             try:
                 if self._turn():
                     retry = _FIRST_RETRY
@@ -332,6 +340,9 @@ class History:
 
     def _is_done(self) -> bool:
         return not self._notes and not self._pending
+
+    def _is_over(self) -> bool:
+        return self._is_closed and self._is_done()
 
     def _is_owing(self) -> bool:
         return bool(self._away or self._notes or self._pending)

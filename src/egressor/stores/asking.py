@@ -295,19 +295,29 @@ class Asking(Gate):
         self, lines: list[tuple[Line[Parked], Waiter[Parked]]]
     ) -> list[tuple[Line[Parked], Waiter[Parked]]]:
         """
-        Add those behind the first of each line who want other cells besides, of a user's own, say.
+        Add those behind the first of each line who want other cells besides, of a user's own, say; and the first of
+        each level below: once the first has gone, nobody worse elsewhere is to be called before them.
         """
         found = list(lines)
         for line, waiter in lines:
             if line.size > 1 and any(entry.key for entry in waiter.what.ask.entries):
                 found += [(line, each) for each in line.top(_LINES) if each is not waiter]
+            elif self._goes_alone(line):
+                continue
+            elif line.size > line.sizes()[waiter.level]:
+                found += [(line, each) for each in line.heads() if each is not waiter]
         return sorted(found, key=_by_rank)[:_LINES] if len(found) > len(lines) else found
+
+    def _goes_alone(self, line: Line[Parked]) -> bool:
+        """
+        Whether the first of *line* is a probe.
+        """
+        return line.name[0] == AWAY[0] or not self._standing.breaker.calm
 
     def _want(self, line: Line[Parked], waiter: Waiter[Parked], ask: Ask) -> Want:
         shift = self._account.shift
         rank = Rank(ask.level, waiter.what.since + shift, waiter.deadline + shift)
-        # A probe goes alone.
-        is_one = line.name[0] == AWAY[0] or not self._standing.breaker.calm or any(entry.key for entry in ask.entries)
+        is_one = self._goes_alone(line) or any(entry.key for entry in ask.entries)
         most = 1 if is_one else min(_MOST, line.sizes()[waiter.level])
         return Want(rank, tuple([part_of(entry, entry.units) for entry in ask.entries]), most)
 
@@ -325,7 +335,7 @@ class Asking(Gate):
 
     def _tops(self, now: int) -> tuple[Top, ...]:
         self._topped = []
-        if len(self._wanted) != 1 or not self._standing.is_calm(now):
+        if len({waiter.line for waiter, _ in self._wanted}) != 1 or not self._standing.is_calm(now):
             return ()
         found = self._account.tops(self._wanted[0][1].entries, self.members, now)
         self._topped = [entry for entry, _ in found]

@@ -720,7 +720,13 @@ class Gate:
             self._handed.pull(lease)
         self._standing.undo(lease, now)
         self._recalm()
-        self._room.freed(lease.ask.entries, now)
+        self._came_back(lease.ask, now)
+
+    def _came_back(self, ask: Ask, now: int) -> None:
+        """
+        Let whoever is next have what *ask* was granted and did not use.
+        """
+        self._room.freed(ask.entries, now)
 
     def _changed(self, breaker: BreakerState | None, *, is_shut: bool = False) -> None:
         self._recalm()

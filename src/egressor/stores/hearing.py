@@ -76,10 +76,12 @@ class Hearing(Asking):
         for entry, (units, until) in zip(self._topped, reply.tops, strict=True):
             if units:
                 account.put(entry, units, until - shift, now)
-        self._serve(wanted, now)
+        left = self._serve(wanted, now)
         self._standing.cancel(now)
         for (waiter, ask), _, answer in wanted:
             self._wait_for(waiter, ask, answer, now)
+        for name in left:
+            self._asked.pop(name, None)  # The store is asked anew, and is given it back along with that.
         self._tell_new(now)
         self._recalm()
         # Whoever wanted to be the probe and is not.
@@ -114,13 +116,20 @@ class Hearing(Asking):
                 self._shown.pop(part.cell, None)
                 self._asked.pop((entry.name, entry.key), None)
 
-    def _serve(self, wanted: Iterable[tuple[tuple[Waiter[Parked], Ask], Want, Answer]], now: int) -> None:
-        names = {
-            waiter.line.name: waiter.line
-            for (waiter, _), _, answer in wanted
-            if answer.times and waiter.line is not None
-        }
-        self._room.serve(names.values(), now)
+    def _serve(
+        self, wanted: Iterable[tuple[tuple[Waiter[Parked], Ask], Want, Answer]], now: int
+    ) -> set[tuple[str, str]]:
+        """
+        Serve the lines of those that were granted something; return those lines that are not, as somebody has left.
+
+        What was granted to who has left is not for the next one here: elsewhere a better one may wait.
+        """
+        granted = [(waiter, ask) for (waiter, ask), _, answer in wanted if answer.times]
+        lines = {waiter.line.name: waiter.line for waiter, _ in granted if waiter.line is not None}
+        self._room.expire(lines.values(), now)
+        left = {(entry.name, entry.key) for waiter, ask in granted if waiter.line is None for entry in ask.entries}
+        self._room.serve([line for name, line in lines.items() if name not in left], now)
+        return left
 
     def _wait_for(self, waiter: Waiter[Parked], ask: Ask, answer: Answer, now: int) -> None:
         """

@@ -198,6 +198,15 @@ class SharedGate(Straight):
             self._expect(ask)
             self._speak()
 
+    def _came_back(self, ask: Ask, now: int) -> None:
+        if self.away:
+            super()._came_back(ask, now)
+            return
+        # Not to the next one here: elsewhere a better one may wait. So the store is asked, which is given it back.
+        for entry in ask.entries:
+            self._asked.pop((entry.name, entry.key), None)
+        self._speak()
+
     @step(instead=None)
     def _expect(self, ask: Ask) -> None:
         self._account.expect(ask.entries)

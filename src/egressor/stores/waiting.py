@@ -269,6 +269,13 @@ class WaitingRoom:
         for home in self._homes:
             self._arm(home)
 
+    def expire(self, lines: Iterable[Line[Parked]], now: int) -> None:
+        """
+        Refuse those in *lines* whose wait is over, and serve nobody.
+        """
+        for line in lines:
+            self._expire(line, now, by=now - 1)
+
     def move(self, waiter: Waiter[Parked], short: Short) -> None:
         """
         Let *waiter* stand in the line of *short* instead.
