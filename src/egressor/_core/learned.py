@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["Costs", "guess", "learn_tokens", "observe", "quantile", "tokens"]
+__all__ = ["ONE", "Costs", "guess", "learn_tokens", "observe", "quantile", "tokens"]
 
 # Four steps for each doubling: a quantile is at most a quarter above the truth. 41 doublings are two million dollars.
 _STEPS: Final = 160
