@@ -232,6 +232,18 @@ def test_the_expectation_learns(read: Ask, upstream: Upstream) -> None:
     assert SENT < asked_for[21] < 95
 
 
+def test_a_known_vocabulary_counts_exactly(upstream: Upstream) -> None:
+    """
+    Ten digits and a blank are five tokens of GPT-4o's, and two and three quarters for a model that nobody knows.
+    """
+    gov, seen = governor(), list[dict[str, int]]()
+    url = upstream.script("/v1/responses", watched(gov, seen, as_json(ANSWER, 400)))
+    for model in ("gpt-4o", "m"):
+        EVERY["httpx2"](gov, url, "POST", json={"model": model, "input": "1234567890 " * 80, "max_output_tokens": 0})
+
+    assert seen == [{"tokens": 80 * 5}, {"tokens": 80 * 11 // 4}]
+
+
 def test_what_a_program_states_stays(upstream: Upstream) -> None:
     """
     A cost in tokens is neither guessed nor corrected; the other direction's limit is.

@@ -38,7 +38,6 @@ from .caching import Caches
 from .handlers import Handlers
 from .nesting import CURRENT, Nest, step_out
 from .route import CARRIES, UNSET, carries_status, judge
-from .tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from egressor._core.admission import Ask, Lease
     from egressor._core.model import Verdict
     from egressor._core.steps import Step
+    from egressor._core.tokens import Habits
     from egressor._drivers.clock import Clock
     from egressor._drivers.job import Wish
     from egressor._drivers.watch import Watch
@@ -107,10 +107,10 @@ class Context:
         fallbacks: What calls that state no fallback fall back on, by service.
         money: The ledger's money; None as long as no service has a budget.
         caches: The services' caches.
-        tokens: What was learned of requests to language models.
+        habits: What was learned of requests to language models, by service.
     """
 
-    __slots__ = ("caches", "clock", "dice", "failures", "fallbacks", "handlers", "money", "taps", "tokens", "watches")
+    __slots__ = ("caches", "clock", "dice", "failures", "fallbacks", "habits", "handlers", "money", "taps", "watches")
 
     def __init__(
         self, *, clock: Clock, dice: Callable[[], float], taps: Taps, failures: Failures, store: str = "memory:"
@@ -124,7 +124,7 @@ class Context:
         self.fallbacks: dict[str, object] = {}
         self.money: Money | None = None
         self.caches = Caches(clock, store)
-        self.tokens = Tokens()
+        self.habits: dict[str, Habits] = {}
 
     def judge(self, outcome: Outcome, gate: Gate) -> Verdict:
         """

@@ -20,6 +20,7 @@ from egressor.dialects.usage import completed, parse
 from egressor.ledger.plain import clean
 
 from .route import Route
+from .tokenizers import measure_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,24 +30,9 @@ if TYPE_CHECKING:
     from egressor.dialects.usage_stream import Streamed
     from egressor.stores.gate import Gate
 
-__all__ = ["Tally", "Tokens", "counted"]
+__all__ = ["Tally", "counted"]
 
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "UPGRADE"})
-
-
-class Tokens:
-    """
-    What all calls of one governor share: what was learned, by service.
-    """
-
-    def __init__(self) -> None:
-        self._habits: dict[str, Habits] = {}
-
-    def habits(self, service: str) -> Habits:
-        """
-        Return what was learned at *service*.
-        """
-        return self._habits.setdefault(service, Habits())
 
 
 class _Request(NamedTuple):
@@ -136,7 +122,7 @@ def counted(route: Route, wish: Any) -> Route:
     rooms = gate.compiled.rooms(named, gate.compiled.tokens.difference(stated))
     if not rooms:
         return route
-    habits = route.context.tokens.habits(route.service)
+    habits = route.context.habits.setdefault(route.service, Habits())
     key = (request.model, named.get("endpoint", request.kind), "" if request.text else "and more")
     sent, received = expected(habits.of(key), request.prompt)
     wish.tally = Tally(gate, habits, key, prompt=request.prompt, sent=sent, units=tuple(rooms))
@@ -162,7 +148,7 @@ def _read(wish: Any) -> _Request | None:
     asking = read_parsed(parsed, body, path)
     if asking is None or not isinstance(parsed, dict):
         return None
-    size, beside = measured(parsed)
+    size, beside = measured(parsed, measure_of(asking.model))
     most = 0 if asking.kind == "embeddings" else asking.most_output
     prompt = Prompt(size, beside * BESIDE, most, asking.answers)
     return _Request(asking.kind, clean(asking.model), prompt, asking.text)
