@@ -100,6 +100,20 @@ async def test_of_thirty_calls_at_once_as_many_go_as_the_minute_has_tokens_for()
     assert all("4000 tokens/minute is used up" in body["error"]["message"] for body in refused)
 
 
+async def test_calls_that_say_nothing_of_their_length_are_not_taken_for_short_ones() -> None:
+    """
+    Thirty at once of a short prompt, each answered with 2,000 tokens: as many go as would if that were known.
+    """
+    server = Server()
+    short = {"model": "m", "max_tokens": None, "messages": [{"role": "user", "content": "Hello, say something nice."}]}
+    async with upstream(server) as url, gateway(url, **policy()) as rig:
+        answers = await asyncio.gather(*(ask(rig, **short) for _ in range(30)))
+        taken = await settled(rig)
+
+    assert Counter(status for status, _ in answers) == {200: 2, 429: 28}
+    assert taken == 4000
+
+
 @pytest.mark.parametrize("says", ["hi", "x" * 200_000])
 @pytest.mark.parametrize("dialect", ["openai", "openrouter"])
 async def test_an_answer_is_settled_at_what_it_says(says: str, dialect: str) -> None:

@@ -21,6 +21,8 @@ from tests.transports.every import EVERY
 from tests.transports.upstream import answer, as_json, reset, stream
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.transports.every import Ask
     from tests.transports.upstream import Behaviour, Handler, Upstream
 
@@ -309,7 +311,7 @@ def test_a_body_that_is_a_stream_is_charged_afterwards(upstream: Upstream) -> No
     with httpx2.Client(transport=Transport(gov, "api")) as client:
         client.post(url, content=iter([json.dumps(ASKED).encode()]))
 
-    assert seen == [{"tokens": 1000}]
+    assert seen == [{"tokens": 1500}]
     assert used(gov) == {"tokens": 95}
 
 
@@ -354,6 +356,20 @@ def test_a_budget_and_a_limit_read_the_same_answer(read: Ask, upstream: Upstream
         assert used(gov) == {"tokens": 95}
         assert gov.costs()["total"]["unknown_usd"] == "0.000000"
         upstream.script(CHAT)
+
+
+def test_processes_on_a_store_settle_for_each_other(read: Ask, upstream: Upstream, tmp_path: Path) -> None:
+    """
+    What one has settled another may take, and no more.
+    """
+    policy = {"dialect": "openai", "limits": ["400 tokens/minute"], "max_wait": 0.5, "retry": {"attempts": 1}}
+    store = f"sqlite:///{tmp_path / 'cells.db'}"
+    with Governor({"api": policy}, store=store) as one, Governor({"api": policy}, store=store) as other:
+        read(one, upstream.script(CHAT, as_json(ANSWER)), "POST", json=ASKED)
+
+        with pytest.raises(WaitTooLong):
+            other.call("api", str, cost={"tokens": 306})
+        other.call("api", str, cost={"tokens": 305})
 
 
 def test_headers_correct_what_is_left(read: Ask, upstream: Upstream) -> None:

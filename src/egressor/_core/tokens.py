@@ -32,8 +32,8 @@ MOST_HABITS: Final = 256
 How many models and endpoints of a service are told apart; all that come later share one habit.
 """
 
-# What an answer is taken to have at most where its request says nothing and no answers are known yet.
-_USUAL: Final = 1_000
+# What an answer is taken to have at most where its request says nothing and no answers are known yet: few have more.
+_USUAL: Final = 1_500
 _ENOUGH: Final = 20
 _HIGH: Final = 950
 _OTHERS: Final = "others"
