@@ -404,10 +404,9 @@ def test_port_in_use(program: Program) -> None:
 
 def test_serve_says_what_it_does_not_count() -> None:
     """
-    A limit of tokens or weights is not kept by the gateway, and is not passed over in silence.
+    A limit of weights is not kept by the gateway, and is not passed over in silence; one of tokens is kept.
     """
-    config = from_services({"a": {"limits": ["5/minute", "100 tokens/minute"]}, "b": {"limits": ["5/minute"]}})
+    limits = ["5/minute", "100 tokens/minute", "100 input_tokens/minute", "100 weight/minute"]
+    config = from_services({"a": {"limits": limits}, "b": {"limits": ["5/minute"]}})
 
-    assert uncounted(config) == [
-        "a: '100 tokens/minute' is not counted here: the gateway takes each call as one request"
-    ]
+    assert uncounted(config) == ["a: '100 weight/minute' is not counted here: the gateway counts requests and tokens"]

@@ -25,6 +25,7 @@ from egressor._core.learn import (
     ready_at,
     spend,
     units_of,
+    usual,
 )
 
 S = 1_000_000
@@ -477,3 +478,27 @@ def test_a_server_that_says_what_is_left_is_never_overrun(
         late.append(Hint("requests", left, limit, resets, refills=refills))
         if not is_late or cell is None:
             come_home()
+
+
+@pytest.mark.parametrize(
+    ("before", "units", "after"),
+    [(None, 7, 7), (1, 1, 1), (1, 2, 2), (1000, 1000, 1000), (1000, 4200, 1100), (1000, 4201, 1101), (1000, 0, 969)],
+)
+def test_what_calls_usually_take_is_learned_slowly(before: int | None, units: int, after: int) -> None:
+    """
+    The first says all; then a 32nd of the way with each, rounded up.
+    """
+    assert after == usual(before, units)
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1))
+def test_what_is_usual_lies_between_the_least_and_the_most(calls: list[int]) -> None:
+    """
+    Whatever they take.
+    """
+    found = None
+    for units in calls:
+        found = usual(found, units)
+
+    assert found is not None
+    assert min(calls) <= found <= max(calls)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,28 @@ def test_nothing_left_holds_everybody_until_the_reset() -> None:
     clock.advance(60)
     assert refused(gov) is None
     assert learned(gov) == []
+
+
+def test_calls_under_way_are_taken_to_be_as_calls_usually_are() -> None:
+    """
+    Regression: of twenty small calls under way each counted as much as the big one that came, which was held back for
+    two million tokens where the server had 150,000 left, and everybody behind it.
+    """
+    gov, _ = made(limits=["200_000 tokens/minute"], dialect="openai")
+    headers = {
+        "x-ratelimit-limit-tokens": "200000",
+        "x-ratelimit-remaining-tokens": "150000",
+        "x-ratelimit-reset-tokens": "15s",
+    }
+    with ExitStack() as under_way:
+        for _ in range(20):
+            under_way.enter_context(gov.permit("api", cost={"tokens": 1000}))
+        for _ in range(2):
+            gov.call("api", Answer, headers, cost={"tokens": 1000})
+
+        assert refused(gov, cost={"tokens": 100_000}) is None
+        assert refused(gov, cost={"tokens": 1000}) is None
+        assert refused(gov, cost={"tokens": 30_000}) is not None
 
 
 def test_a_good_answer_s_absurd_reset_holds_for_an_hour() -> None:

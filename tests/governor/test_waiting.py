@@ -180,6 +180,48 @@ def test_a_big_cost_is_not_starved_by_small_ones() -> None:
     assert dict(crowd.served)["big"] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("reading", ["", " burst 100000", " fixed"])
+@pytest.mark.parametrize("every", [0.3, 0.31, 0.4])
+def test_a_big_call_stops_small_ones_for_no_longer_than_its_share(reading: str, every: float) -> None:
+    """
+    One of 100,000 tokens among those of 1,000 each, which use up to all of 200,000 a minute: it goes after the half
+    minute in which as much comes back, and a window's last 64th, and the others stand still for no longer.
+    """
+    crowd = Crowd(limits=[f"200_000 tokens/minute{reading}"], max_wait=600.0)
+    for number in range(round(90 / every)):
+        crowd.wait(f"before {number}", cost=1000)
+        crowd.clock.advance(every)
+    came = (crowd.clock.now() - crowd.start) / MICRO
+    crowd.wait("big", cost=100_000)
+    for number in range(round(90 / every)):
+        crowd.wait(f"after {number}", cost=1000)
+        crowd.clock.advance(every)
+    crowd.clock.advance(600)
+
+    share = 30 + 60 / 64
+    turn = crowd.order.index("big")
+    went = [at for _, at in crowd.served]
+    assert came <= went[turn] <= came + share + every
+    assert went[turn + 1] - went[turn - 1] <= share + 2 * every
+    assert len(went) == 2 * round(90 / every) + 1
+
+
+def test_small_calls_with_less_time_pass_a_big_one_only_until_it_has_aged() -> None:
+    """
+    Who has less time goes first, for as long as it takes a call to rise by a level: a quarter of `max_wait`.
+    """
+    crowd = Crowd(limits=["200_000 tokens/minute"], max_wait=60.0)
+    for number in range(600):
+        if number == 300:
+            crowd.wait("big", cost=100_000, within=60)
+        crowd.wait(f"small {number}", cost=1000, within=10)
+        crowd.clock.advance(0.3)
+    turn = crowd.order.index("big")
+
+    assert 90 + 15 < crowd.served[turn][1] <= 90 + 15 + 30 + 60 / 64
+    assert 104 <= crowd.served[turn - 1][1] <= 105
+
+
 def test_a_newcomer_does_not_pass_those_that_wait() -> None:
     """
     A call that comes at the moment in which a turn is due goes behind those that wait for it.

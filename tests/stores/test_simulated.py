@@ -171,3 +171,29 @@ def test_the_store_may_go_and_come(case: str, seed: int) -> None:
     fleet = played(seed, case, goes_away=True)
     assert worst_window(fleet.uses, SECOND) <= _CASES[case][1] * 1.25
     check_end(fleet)
+
+
+@pytest.mark.parametrize("limit", ["200_000/minute", "200_000/minute burst 100000", "200_000/minute fixed"])
+def test_a_big_cost_stops_small_ones_of_all_processes_for_no_longer_than_its_share(limit: str) -> None:
+    """
+    One of half a minute's units among those of a two-hundredth of a minute's, which use all that there is: it goes
+    after half a minute and a window's last 64th, and the others, wherever they are, stand still for no longer.
+    """
+    fleet = Fleet(1, members=3, limits=(limit,), queue_size=100_000, age_after=1_000.0)
+    start = fleet.world.at
+    for number in range(300):
+        fleet.world.run(start + number * 300_000)
+        fleet.call(number % 3, level=1, cost=1_000, wait=600 * SECOND)
+    big = fleet.call(0, level=1, cost=100_000, wait=600 * SECOND)
+    for number in range(300, 600):
+        fleet.world.run(start + number * 300_000)
+        fleet.call(number % 3, level=1, cost=1_000, wait=600 * SECOND)
+    fleet.world.run(start + 900 * SECOND)
+
+    share = 31 * SECOND
+    small = [use.went for use in fleet.uses if use.went is not None and use is not big]
+    assert big.went is not None
+    assert big.went - big.came <= share + SECOND
+    before = max(at for at in small if at <= big.went)
+    after = min(at for at in small if at > big.went)
+    assert after - before <= share + SECOND

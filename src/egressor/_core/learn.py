@@ -37,6 +37,7 @@ __all__ = [
     "ready_at",
     "spend",
     "units_of",
+    "usual",
 ]
 
 INVALID: Final = "invalid_requests"
@@ -47,6 +48,7 @@ The unit of requests that a service counts as bad manners, and bans for.
 # Below limit / EDGE[level] of what a window has, calls of that level are spread; 0: never.
 _EDGE: Final = (4, 8, 16, 0)
 _SLOWLY: Final = 8
+_STEADILY: Final = 32
 # Keys of a scope whose values a server may limit, each by itself.
 _PARTS: Final = ("endpoint", "recipient")
 _WHOLE: Final = ("",)
@@ -290,6 +292,15 @@ def units_of(cost: Mapping[str, int], unit: str) -> int:
     Return what a call of *cost* takes of *unit*: at least one of what every call takes.
     """
     return max(cost.get(unit, 0), 1) if unit in _EVERY else cost.get(unit, 0)
+
+
+def usual(before: int | None, units: int) -> int:
+    """
+    Return what a call usually takes, after one more that took *units*; *before* is None for the first.
+
+    A step is a 32nd of the way, as calls differ a hundredfold, and rounded up: that errs towards more.
+    """
+    return units if before is None else before - (before - units) // _STEADILY
 
 
 def merge(cell: Heard | None, other: Heard, now: int) -> Heard | None:

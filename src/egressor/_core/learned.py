@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["Costs", "guess", "learn_tokens", "observe", "quantile", "tokens"]
+__all__ = ["BYTES", "ONE", "Costs", "guess", "learn_tokens", "observe", "quantile", "tokens"]
 
 # Four steps for each doubling: a quantile is at most a quarter above the truth. 41 doublings are two million dollars.
 _STEPS: Final = 160
@@ -23,7 +23,14 @@ ONE: Final = 1_000_000
 """
 The factor that nothing has been learned for: a token for four bytes of UTF-8.
 """
-_BYTES: Final = 4
+
+BYTES: Final = 4
+"""
+Bytes of UTF-8 that a token is taken to have.
+"""
+
+# Each value below this has a step of its own.
+_SMALL: Final = 4
 _LOWEST, _HIGHEST = ONE // 10, 8 * ONE
 _SHORT: Final = 1000
 
@@ -81,7 +88,7 @@ def guess(costs: Costs, *, worst: int, least: int) -> int:
 
 def _step(value: int) -> int:
     value = min(max(value, 0), _MOST)
-    if value < _BYTES:
+    if value < _SMALL:
         return value
     shift = value.bit_length() - 3
     return shift * 4 + (value >> shift)
@@ -91,7 +98,7 @@ def _top(step: int) -> int:
     """
     Return the largest value of a step.
     """
-    if step < _BYTES:
+    if step < _SMALL:
         return step
     shift = step // 4 - 1
     return ((step % 4 + 5) << shift) - 1
@@ -101,7 +108,7 @@ def tokens(utf8_bytes: int, factor: int = ONE) -> int:
     """
     Estimate the tokens of a text, rounded up: a quarter of its bytes in UTF-8, times *factor* in millionths.
     """
-    return -(-utf8_bytes * factor // (_BYTES * ONE))
+    return -(-utf8_bytes * factor // (BYTES * ONE))
 
 
 def learn_tokens(factor: int, *, utf8_bytes: int, truth: int) -> int:
@@ -113,5 +120,5 @@ def learn_tokens(factor: int, *, utf8_bytes: int, truth: int) -> int:
     """
     if utf8_bytes <= 0 or truth <= 0:
         return factor
-    ratio = min(_HIGHEST, max(_LOWEST, truth * _BYTES * ONE // utf8_bytes))
+    ratio = min(_HIGHEST, max(_LOWEST, truth * BYTES * ONE // utf8_bytes))
     return factor + (ratio - factor) // (64 if utf8_bytes < _SHORT else 8)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from egressor._core.tokens import TOKENS
 from egressor.gateway.guard import check_open
 from egressor.gateway.place import Place, new_token
 from egressor.gateway.serving import known, run, url_of
@@ -100,15 +101,15 @@ def crew(file: Path, config: Config, *, host: str, port: int, count: int) -> int
 
 def uncounted(config: Config) -> list[str]:
     """
-    Return what the gateway will not count: it takes each call as one request, whatever its tokens or weight.
+    Return what the gateway will not count: it takes each call as one request, whatever its weight, and as tokens.
     """
     found = []
     for name, policy in config.services.items():
         limits = [*policy.limits, *(limit for rule in policy.rules for limit in rule.limits)]
         found += [
-            f"{name}: {str(limit)!r} is not counted here: the gateway takes each call as one request"
+            f"{name}: {str(limit)!r} is not counted here: the gateway counts requests and tokens"
             for limit in limits
-            if limit.unit != "requests"
+            if limit.unit != "requests" and limit.unit not in TOKENS
         ]
     return found
 

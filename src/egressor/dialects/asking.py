@@ -15,7 +15,19 @@ from typing import Final, NamedTuple
 from egressor._core.usage import MOST
 from egressor.dialects.usage import parse
 
-__all__ = ["ASKED", "LONGEST", "Asking", "UsageHider", "read_request", "with_bound", "with_usage"]
+__all__ = [
+    "ASKED",
+    "COUNTS",
+    "LONGEST",
+    "NO_TEXT",
+    "Asking",
+    "UsageHider",
+    "kind_at",
+    "read_parsed",
+    "read_request",
+    "with_bound",
+    "with_usage",
+]
 
 ASKED: Final = frozenset({"openai", "azure", "deepseek", "openrouter"})
 """
@@ -25,6 +37,16 @@ Dialects whose vendor documents ``stream_options``. Groq and Mistral send usage 
 LONGEST: Final = 16 << 10
 """
 Bytes of the longest chunk that may be taken out: usage is some hundred.
+"""
+
+COUNTS: Final = ("/count_tokens", ":countTokens")
+"""
+Ends of the paths of what only counts (https://docs.claude.com/en/api/messages-count-tokens, https://ai.google.dev/api/tokens).
+"""
+
+NO_TEXT: Final = ("/images/", "/audio/", "/videos")
+"""
+Parts of paths whose answers are no text, and whose tokens no bound says, though their bodies look like a completion's.
 """
 
 _WISH: Final = b'"stream_options":{"include_usage":true}'
@@ -93,12 +115,18 @@ def read_request(body: bytes, path: str = "") -> Asking | None:
     Returns:
         What it asks for; None if it is no such request, or not one that can be read.
     """
-    parsed = parse(body)
+    return read_parsed(parse(body), body, path)
+
+
+def read_parsed(parsed: object, body: bytes, path: str = "") -> Asking | None:
+    """
+    As `read_request`, for a *body* that was *parsed* already.
+    """
     if not isinstance(parsed, dict):
         return None
     path = path.partition("?")[0].rstrip("/")
     gemini = _GEMINI.search(path)
-    kind = "gemini" if gemini else next((kind for end, kind in _PATHS if path.endswith(end)), _guess(parsed))
+    kind = kind_at(path) or _guess(parsed)
     if not kind:
         return None
     config = _config(parsed)
@@ -118,6 +146,14 @@ def read_request(body: bytes, path: str = "") -> Asking | None:
         speed=_word(parsed.get("speed")),
         others=tuple([each for each in _list(parsed.get("models")) if isinstance(each, str)]),
     )
+
+
+def kind_at(path: str) -> str:
+    """
+    Return the kind of request that goes to *path*, as `Asking` names them; empty if that doesn't tell.
+    """
+    path = path.partition("?")[0].rstrip("/")
+    return "gemini" if _GEMINI.search(path) else next((kind for end, kind in _PATHS if path.endswith(end)), "")
 
 
 def _config(parsed: dict[str, object]) -> dict[str, object]:

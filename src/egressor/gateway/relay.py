@@ -32,6 +32,7 @@ from egressor.errors import Rejected
 from egressor.governor.streams import aopen_call
 from egressor.policies.patterns import compile_patterns
 from egressor.transports.hearing import Heard, Taped, count, metered
+from egressor.transports.tallying import tallied, tell
 
 from .answers import Arrived, deliver, repeat
 from .dialling import ForbiddenAddressError
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from egressor.governor import Governor, Route
     from egressor.governor.caching import Memory, Tape
     from egressor.governor.money import Purse
+    from egressor.governor.tokens import Tally
 
     from .body import Body
     from .forward import Answer, Upstream
@@ -97,6 +99,7 @@ class Attempts:
     Attributes:
         number: How many attempts were made.
         purse: The call's money; None if no budget applies to it.
+        tally: The call's tokens; None if no limit counts them.
         said: The beginning of the last failing answer's body, for the history.
         waited: Microseconds that the call was held here, in the queue and between attempts.
     """
@@ -113,6 +116,7 @@ class Attempts:
             "number",
             "purse",
             "said",
+            "tally",
         ),
         "waited",
     )
@@ -127,6 +131,7 @@ class Attempts:
         self.number = 0
         self._asks_usage = False
         self.purse: Purse | None = None
+        self.tally: Tally | None = None
         self.said = b""
         self.waited = 0
 
@@ -141,13 +146,22 @@ class Attempts:
         payload = body.payload() if body.is_kept else None
         return self._order.method, self._order.url, payload if isinstance(payload, bytes) else None
 
-    async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ARG002, ASYNC109 - the driver's word
+    @property
+    def size(self) -> int:
+        """
+        How many bytes the body has; 0 if the client has not said.
+        """
+        return self._order.body.length or 0
+
+    async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ASYNC109 - the driver's word
         """
         Make one attempt. Nothing but a cancellation is raised.
         """
         if self._spent is not None:
             return self._spent
         self.number += 1
+        if self.tally is not None:
+            self.tally.lease = lease
         if self._memory is not None:
             self._memory.sent()
         self.said = b""
@@ -187,7 +201,7 @@ class Attempts:
         body = order.body
         payload = body.payload()
         headers = order.headers
-        if self.purse is not None and isinstance(payload, bytes):
+        if (self.purse is not None or self.tally is not None) and isinstance(payload, bytes):
             payload, headers = self._asking(payload, headers)
         if body.length is not None and not body.is_done:
             headers = [*headers, ("Content-Length", str(body.length))]
@@ -228,9 +242,7 @@ class Attempts:
         tape = self._tape(answer)
         if care is not Heed.AHEAD and (tape is None or not tape.is_document):
             verdict = self._taught(classify(status=answer.status), answer)
-            heard = None if care is Heed.NOT else self._listener(answer)
-            if self.purse is not None:
-                heard = metered(self.purse, _media(answer), heard)
+            heard = self._counting(answer, None if care is Heed.NOT else self._listener(answer))
             arrived = Arrived(answer, verdict, heard=heard if tape is None else Taped(tape, heard))
             if self._asks_usage and _is_plain_stream(answer):
                 arrived.hider = UsageHider()
@@ -247,16 +259,32 @@ class Attempts:
             if tape.fresh_for and not judged.ok and self._order.method != "HEAD":
                 tape.spoil()
         heard = None
-        if verdict.ok and self.purse is not None:
-            if is_whole:
-                count(self.purse, _media(answer), head)
-            else:
-                heard = metered(self.purse, _media(answer), None)
-                if heard is not None:
-                    heard.feed(head)
+        if verdict.ok and is_whole:
+            self._count(answer, head)
+        elif verdict.ok:
+            heard = self._counting(answer, None)
+            if heard is not None:
+                heard.feed(head)
         # What is kept is whole: who waits for it need not wait for this client to have taken it.
         is_open = verdict.ok and (tape is None or tape.entry() is None)
         return Outcome(Arrived(answer, verdict, head, is_whole=is_whole, heard=heard), verdict=verdict, open=is_open)
+
+    def _counting(self, answer: Answer, heard: Heard | None) -> Heard | None:
+        """
+        Return what listens to a good answer on its way: to its cost and its tokens, too, where somebody counts them.
+        """
+        if self.tally is not None:
+            heard = tallied(self.tally, _media(answer), heard)
+        return heard if self.purse is None else metered(self.purse, _media(answer), heard)
+
+    def _count(self, answer: Answer, body: bytes) -> None:
+        """
+        Read the cost and the tokens of a good answer that has come whole.
+        """
+        if self.tally is not None:
+            tell(self.tally, _media(answer), body)
+        if self.purse is not None:
+            count(self.purse, _media(answer), body)
 
     def _tape(self, answer: Answer) -> Tape | None:
         if self._memory is None:

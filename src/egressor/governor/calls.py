@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from egressor._core.admission import Ask, Lease
     from egressor._core.model import Verdict
     from egressor._core.steps import Step
+    from egressor._core.tokens import Habits
     from egressor._drivers.clock import Clock
     from egressor._drivers.job import Wish
     from egressor._drivers.watch import Watch
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from .caching import Memory
     from .money import Money, Purse
     from .route import Route
+    from .tokens import Tally
 
 __all__ = [
     "Context",
@@ -105,9 +107,10 @@ class Context:
         fallbacks: What calls that state no fallback fall back on, by service.
         money: The ledger's money; None as long as no service has a budget.
         caches: The services' caches.
+        habits: What was learned of requests to language models, by service.
     """
 
-    __slots__ = ("caches", "clock", "dice", "failures", "fallbacks", "handlers", "money", "taps", "watches")
+    __slots__ = ("caches", "clock", "dice", "failures", "fallbacks", "habits", "handlers", "money", "taps", "watches")
 
     def __init__(
         self, *, clock: Clock, dice: Callable[[], float], taps: Taps, failures: Failures, store: str = "memory:"
@@ -121,6 +124,7 @@ class Context:
         self.fallbacks: dict[str, object] = {}
         self.money: Money | None = None
         self.caches = Caches(clock, store)
+        self.habits: dict[str, Habits] = {}
 
     def judge(self, outcome: Outcome, gate: Gate) -> Verdict:
         """
@@ -191,7 +195,7 @@ class Flight:
 
     __slots__ = (
         *("_attempts", "_call", "_failures", "_scope", "is_idempotent", "job", "lenders", "nest", "plan", "purse"),
-        "route",
+        *("_tally", "route"),
     )
 
     def __init__(
@@ -214,6 +218,7 @@ class Flight:
         self.route = route
         self._attempts = 0
         self._failures: list[Failure] = []
+        self._tally: Tally | None = getattr(wish, "tally", None)
         self._scope = ask.scope
         self.nest = nest or Nest.of(gate, CURRENT.get())
         self.purse: Purse | None = None
@@ -292,6 +297,8 @@ class Flight:
         verdict = context.judge(outcome, self.route.gate)
         if self.purse is not None:
             self.purse.verdict = verdict
+        if self._tally is not None:
+            self._tally.judge(verdict)
         self._attempts += 1
         if verdict.category is ErrorCategory.RATE_LIMIT:
             self._wait_for(verdict)

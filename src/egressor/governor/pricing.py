@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from egressor.dialects.asking import read_request
+from egressor.dialects.asking import COUNTS, NO_TEXT, read_request
 from egressor.dialects.inside import EVENTS
 from egressor.dialects.usage_stream import BodyReader, StreamReader
 from egressor.ledger.plain import clean
@@ -30,10 +30,6 @@ The dialects whose requests and answers can be priced.
 """
 
 _FREE: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
-# What only counts (https://docs.claude.com/en/api/messages-count-tokens, https://ai.google.dev/api/tokens).
-_COUNTS: Final = ("/count_tokens", ":countTokens")
-# Whose answers are no text, and whose price no bound on tokens says, though their bodies look like a completion's.
-_NO_TEXT: Final = ("/images/", "/audio/", "/videos")
 # The first byte of what gzip (RFC 1952 2.3.1) and zlib (RFC 1950 2.2) have packed.
 _PACKED: Final = frozenset({0x1F, 0x78})
 # What a picture, a file or a sound beside the text is taken to be, in tokens.
@@ -88,9 +84,9 @@ class Pricing:
             return Quote(None, why=f"requests of the dialect {dialect} have no price")
         method, path, body = request.asked()
         path = path.partition("?")[0].rstrip("/")
-        if path.endswith(_COUNTS):
+        if path.endswith(COUNTS):
             return Quote(0)
-        asking = read_request(body, path) if body and not any(part in path for part in _NO_TEXT) else None
+        asking = read_request(body, path) if body and not any(part in path for part in NO_TEXT) else None
         if asking is None:
             if method in _FREE:
                 return Quote(0)

@@ -21,6 +21,7 @@ from egressor.telemetry import Event
 
 from .calls import Flight, conclude, cut_short, timed_out
 from .nesting import CURRENT, Nest, step_out
+from .tokens import counted
 
 if TYPE_CHECKING:
     from egressor._core.admission import Lease
@@ -150,6 +151,8 @@ def open_call(route: Route, wish: Wish, *, idempotent: bool, memory: Memory | No
     nest = first = None
     if memory is not None and (hit := _at_once(route, memory)) is not None:
         return hit
+    if route.gate.compiled.tokens:
+        route = counted(route, wish)
     entered = _enter(route) if memory is None else None
     if entered is not None:
         lease, nest = entered
@@ -190,6 +193,8 @@ async def aopen_call(  # noqa: PLR0915 - in line, as every call comes through he
     loop = asyncio.get_running_loop()
     if memory is not None and (hit := _at_once(route, memory)) is not None:
         return hit
+    if route.gate.compiled.tokens:
+        route = counted(route, wish)
     entered = _enter(route) if memory is None else None
     if entered is not None:
         lease, nest = entered

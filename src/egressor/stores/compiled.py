@@ -15,6 +15,7 @@ from egressor._core.admission import ONE_REQUEST, PLACES, REQUESTS, Ask, Entry, 
 from egressor._core.ban import BanSpec
 from egressor._core.breaker import BreakerCell, BreakerSpec, disable
 from egressor._core.limits import Algorithm, Concurrency, Fixed, Gcra, Sliding
+from egressor._core.tokens import TOKENS
 from egressor.errors import ConfigError
 from egressor.policies.parts import microseconds
 
@@ -64,6 +65,9 @@ class Compiled:
         name: The service.
         policy: Its policy.
         alter: Makes of each limit what stands for it here; None leaves it.
+
+    Attributes:
+        tokens: Units of its limits in which a language model's tokens are counted.
     """
 
     def __init__(self, name: str, policy: Policy, *, alter: Callable[[Algorithm], Algorithm] | None = None) -> None:
@@ -109,6 +113,7 @@ class Compiled:
         self.has_priorities = any(rule.priority is not None for rule in policy.rules)
         every = [*self.service_cells, *(part for rule in self._rules for part in rule.parts)]
         self._units = frozenset(part.unit for part in every)
+        self.tokens = self._units & TOKENS
         self.has_fixed = any(type(part.limit) is Fixed for part in every)
         self.is_exact = any(part.limit.is_exact for part in every)
         self._lay_out()
@@ -192,6 +197,16 @@ class Compiled:
             for cells, _, units, decide in rest:
                 others += ((cells, key, units, decide),)
         return buckets, slides, holds, others
+
+    def rooms(self, scope: Mapping[str, str], units: frozenset[str]) -> dict[str, int]:
+        """
+        Return what limits hold at once that apply to a call of *scope*, the least for each of *units* that has any.
+        """
+        rooms: dict[str, int] = {}
+        for entry in self._all_entries(scope, {}):
+            if entry.unit in units:
+                rooms[entry.unit] = min(rooms.get(entry.unit, entry.limit.most), entry.limit.most)
+        return rooms
 
     def every(self, ask: Ask) -> list[Entry]:
         """

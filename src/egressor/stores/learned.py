@@ -42,12 +42,14 @@ class Learned:
         dropped: How often there was no room for what a server said.
     """
 
-    __slots__ = ("_dice", "_since", "cells", "dropped", "heard")
+    __slots__ = ("_dice", "_since", "_usual", "cells", "dropped", "heard")
 
     def __init__(self, dice: Callable[[], float]) -> None:
         self._dice = dice
         self.cells: dict[_Key, Heard] = {}
         self.heard = self.dropped = 0
+        # What a call takes of each unit that a server has spoken of.
+        self._usual: dict[str, int] = {}
         # What was said before is forgotten.
         self._since = 0
 
@@ -96,7 +98,8 @@ class Learned:
         worst, why, where = now, None, ""
         for part, cell in self._of(ask):
             units = learn.units_of(ask.cost, cell.unit)
-            out = units * max(0, under_way - self.heard)
+            # What calls under way take nobody has added up: as much as this one, or as one usually does.
+            out = min(units, self._usual.get(cell.unit, units)) * max(0, under_way - self.heard)
             when = learn.ready_at(cell, now, level=ask.level, units=units, out=out, members=members) if units else now
             if when > worst:
                 worst, why, where = when, cell, part
@@ -114,7 +117,9 @@ class Learned:
         Take off what *ask* used; if its answer says what is left, that comes next.
         """
         for _, cell in self._of(ask):
-            learn.spend(cell, learn.units_of(ask.cost, cell.unit))
+            units = learn.units_of(ask.cost, cell.unit)
+            learn.spend(cell, units)
+            self._usual[cell.unit] = learn.usual(self._usual.get(cell.unit), units)
 
     def passed(self, calls: int) -> None:
         """

@@ -41,7 +41,7 @@ from egressor.governor.streams import aopen_call
 
 from .fed import come, forget, given_again, listen, replayed
 from .governed import Governed
-from .hearing import Taped, metered
+from .hearing import Taped
 from .nested import notice
 from .options import CallOptions
 from .reading import DROPPED, MOST, Answer, Reading, again, is_idempotent, lowered
@@ -178,12 +178,12 @@ class _Attempts(Reading):
             body = body.decode().encode() if isinstance(body, BytesPayload) else None
         return self._request.method, self._request.url.path, body
 
-    async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ARG002, ASYNC109 - the driver bounds it
+    async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ASYNC109 - the driver bounds it
         """
         Make one attempt; the driver cancels it after *timeout* seconds.
         """
         self.is_cut = False
-        until = self._until(timeout)
+        until = self._until(lease, timeout)
         try:
             response = await self._handler(self._request)
             return await self._outcome(response, until)
@@ -212,7 +212,7 @@ class _Attempts(Reading):
         is_open = verdict.ok and response.connection is not None and self._has_body(status)
         heard: Any = self._listener(status, headers) if care is Heed.ALONG else None
         if verdict.ok:
-            heard = metered(self.purse, headers.get("content-type", ""), heard)
+            heard = self._metered(headers, heard)
         if tape is not None and tape.is_kept and not tape.is_whole and verdict.ok:
             heard = Taped(tape, heard)
         if heard is not None and not is_open:

@@ -13,7 +13,7 @@ from egressor._core.model import Outcome
 from egressor._drivers.job import HURRIED
 from egressor.dialects import Heed
 
-from .hearing import Taped, metered
+from .hearing import Taped
 from .reading import MOST, Answer, Reading
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class _Reading(Reading):
         if care is Heed.ALONG:
             headers = response.headers
             heard = self._listener(status, headers, partial(self._family.readable, headers))
-        heard = metered(self.purse, response.headers.get("content-type", ""), heard)
+        heard = self._metered(response.headers, heard)
         if tape is not None:
             heard = Taped(tape, heard)
         return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=True)
@@ -143,7 +143,7 @@ class _Reading(Reading):
         heard = None
         if is_open:
             # What was read ahead goes by once more, in front of the rest.
-            heard = metered(self.purse, response.headers.get("content-type", ""), None)
+            heard = self._metered(response.headers, None)
         else:
             self._count(response.headers, b"".join(chunks), verdict)
         return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=is_open)
@@ -161,11 +161,11 @@ class Attempts(_Reading):
     A request's attempts, blocking.
     """
 
-    def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ARG002 - a wish is told more than we need
+    def send(self, lease: Lease, timeout: float | None) -> Outcome:
         """
         Make one attempt that takes at most about *timeout* seconds for each thing that it waits for.
         """
-        until = self._until(timeout)
+        until = self._until(lease, timeout)
         request = self._fresh(timeout)
         try:
             response = self._inner.handle_request(request)
@@ -223,12 +223,12 @@ class AsyncAttempts(_Reading):
     is_async = True
     is_cut = False
 
-    async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ARG002, ASYNC109 - the driver bounds it
+    async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ASYNC109 - the driver bounds it
         """
         Make one attempt; the driver cancels it after *timeout* seconds.
         """
         self.is_cut = False
-        until = self._until(timeout)
+        until = self._until(lease, timeout)
         request = self._fresh(timeout)
         try:
             response = await self._inner.handle_async_request(request)

@@ -23,15 +23,18 @@ from egressor.dialects import Heed, classify, heed, with_hints
 from egressor.dialects.inside import EVENTS
 from egressor.policies.patterns import compile_patterns
 
-from .hearing import Heard, count
+from .hearing import Heard, count, metered
+from .tallying import tallied, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from egressor._core.admission import Lease
     from egressor._core.cache import Found
     from egressor.governor import Governor, Route
     from egressor.governor.caching import Memory, Tape
     from egressor.governor.money import Purse
+    from egressor.governor.tokens import Tally
 
 __all__ = ["BODILESS", "DROPPED", "MOST", "Answer", "Reading", "again", "is_idempotent", "lowered"]
 
@@ -103,10 +106,12 @@ class Reading:
     Attributes:
         said: What a failing answer said.
         purse: The call's money; None if no budget applies to it.
+        tally: The call's tokens; None if no limit counts them.
     """
 
     said = b""
     purse: Purse | None = None
+    tally: Tally | None = None
 
     def __init__(self, gov: Governor, route: Route, request: Any, memory: Memory | None = None) -> None:
         self._clock = gov.clock
@@ -130,7 +135,9 @@ class Reading:
         """
         raise NotImplementedError
 
-    def _until(self, timeout: float | None) -> int | None:
+    def _until(self, lease: Lease, timeout: float | None) -> int | None:
+        if self.tally is not None:
+            self.tally.lease = lease
         if self._memory is not None:
             self._memory.sent()
         return None if timeout is None else self._clock.now() + int(timeout * _MICRO)
@@ -180,10 +187,21 @@ class Reading:
 
     def _count(self, headers: Mapping[str, str], body: bytes, verdict: Verdict) -> None:
         """
-        Read the cost of a good answer that has come whole.
+        Read the cost and the tokens of a good answer that has come whole.
         """
         if verdict.ok:
             count(self.purse, headers.get("content-type", ""), body)
+            if self.tally is not None:
+                tell(self.tally, headers.get("content-type", ""), body)
+
+    def _metered(self, headers: Mapping[str, str], heard: Heard | None) -> Heard | None:
+        """
+        Return what listens to the body of a good answer: to its cost and its tokens, too, where somebody counts them.
+        """
+        media = headers.get("content-type", "")
+        if self.tally is not None:
+            heard = tallied(self.tally, media, heard)
+        return metered(self.purse, media, heard)
 
     def _final(self, verdict: Verdict) -> Verdict:
         return replace(verdict, retryable=False) if verdict.retryable and self._is_spent() else verdict

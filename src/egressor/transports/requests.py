@@ -32,7 +32,7 @@ from egressor.governor.streams import open_call
 
 from .bodies import Watched
 from .governed import Governed
-from .hearing import Taped, metered
+from .hearing import Taped
 from .nested import notice, notice_adapter
 from .options import CallOptions
 from .raw import give_up, hold, is_readable, part_of, readable, replay, told_again
@@ -212,13 +212,13 @@ class _Attempts(Reading):
             body = body.encode()
         return self._request.method, urlsplit(self._request.url).path, body if isinstance(body, bytes) else None
 
-    def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ARG002 - a wish is told more than we need
+    def send(self, lease: Lease, timeout: float | None) -> Outcome:
         """
         Make one attempt that takes at most about *timeout* seconds for each thing that it waits for.
         """
         from requests.exceptions import Timeout
 
-        until = self._until(timeout)
+        until = self._until(lease, timeout)
         try:
             response = self._inner.send(self._fresh(timeout), **{**self._said, **self._timeout(timeout)})
             return self._outcome(response, until)
@@ -247,7 +247,7 @@ class _Attempts(Reading):
             is_open = self._left is not None
         heard: Any = self._listener(status, headers, partial(_unpacked, headers)) if care is Heed.ALONG else None
         if verdict.ok:
-            heard = metered(self.purse, headers.get("content-type", ""), heard)
+            heard = self._metered(headers, heard)
         if is_open and tape is not None and tape.is_kept:
             heard = Taped(tape, heard)
         return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=is_open)

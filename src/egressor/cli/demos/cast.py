@@ -88,7 +88,7 @@ def services(urls: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """
     Return the gateway's services: the numbers above, in the words of a configuration file.
 
-    This gateway counts requests; it does not read tokens or weights out of them. So a rule for each endpoint divides
+    This gateway counts requests and tokens; it does not read weights out of them. So a rule for each endpoint divides
     the exchange's weight (10 depths of 5, 25 prices of 2, 20 orders of 1 make 120), and one for the feature whose
     answers are long keeps the tokens in bounds.
     """

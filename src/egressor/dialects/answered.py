@@ -1,0 +1,57 @@
+"""
+What an answer says that it used, read while its body goes by, as it was sent or unpacked.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any, Final
+
+from egressor.dialects.inside import EVENTS
+from egressor.dialects.usage_stream import BodyReader, StreamReader
+
+if TYPE_CHECKING:
+    from egressor.dialects.usage_stream import Streamed
+
+__all__ = ["AnswerReader"]
+
+# The first byte of what gzip (RFC 1952 2.3.1) and zlib (RFC 1950 2.2) have packed; neither JSON nor an event begins so.
+_PACKED: Final = frozenset({0x1F, 0x78})
+
+
+class AnswerReader:
+    """
+    The reader of one answer.
+
+    Args:
+        media: Its media type, which tells a stream of events from a document.
+    """
+
+    __slots__ = ("_is_begun", "_reader", "_unpack")
+
+    def __init__(self, media: str) -> None:
+        is_events = media.strip().lower().startswith(EVENTS)
+        self._reader: StreamReader | BodyReader = StreamReader() if is_events else BodyReader()
+        self._is_begun = False
+        self._unpack: Any = None
+
+    def feed(self, part: bytes) -> None:
+        """
+        Look at the next *part* of the body.
+        """
+        if not self._is_begun and part:
+            self._is_begun = True
+            self._unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if part[0] in _PACKED else None
+        if self._unpack is not None:
+            try:
+                part = self._unpack.decompress(part)
+            except zlib.error:
+                part = b""
+        self._reader.feed(part)
+
+    def said(self, *, is_whole: bool) -> Streamed:
+        """
+        Return what the answer has said; *is_whole* is whether all of its body has come.
+        """
+        reader = self._reader
+        return reader.finish() if isinstance(reader, StreamReader) else reader.report(ended=is_whole)

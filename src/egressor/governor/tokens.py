@@ -1,0 +1,154 @@
+"""
+A call's tokens: what a request to a language model is expected to take of limits of tokens, and what it came to.
+
+Where a service has such limits, what its requests take is not for their programs to say: it is expected by the text
+that they send and the answer that they allow, asked for along with everything else, and settled by what the answer says
+that it used. A cost in tokens that a program does state stays as it is.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from egressor._core.charge import may_be_billed
+from egressor._core.learned import tokens
+from egressor._core.tokens import Habits, Prompt, amounts, charged, expected, fitted
+from egressor.dialects.asking import COUNTS, NO_TEXT, kind_at, read_parsed
+from egressor.dialects.prompts import BESIDE, measured
+from egressor.dialects.usage import completed, parse
+from egressor.ledger.plain import clean
+
+from .route import Route
+from .tokenizers import measure_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from egressor._core.admission import Lease
+    from egressor._core.model import Verdict
+    from egressor.dialects.usage_stream import Streamed
+    from egressor.stores.gate import Gate
+
+__all__ = ["Tally", "counted"]
+
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "UPGRADE"})
+
+
+class _Request(NamedTuple):
+    """
+    A request to a language model.
+
+    Attributes:
+        kind: Its kind, as `egressor.dialects.asking.Asking` names it.
+        model: The model that it names, or empty.
+        prompt: What it sends and allows.
+        text: Whether all that it sends is text, and in its body.
+    """
+
+    kind: str
+    model: str
+    prompt: Prompt
+    text: bool = False
+
+
+class Tally:
+    """
+    The tokens of one call.
+
+    Attributes:
+        lease: What the attempt under way was admitted under; None once it is settled how many tokens it took.
+    """
+
+    __slots__ = ("_dialect", "_gate", "_habits", "_key", "_prompt", "_sent", "_units", "lease")
+
+    def __init__(
+        self, gate: Gate, habits: Habits, key: tuple[str, ...], *, prompt: Prompt, sent: int, units: tuple[str, ...]
+    ) -> None:
+        self._gate = gate
+        self._dialect = gate.compiled.policy.dialect
+        self._habits = habits
+        self._key = key
+        self._prompt = prompt
+        self._sent = sent
+        self._units = units
+        self.lease: Lease | None = None
+
+    def settle(self, said: Streamed) -> None:
+        """
+        Put what an answer has *said* that it used in the place of what was expected, and learn from it.
+
+        Of one that came to its end without saying so its text is counted; of one that was cut off nobody knows.
+        """
+        reported = said.reported
+        if not said.ended or not (reported.said or said.text_bytes):
+            return
+        usage = completed(reported, sent=self._sent, received=tokens(said.text_bytes))
+        sent, received = charged(usage, self._dialect)
+        if reported.said:
+            self._habits.learn(self._key, self._prompt, sent=sent, received=received)
+        self._adjust(sent, received)
+
+    def judge(self, verdict: Verdict) -> None:
+        """
+        Give back what was expected of an attempt that never reached its server, or that the server has refused.
+        """
+        if not verdict.ok and not may_be_billed(verdict):
+            self._adjust(0, 0)
+
+    def _adjust(self, sent: int, received: int) -> None:
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            truth = amounts(sent, received)
+            self._gate.adjust(lease, {unit: truth[unit] for unit in self._units})
+
+
+def counted(route: Route, wish: Any) -> Route:
+    """
+    Return *route* with what the request of *wish* is expected to take of limits of tokens, and give *wish* its tally.
+
+    A request to something else, or one that no such limit applies to, goes as it is.
+    """
+    options, gate = route.options, route.gate
+    stated, scope = options.cost or {}, options.scope or {}
+    if callable(stated) or callable(scope) or not options.limited or not hasattr(wish, "asked"):
+        return route
+    request = _read(wish)
+    if request is None:
+        return route
+    if request.model and "model" not in scope:
+        scope = {**scope, "model": request.model}
+    named: Mapping[str, str] = scope if options.endpoint is None else {**scope, "endpoint": options.endpoint}
+    rooms = gate.compiled.rooms(named, gate.compiled.tokens.difference(stated))
+    if not rooms:
+        return route
+    habits = route.context.habits.setdefault(route.service, Habits())
+    key = (request.model, named.get("endpoint", request.kind), "" if request.text else "and more")
+    sent, received = expected(habits.of(key), request.prompt)
+    wish.tally = Tally(gate, habits, key, prompt=request.prompt, sent=sent, units=tuple(rooms))
+    options = copy(options)
+    options.scope = scope
+    options.cost = {**stated, **fitted(sent, received, rooms)}
+    return Route(route.service, gate, options, route.context)
+
+
+def _read(wish: Any) -> _Request | None:
+    """
+    Read the request of *wish*; None if it is none to a language model.
+    """
+    method, path, body = wish.asked()
+    path = path.partition("?")[0].rstrip("/")
+    if method in _READS or path.endswith(COUNTS) or any(part in path for part in NO_TEXT):
+        return None
+    if body is None:
+        # It is still on its way: all that is known is how long it is, and that not always.
+        kind = kind_at(path)
+        return _Request(kind, "", Prompt(getattr(wish, "size", 0))) if kind else None
+    parsed = parse(body)
+    asking = read_parsed(parsed, body, path)
+    if asking is None or not isinstance(parsed, dict):
+        return None
+    size, beside = measured(parsed, measure_of(asking.model))
+    most = 0 if asking.kind == "embeddings" else asking.most_output
+    prompt = Prompt(size, beside * BESIDE, most, asking.answers)
+    return _Request(asking.kind, clean(asking.model), prompt, asking.text)

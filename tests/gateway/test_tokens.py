@@ -1,0 +1,195 @@
+"""
+Limits of tokens at the gateway, for clients that know nothing of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from egressor._core.learned import tokens
+from egressor.dialects.prompts import measured
+from tests.gateway.rig import Rig, gateway, until, upstream
+
+pytestmark = pytest.mark.anyio
+
+# With the names around it, 4,000 bytes of text.
+ASKED: dict[str, Any] = {
+    "model": "m",
+    "max_tokens": 1000,
+    "messages": [{"role": "user", "content": "hello you " * 398 + "later"}],
+}
+CHAT = "/t/v1/chat/completions"
+
+
+class Server:
+    """
+    An upstream of answers that use 2,000 tokens, or what they are told to.
+    """
+
+    def __init__(self, sent: int = 1000, received: int = 1000) -> None:
+        self.used = {"prompt_tokens": sent, "completion_tokens": received, "total_tokens": sent + received}
+        self.asked: list[Any] = []
+        self.says = "hi"
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """
+        Answer, whole or as a stream that says what it used if it is asked to.
+        """
+        asked = await request.json()
+        self.asked.append(asked)
+        if not asked.get("stream"):
+            answer = web.json_response(
+                {"model": "m", "choices": [{"message": {"content": self.says}}], "usage": self.used}
+            )
+            answer.enable_chunked_encoding()
+            return answer
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'data: {"model": "m", "choices": [{"delta": {"content": "hi"}}]}\n\n')
+        if asked.get("stream_options", {}).get("include_usage"):
+            await response.write(b'data: {"choices": [], "usage": ' + json.dumps(self.used).encode() + b"}\n\n")
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+
+def policy(limit: str = "4000 tokens/minute", **more: Any) -> dict[str, Any]:
+    """
+    A service of OpenAI's with a limit, which refuses what would have to wait.
+    """
+    return {"dialect": "openai", "limits": [limit], "max_wait": 0, **more}
+
+
+async def ask(rig: Rig, **more: Any) -> tuple[int, Any]:
+    """
+    Ask for an answer, and read it whole.
+    """
+    async with rig.session.post(f"{rig.url}{CHAT}", json={**ASKED, **more}) as answer:
+        text = await answer.text()
+        return answer.status, json.loads(text) if text.startswith("{") else text
+
+
+async def settled(rig: Rig) -> int:
+    """
+    The tokens that are taken once nothing is in flight.
+    """
+    [limit] = (await rig.at_rest())["limits"]
+    return int(limit["limit"] - limit["left"])
+
+
+async def test_of_thirty_calls_at_once_as_many_go_as_the_minute_has_tokens_for() -> None:
+    """
+    4,000 tokens a minute, thirty calls of 2,000: two go, and the others are told when to come back.
+    """
+    server = Server()
+    async with upstream(server) as url, gateway(url, **policy()) as rig:
+        answers = await asyncio.gather(*(ask(rig) for _ in range(30)))
+        taken = await settled(rig)
+    refused = [body for status, body in answers if status == 429]
+
+    assert measured(ASKED) == (4000, 0)
+    assert Counter(status for status, _ in answers) == {200: 2, 429: 28}
+    assert len(server.asked) == 2
+    assert taken == 4000
+    assert {body["reason"] for body in refused} == {"wait_too_long"}
+    assert all("4000 tokens/minute is used up" in body["error"]["message"] for body in refused)
+
+
+async def test_calls_that_say_nothing_of_their_length_are_not_taken_for_short_ones() -> None:
+    """
+    Thirty at once of a short prompt, each answered with 2,000 tokens: as many go as would if that were known.
+    """
+    server = Server()
+    short = {"model": "m", "max_tokens": None, "messages": [{"role": "user", "content": "Hello, say something nice."}]}
+    async with upstream(server) as url, gateway(url, **policy()) as rig:
+        answers = await asyncio.gather(*(ask(rig, **short) for _ in range(30)))
+        taken = await settled(rig)
+
+    assert Counter(status for status, _ in answers) == {200: 2, 429: 28}
+    assert taken == 4000
+
+
+@pytest.mark.parametrize("says", ["hi", "x" * 200_000])
+@pytest.mark.parametrize("dialect", ["openai", "openrouter"])
+async def test_an_answer_is_settled_at_what_it_says(says: str, dialect: str) -> None:
+    """
+    A short one, which is read first where its dialect has errors inside; and one too long for that.
+    """
+    server = Server(sent=900, received=70)
+    server.says = says
+    async with upstream(server) as url, gateway(url, **policy(dialect=dialect)) as rig:
+        status, _ = await ask(rig)
+        taken = await settled(rig)
+
+    assert (status, taken) == (200, 970)
+
+
+async def test_a_stream_is_asked_what_it_used_and_settled_at_that() -> None:
+    """
+    Its client gets the stream that it wanted.
+    """
+    server = Server(sent=900, received=70)
+    async with upstream(server) as url, gateway(url, **policy()) as rig:
+        _, text = await ask(rig, stream=True)
+        taken = await settled(rig)
+
+    assert server.asked[0]["stream_options"] == {"include_usage": True}
+    assert text == 'data: {"model": "m", "choices": [{"delta": {"content": "hi"}}]}\n\ndata: [DONE]\n\n'
+    assert taken == 970
+
+
+async def test_without_a_limit_of_tokens_a_stream_is_left_alone() -> None:
+    """
+    Nothing is added to a request that nobody counts.
+    """
+    server = Server()
+    async with upstream(server) as url, gateway(url, **policy("9/minute")) as rig:
+        await ask(rig, stream=True)
+
+    assert "stream_options" not in server.asked[0]
+
+
+async def test_a_body_that_is_too_long_to_be_kept_is_taken_by_its_length() -> None:
+    """
+    Beyond 64 KiB a request goes on as it comes; its length stands for its text, and its answer says the truth.
+    """
+    server = Server(sent=50_000, received=70)
+    long = {**ASKED, "messages": [{"role": "user", "content": "x" * 400_000}]}
+    length = len(json.dumps(long))
+    async with upstream(server) as url, gateway(url, **policy("150_000 tokens/minute")) as rig:
+        async with rig.session.post(f"{rig.url}{CHAT}", json={**long, "max_tokens": 1000}) as answer:
+            status = answer.status
+            await answer.read()
+        taken = await settled(rig)
+        refused, body = await ask(rig, messages=[{"role": "user", "content": "x" * 700_000}])
+        await until(lambda: not rig.state()["in_flight"])
+
+    assert (status, taken) == (200, 50_070)
+    assert tokens(length) > 100_000
+    assert (refused, body["reason"]) == (413, "never_fits")
+
+
+async def test_a_client_that_leaves_in_mid_stream_leaves_what_was_expected() -> None:
+    """
+    Its provider may count all that it had asked for.
+    """
+
+    async def endless(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'data: {"model": "m", "choices": [{"delta": {"content": "hi"}}]}\n\n')
+        await asyncio.sleep(30)  # real time: until its client is gone
+        return response
+
+    async with upstream(endless) as url, gateway(url, **policy()) as rig:
+        answer = await rig.session.post(f"{rig.url}{CHAT}", json={**ASKED, "stream": True})
+        await answer.content.readany()
+        answer.close()
+        taken = await settled(rig)
+
+    assert taken == 2000
