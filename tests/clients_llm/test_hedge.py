@@ -5,6 +5,7 @@ A second call beside a slow first one: one answer, and nothing left behind.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from threading import Semaphore
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import pytest
 
 from egressor import ConfigError, Paused
 from egressor.clients.llm import LLM
+from egressor.clients.llm.asking import hedged
 from tests.clients_llm.rig import CHATS, ONE, at_rest, completion, failure, governor, scripted, spent
 from tests.transports.upstream import as_json, hang
 
@@ -95,46 +97,58 @@ def test_a_second_call_waits_for_its_turn_like_any_other(upstream: Upstream) -> 
     assert len(upstream.received) == 1
 
 
-def test_a_failing_second_call_leaves_the_first_alone(upstream: Upstream) -> None:
+def played(*ends: str) -> tuple[object, list[str]]:
     """
-    Only a good answer wins; if there is none, the first error comes out.
+    Hedge calls that end in this order: each a number, the first call's being 0, and whether it goes well.
     """
-    gate = Semaphore(0)
+    log: list[str] = []
 
-    def slow(handler: Any) -> None:
-        gate.acquire()
-        GOOD(handler)
+    async def main() -> object:
+        turns = [asyncio.Event() for _ in ends]
+        asked = itertools.count()
 
-    def bad(handler: Any) -> None:
-        failure(400, "bad")(handler)
-        gate.release()
+        async def ask() -> Any:
+            number = next(asked)
+            try:
+                if number == 1:
+                    turns[0].set()
+                place = next(place for place, end in enumerate(ends) if end.startswith(str(number)))
+                await turns[place].wait()
+                if place + 1 < len(turns) and "never" not in ends[place + 1]:
+                    turns[place + 1].set()
+                if "bad" in ends[place]:
+                    raise ValueError(number)
+            except asyncio.CancelledError:
+                log.append(f"{number} cancelled")
+                raise
+            return number
 
-    upstream.script(CHATS, slow, bad)
-    with governor(upstream) as gov:
-        found = ask(gov)
+        try:
+            return await hedged(ask, AFTER)
+        except ValueError as error:
+            return error.args
 
-    assert (found.text, len(upstream.received)) == ("hello", 2)
+    return asyncio.run(main()), log
 
 
-def test_two_failures_are_the_first_ones_error(upstream: Upstream) -> None:
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        (("0 good",), (0, ["1 cancelled"])),
+        (("1 good",), (1, ["0 cancelled"])),
+        (("1 bad", "0 good"), (0, [])),
+        (("0 bad", "1 good"), (1, [])),
+        (("1 bad", "0 bad"), ((0,), [])),
+        (("0 bad", "1 bad"), ((0,), [])),
+    ],
+)
+def test_the_first_good_answer_wins(ends: tuple[str, ...], expected: tuple[object, list[str]]) -> None:
     """
-    Whoever was asked first has the word.
+    The other call is cancelled; of two failures the first call's comes out.
     """
-    gate = Semaphore(0)
+    others = tuple(f"{number} never" for number in range(2) if not any(end.startswith(str(number)) for end in ends))
 
-    def slow(handler: Any) -> None:
-        gate.acquire()
-        failure(401, "invalid_api_key")(handler)
-
-    def bad(handler: Any) -> None:
-        failure(400, "bad")(handler)
-        gate.release()
-
-    upstream.script(CHATS, slow, bad)
-    with governor(upstream) as gov, pytest.raises(Exception, match="401"):
-        ask(gov)
-
-    assert len(upstream.received) == 2
+    assert played(*ends, *others) == expected
 
 
 def test_who_is_cancelled_leaves_nothing(upstream: Upstream) -> None:

@@ -35,7 +35,7 @@ from tests.clients_llm.rig import (
 from tests.transports.upstream import stream
 
 if TYPE_CHECKING:
-    from tests.transports.upstream import Behaviour, Upstream
+    from tests.transports.upstream import Behaviour, Handler, Upstream
 
 WORDS = ("he", "llo ", "wörld")
 USAGE = Usage(input=10, output=5)
@@ -97,6 +97,17 @@ BROKEN = b'data: {"error": {"message": "no", "type": "server_error", "code": "se
 SILENT = chunks()[:1]
 
 
+def odd(handler: Handler) -> None:
+    """
+    Stream what is no event, and wait for the client to go.
+    """
+    handler.head(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked"})
+    for chunk in [*SILENT, b"data: 5\n\n"]:
+        handler.chunk(chunk)
+    handler.rfile.read(1)
+    handler.close_connection = True
+
+
 @pytest.mark.parametrize(
     ("behaviour", "why"),
     [
@@ -104,8 +115,9 @@ SILENT = chunks()[:1]
         (stream(*SILENT, BROKEN), "overloaded"),
         (stream(*SILENT, breaks=True), "network"),
         (stream(), "bad_response"),
+        (odd, "bad_response"),
     ],
-    ids=["status", "event", "reset", "empty"],
+    ids=["status", "event", "reset", "empty", "number"],
 )
 def test_a_chain_goes_on_before_the_first_piece(
     upstream: Upstream, colour: str, behaviour: Behaviour, why: str

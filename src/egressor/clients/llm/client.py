@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["LLM"]
 
 _MAX_TOKENS = 4096
-_Messages = str | Sequence[Mapping[str, str]]
+Messages = str | Sequence[Mapping[str, str]]
 
 
 class LLM:
@@ -65,7 +65,7 @@ class LLM:
 
     def chat(  # noqa: PLR0913 - a setting each
         self,
-        messages: _Messages,
+        messages: Messages,
         *,
         system: str | None = None,
         schema: object = None,
@@ -120,7 +120,7 @@ class LLM:
 
     async def chat_async(  # noqa: PLR0913 - likewise
         self,
-        messages: _Messages,
+        messages: Messages,
         *,
         system: str | None = None,
         schema: object = None,
@@ -171,7 +171,7 @@ class LLM:
 
     def stream(
         self,
-        messages: _Messages,
+        messages: Messages,
         *,
         system: str | None = None,
         max_tokens: int | None = None,
@@ -202,7 +202,7 @@ class LLM:
 
     def stream_async(
         self,
-        messages: _Messages,
+        messages: Messages,
         *,
         system: str | None = None,
         max_tokens: int | None = None,

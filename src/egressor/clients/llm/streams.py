@@ -50,8 +50,14 @@ class Heard:
     def take(self, event: Any) -> str:
         """
         Return the text of the next *event*; often there is none.
+
+        Raises:
+            BadAnswer: It is nothing that an SDK could make an event of.
         """
         self._is_begun = True
+        if not hasattr(event, "to_json"):
+            msg = "the answer is no stream of events: one of them is no object"
+            raise BadAnswer(msg)
         said = parse(event.to_json(indent=None, warnings=False).encode())
         if isinstance(said, dict):
             self._totals.add(said)
