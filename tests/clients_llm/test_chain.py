@@ -217,7 +217,7 @@ def test_one_deadline_holds_for_the_whole_chain() -> None:
     """
     clock = FakeClock()
     models = [Model("a", "x"), Model("b", "y"), Model("c", "z")]
-    until = clock.now() + 10_000_000
+    until = clock.now() + 10_000_000  # below what a try has of its own
     story = chain.chain(models, WISH._replace(until=until), now=clock.now, policy=lambda _: Policy())
     seen = [next(story).left]
     clock.advance(4.0)
@@ -227,6 +227,39 @@ def test_one_deadline_holds_for_the_whole_chain() -> None:
         story.send(Came(error=TimeoutError("the second")))
 
     assert seen == [10.0, 6.0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(None, [7.0, 7.0, 7.0]), (5.0, [5.0, 5.0, 5.0]), (10.0, [7.0, 7.0, 10.0])],
+)
+def test_a_try_has_a_wait_and_an_attempt_and_the_last_one_the_rest(
+    seconds: float | None, expected: list[float]
+) -> None:
+    """
+    So that a chain goes on before a server's wait of an hour, and a caller who names no end has one.
+    """
+    wish = WISH._replace(until=None if seconds is None else int(seconds * 1e6))
+    policy = Policy(max_wait=4.0, timeout=3.0)
+    story = chain.chain([Model("a", "x")] * 3, wish, now=lambda: 0, policy=lambda _: policy)
+    seen = [next(story).left]
+    seen += [story.send(Came(error=TimeoutError())).left for _ in range(2)]
+
+    assert seen == expected
+
+
+def test_a_long_retry_after_is_not_sat_out(upstream: Upstream, colour: str) -> None:
+    """
+    Regression: with attempts left and no deadline, a call slept for the hour that a server had asked for.
+    """
+    scripted(upstream)
+    upstream.script(CHATS, failure(429, "rate_limit_exceeded", {"retry-after": "3600"}))
+    with governor(upstream, one={"retry": {"attempts": 3}}) as gov:
+        found = Face(colour, gov, ONE, TWO).chat("hi")
+        with pytest.raises(WaitTooLong):
+            Face(colour, gov, ONE).chat("hi")
+
+    assert (found.passed, services(upstream)) == ((f"{ONE}: rate_limit",), ["one", "two"])
 
 
 def test_the_deadline_reaches_the_gate(upstream: Upstream) -> None:

@@ -60,12 +60,12 @@ class Try(NamedTuple):
     Attributes:
         model: Who is asked.
         wish: What for.
-        left: Seconds that are left for it; None for no bound.
+        left: Seconds that it has.
     """
 
     model: Model
     wish: Wish
-    left: float | None
+    left: float
 
 
 class Came(NamedTuple):
@@ -153,8 +153,8 @@ def chain(
     passed: list[str] = []
     last: Exception | None = None
     for index, model in enumerate(models):
-        left = None if wish.until is None else (wish.until - now()) / _MICRO
-        if last is not None and left is not None and left <= 0:
+        left = _left(wish, now(), policy(model.service), is_last=index + 1 == len(models))
+        if last is not None and left <= 0:
             break
         came = yield Try(model, wish, left)
         sent += came.sent
@@ -171,6 +171,19 @@ def chain(
     for each in passed[:-1]:
         raised.add_note(f"tried before: {each}")
     raise raised
+
+
+def _left(wish: Wish, now: int, policy: Policy, *, is_last: bool) -> float:
+    """
+    Return the seconds that a try has: a wait for its turn and an attempt, or for the last one all that is left.
+
+    So nobody sits out a server's Retry-After of an hour, with another model there, or a caller who has named no end.
+    """
+    own = policy.max_wait + policy.timeout
+    if wish.until is None:
+        return own
+    left = (wish.until - now) / _MICRO
+    return left if is_last else min(left, own)
 
 
 def answering(

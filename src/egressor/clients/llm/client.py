@@ -95,7 +95,9 @@ class LLM:
             user: Who it is for, for rules and costs; the provider is not told. Default: nobody.
             feature: What it is for. Default: the client's.
             cost: Amounts by unit for the services' limits, ``{"tokens": 800}``. One request is added.
-            deadline: Seconds in which all of it must be over: every model, retry, wait and repair. Default: no bound.
+            deadline: Seconds in which all of it must be over: every model, retry, wait and repair. A model that is not
+                the last of the chain has its service's ``max_wait`` and ``timeout`` together at most. Default: that,
+                for each.
 
         Raises:
             Rejected: It was not sent, by the last model that was tried.

@@ -53,7 +53,7 @@ class Wish(NamedTuple):
         max_tokens: Tokens that the answer may have at most.
         temperature: As the provider reads it; None leaves it out.
         options: What the transport is told: priority, scope, cost.
-        until: When all of it must be over, in the clock's microseconds; None for no bound.
+        until: When all of it must be over, in the clock's microseconds; None if nobody has said so.
         schema: What the answer's JSON must fit; None for plain text.
         repair: Whether a bad answer is sent back once.
     """
