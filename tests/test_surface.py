@@ -77,7 +77,7 @@ def every_module() -> list[str]:
     """
     Name every module of the base install, and of the rooms that need nothing else.
     """
-    rooms = ("_core", "policies", "dialects", "stores", "_drivers", "telemetry", "governor")
+    rooms = ("_core", "policies", "dialects", "stores", "_drivers", "telemetry", "governor", "clients")
     found = ["egressor.errors", "egressor.testing"]
     for room in rooms:
         package = importlib.import_module(f"egressor.{room}")

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -33,14 +33,28 @@ for where, code in json.load(sys.stdin):
     printed.append(out.getvalue())
 json.dump(printed, sys.stdout)
 """
-_COMPLETION = {
+_COMPLETION: dict[str, Any] = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
     "created": 1_800_000_000,
     "model": "gpt-5-mini",
-    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello."}}],
     "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
 }
+_JUDGEMENT = '{"score": 0.8, "confidence": 0.9}'
+
+
+def _completion(text: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text}
+    return {**_COMPLETION, "choices": [{"index": 0, "finish_reason": "stop", "message": message}]}
+
+
+def _pieces(text: str) -> bytes:
+    head = {**_COMPLETION, "object": "chat.completion.chunk", "usage": None}
+    ends: list[tuple[dict[str, str], str | None]] = [({"content": text[:3]}, None), ({"content": text[3:]}, None)]
+    ends.append(({}, "stop"))
+    chunks = [{**head, "choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in ends]
+    chunks.append({**head, "choices": [], "usage": _COMPLETION["usage"]})
+    return b"".join([*(f"data: {json.dumps(each)}\n\n".encode() for each in chunks), b"data: [DONE]\n\n"])
 
 
 class _Model(BaseHTTPRequestHandler):
@@ -52,12 +66,14 @@ class _Model(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """
-        Answer every prompt with a greeting.
+        Answer every prompt with a greeting, in pieces if a stream is asked for, and with a judgement if JSON is.
         """
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = json.dumps(_COMPLETION).encode()
+        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        text = _JUDGEMENT if b"JSON Schema" in asked else "Hello."
+        streams = b'"stream":true' in asked
+        body = _pieces(text) if streams else json.dumps(_completion(text)).encode()
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/event-stream" if streams else "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -5,7 +5,9 @@ What there is stands in its page, and what stands there exists.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
+import inspect
 import re
 from enum import Enum
 from typing import TYPE_CHECKING, Any, get_args
@@ -15,10 +17,13 @@ import pytest
 
 import egressor
 from egressor import errors
-from egressor._core import grade, steps
+from egressor._core import classify, grade, steps
 from egressor._core.admission import Why
 from egressor._core.model import ErrorCategory
 from egressor.cli.group import cli
+from egressor.clients.llm import LLM, Answer, Sentiment, chain
+from egressor.clients.llm.vendors import vendor_of
+from egressor.dialects import NAMES
 from egressor.gateway import admin, headers, problems
 from egressor.governor import Governor, calls
 from egressor.policies import (
@@ -292,3 +297,49 @@ def test_contributing_names_files_that_exist() -> None:
 
 
 _HOMES = (ROOT, ROOT / "src/egressor")
+
+
+def test_the_page_of_language_models_has_every_setting_and_field() -> None:
+    """
+    A row for each, in their order.
+    """
+    found = sections("llm.md")
+    settings = [codes(cells[0])[0] for cells in rows(found["Settings"])]
+    fields = [codes(cells[0])[0] for cells in rows(found["Answers"])]
+    names = [*_arguments(LLM), *_arguments(LLM.chat_async)]
+
+    assert settings == names
+    assert fields == [each.name for kind in (Answer, Sentiment) for each in dataclasses.fields(kind)]
+
+
+def _arguments(function: Any) -> list[str]:
+    return [name for name in inspect.signature(function).parameters if name != "self"]
+
+
+def test_the_page_of_language_models_says_what_moves_on() -> None:
+    """
+    Each category and each reason of a refusal stands in one row, with what the code does.
+    """
+    table_ = rows(sections("llm.md")["A chain of models"])
+    said = {name: cells[1].startswith("yes") for cells in table_ for name in codes(cells[0])}
+    reasons = classify._REFUSALS
+    done = {each.value: each in chain.MOVES_ON for each in ErrorCategory}
+
+    assert said == done | {reason: reason not in chain.STAYS for reason in reasons}
+
+
+def test_the_page_of_language_models_has_every_dialect() -> None:
+    """
+    Those that can be asked, each with its SDK.
+    """
+    said = {
+        name: cells[1].strip("`")
+        for cells in rows(sections("llm.md")["Who is asked, and how"])
+        for name in codes(cells[0])
+    }
+    done = {}
+    for name in NAMES:
+        with contextlib.suppress(egressor.ConfigError):
+            done[name] = vendor_of("s", Policy(dialect=name, base_url="https://example.org")).package
+
+    assert said == done

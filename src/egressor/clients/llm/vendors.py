@@ -1,0 +1,215 @@
+"""
+How two APIs are asked and read: OpenAI's chat completions, which many others speak too, and Anthropic's messages.
+
+All of it is values: what an SDK's ``create`` is called with, and what its answers say as plain JSON.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from egressor.dialects.bodies import dig
+from egressor.errors import ConfigError
+
+from .answers import BadAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from egressor.policies import Policy
+
+    from .wishes import Wish
+
+__all__ = ["ANTHROPIC", "OPENAI", "Said", "Vendor", "vendor_of"]
+
+_OWN: Final = frozenset({"generic", "openai"})
+_ALIKE: Final = frozenset({"azure", "deepseek", "gemini", "groq", "mistral", "openrouter"})
+# Who documents structured outputs by a schema, and who only that the answer be JSON.
+# https://platform.openai.com/docs/guides/structured-outputs, https://openrouter.ai/docs/features/structured-outputs
+_BY_SCHEMA: Final = frozenset({"openai", "azure", "openrouter"})
+# https://api-docs.deepseek.com/guides/json_mode, https://console.groq.com/docs/structured-outputs,
+# https://docs.mistral.ai/capabilities/structured_output/json_mode
+_BY_WORD: Final = frozenset({"deepseek", "groq", "mistral"})
+# https://platform.openai.com/docs/api-reference/chat/create: max_tokens is deprecated there, and refused by models that
+# think; the others know no other name.
+_COMPLETION: Final = frozenset({"openai", "azure"})
+# As in `egressor.dialects.asking`: others may refuse the word.
+_USAGE_ASKED: Final = frozenset({"openai", "azure", "deepseek", "openrouter"})
+_ENDS: Final = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "content_filter": "refused",
+    "refusal": "refused",
+}
+
+
+class Said(NamedTuple):
+    """
+    What an answer, or a piece of a stream, says.
+
+    Attributes:
+        text: What the model wrote.
+        finish: Why it ended; empty if it did not say so.
+    """
+
+    text: str
+    finish: str = ""
+
+
+class Vendor(NamedTuple):
+    """
+    One API.
+
+    Attributes:
+        package: The SDK's module, and its name on PyPI.
+        blocking: The name of its client's class.
+        awaiting: The name of its awaiting client's class.
+        variables: Environment variables in which the SDK looks for a key.
+        method: The way from a client to its ``create``.
+        asked: Says what ``create`` is called with: of a model's name, a dialect, a wish, and whether it streams.
+        read: Reads a whole answer.
+        piece: Reads a piece of a stream.
+    """
+
+    package: str
+    blocking: str
+    awaiting: str
+    variables: tuple[str, ...]
+    method: tuple[str, ...]
+    asked: Callable[..., dict[str, Any]]
+    read: Callable[[object], Said]
+    piece: Callable[[object], Said]
+
+
+def vendor_of(service: str, policy: Policy) -> Vendor:
+    """
+    Return who is asked at *service*: its policy's dialect says so.
+
+    Raises:
+        ConfigError: The dialect is none of a language model, or can't do without the ``base_url`` that is missing.
+    """
+    dialect = policy.dialect
+    if dialect == "anthropic":
+        return ANTHROPIC
+    if dialect not in _OWN | _ALIKE:
+        msg = f"the dialect {dialect} is none of a language model: {', '.join(sorted(_OWN | _ALIKE | {'anthropic'}))}"
+        raise ConfigError(msg, key=f"services.{service}.dialect")
+    if policy.base_url is None and dialect not in _OWN:
+        # The SDK would send this service's key to OpenAI.
+        msg = f"a service of the dialect {dialect} needs it: the address of its API in OpenAI's form"
+        raise ConfigError(msg, key=f"services.{service}.base_url")
+    if policy.base_url is None and dialect == "generic" and service in _ALIKE | {"anthropic"}:
+        msg = f'without it {service} would be taken for OpenAI\'s API: dialect = "{service}"'
+        raise ConfigError(msg, key=f"services.{service}.dialect")
+    return OPENAI
+
+
+# --- OpenAI's chat completions, https://platform.openai.com/docs/api-reference/chat -----------------------------------
+
+
+def _openai_asked(name: str, dialect: str, wish: Wish, *, stream: bool) -> dict[str, Any]:
+    bound = "max_completion_tokens" if dialect in _COMPLETION else "max_tokens"
+    asked: dict[str, Any] = {"model": name, "messages": _instructed(wish), bound: wish.max_tokens}
+    if wish.temperature is not None:
+        asked["temperature"] = wish.temperature
+    if wish.schema is not None and dialect in _BY_SCHEMA:
+        # Not strict: that would refuse schemas with optional properties. The answer is checked anyway.
+        form = {"name": "answer", "schema": wish.schema.table, "strict": False}
+        asked["response_format"] = {"type": "json_schema", "json_schema": form}
+    elif wish.schema is not None and dialect in _BY_WORD:
+        asked["response_format"] = {"type": "json_object"}
+    if stream:
+        asked["stream"] = True
+        if dialect in _USAGE_ASKED:
+            asked["stream_options"] = {"include_usage": True}
+    return asked
+
+
+def _instructed(wish: Wish) -> list[dict[str, str]]:
+    # In words everywhere: json_object needs them, and what a provider does with a schema is its own affair.
+    messages = list(wish.messages)
+    return messages if wish.schema is None else [{"role": "system", "content": wish.schema.words}, *messages]
+
+
+def _openai_read(said: object) -> Said:
+    message = dig(said, ("choices", 0, "message"))
+    if not isinstance(message, dict):
+        msg = "the answer is no chat completion: it has no message"
+        raise BadAnswer(msg)
+    refusal = _text(message.get("refusal"))
+    finish = _finish(dig(said, ("choices", 0, "finish_reason")))
+    return Said(_text(message.get("content")) or refusal, "refused" if refusal else finish)
+
+
+def _openai_piece(said: object) -> Said:
+    delta = dig(said, ("choices", 0, "delta"))
+    found = delta if isinstance(delta, dict) else {}
+    refusal = _text(found.get("refusal"))
+    finish = _finish(dig(said, ("choices", 0, "finish_reason")))
+    return Said(_text(found.get("content")) or refusal, "refused" if refusal else finish)
+
+
+# --- Anthropic's messages, https://docs.claude.com/en/api/messages ----------------------------------------------------
+
+
+def _anthropic_asked(name: str, dialect: str, wish: Wish, *, stream: bool) -> dict[str, Any]:  # noqa: ARG001 - it has one
+    messages = _instructed(wish)
+    system = "\n\n".join(each["content"] for each in messages if each["role"] == "system")
+    rest = [each for each in messages if each["role"] != "system"]
+    asked: dict[str, Any] = {"model": name, "messages": rest, "max_tokens": wish.max_tokens}
+    if system:
+        asked["system"] = system
+    if wish.temperature is not None:
+        # The SDK names it no longer; older models take it.
+        asked["extra_body"] = {"temperature": wish.temperature}
+    if stream:
+        asked["stream"] = True
+    return asked
+
+
+def _anthropic_read(said: object) -> Said:
+    content = dig(said, ("content",))
+    if not isinstance(content, list):
+        msg = "the answer is no message: it has no content"
+        raise BadAnswer(msg)
+    text = "".join(_text(dig(each, ("text",))) for each in content if dig(each, ("type",)) == "text")
+    return Said(text, _finish(dig(said, ("stop_reason",))))
+
+
+def _anthropic_piece(said: object) -> Said:
+    kind = dig(said, ("type",))
+    if kind == "content_block_delta":
+        return Said(_text(dig(said, ("delta", "text"))))
+    return Said("", _finish(dig(said, ("delta", "stop_reason"))) if kind == "message_delta" else "")
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _finish(value: object) -> str:
+    return _ENDS.get(value, value) if isinstance(value, str) else ""
+
+
+OPENAI: Final = Vendor(
+    "openai",
+    "OpenAI",
+    "AsyncOpenAI",
+    ("OPENAI_API_KEY",),
+    ("chat", "completions"),
+    _openai_asked,
+    _openai_read,
+    _openai_piece,
+)
+ANTHROPIC: Final = Vendor(
+    "anthropic",
+    "Anthropic",
+    "AsyncAnthropic",
+    ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
+    ("messages",),
+    _anthropic_asked,
+    _anthropic_read,
+    _anthropic_piece,
+)
