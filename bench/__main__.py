@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bench import admission, contended, crowds, decorated, fleets, keys, limited, reading, relayed
+from bench import admission, contended, crowds, decorated, fleets, keys, limited, money, reading, relayed
 from bench.measure import ROOT, Table, machine
 
 _ROUNDS = 15
@@ -39,6 +39,7 @@ _GROUPS: dict[str, tuple[Callable[..., list[Table]], int]] = {
     "G": (crowds.measure, 5),
     "H": (reading.measure, 1),
     "I": (limited.measure, 5),
+    "J": (money.measure, 15),
     "W": (relayed.measure, 5),
 }
 

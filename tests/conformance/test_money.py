@@ -18,7 +18,22 @@ from hypothesis import strategies as st
 from egressor._core.budget import NEVER, Ask, Cell, Denied, Held
 from egressor.ledger import Ledger
 from egressor.ledger.memory import MemoryLedger
-from egressor.ledger.money import FREE, SPENT, UNKNOWN, End, Page, Sum, Tags, Want, finish, forget, lose, take
+from egressor.ledger.money import (
+    FREE,
+    MOST_SUMS,
+    OTHER,
+    SPENT,
+    UNKNOWN,
+    End,
+    Page,
+    Sum,
+    Tags,
+    Want,
+    finish,
+    forget,
+    lose,
+    take,
+)
 from egressor.ledger.postgres import PostgresLedger
 from egressor.ledger.sqlite import SqliteLedger
 from tests.ledger.places import DAY, NOW, SECOND, Postgres
@@ -372,9 +387,74 @@ def test_a_cell_and_a_sum_come_back_as_they_were(opener: Open) -> None:
 
     def put(page: Page) -> None:
         page.put({"a'b/day@UTC": cell}, {"a'b/day@UTC": 10**15})
-        page.add(each)
+        page.add(each, 1)
 
     ledger.money(put)
 
     assert ledger.money(lambda page: page.cells(["a'b/day@UTC", "other"])) == {"a'b/day@UTC": cell}
     assert ledger.money(lambda page: (page.sums(20_000), page.sums(20_001))) == ([each], [])
+
+
+def test_names_without_end_make_no_sums_without_end(opener: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Names that somebody makes up for each call leave users, then features, then models out; nothing of what was spent is
+    left out, and what is corrected later is corrected in its place.
+    """
+    monkeypatch.setattr("egressor.ledger.money.MOST_SUMS", 3)
+    monkeypatch.setattr("egressor.ledger.money._MORE_SUMS", 2)
+    ledger = opener()
+    made_up = [("m", "f", f"user{n}") for n in range(6)]
+    made_up += [("m", f"feature{n}", "user0") for n in range(4)]
+    made_up += [(f"model{n}", "f", "user0") for n in range(4)]
+
+    def call(page: Page, number: int, tags: Tags) -> None:
+        wish = want(f"c{number}", 10, 10**6)._replace(tags=tags)
+        take(page, wish, now=NOW, lasts=LASTS)
+        lose(page, NOW + LASTS)
+
+    for number, names in enumerate(made_up):
+        ledger.money(partial(call, number=number, tags=Tags("openai", *names)))
+    ledger.money(partial(call, number=99, tags=Tags("reddit", "", "", "user9")))
+    lost = ledger.money(lambda page: page.sums(0))
+    for number in [*range(len(made_up)), 99]:
+        end(ledger, f"c{number}", SPENT, 7)
+    found = ledger.money(lambda page: page.sums(0))
+
+    kept = {each.tags[1:]: each.calls for each in found if each.tags.service == "openai"}
+    assert kept == {
+        ("m", "f", "user0"): 1,
+        ("m", "f", "user1"): 1,
+        ("m", "f", "user2"): 1,
+        ("m", "f", OTHER): 3,
+        ("m", "feature0", OTHER): 1,
+        ("m", OTHER, OTHER): 3,
+        ("model0", OTHER, OTHER): 1,
+        (OTHER, OTHER, OTHER): 3,
+    }
+    assert [each.tags.user for each in found if each.tags.service == "reddit"] == ["user9"]
+    assert [(each.tags, 10 * each.calls, 10 * each.calls) for each in lost] == [
+        (each.tags, each.micro_usd, each.unknown) for each in lost
+    ]
+    assert [(each.tags, 7 * each.calls, 0) for each in found] == [
+        (each.tags, each.micro_usd, each.unknown) for each in found
+    ]
+    assert [each.calls for each in lost] == [each.calls for each in found]
+    assert cells(ledger) == {"hour": (7 * 15, 0, 0)}
+
+
+def test_what_was_begun_counts_no_more_once_it_is_forgotten(opener: Open) -> None:
+    """
+    A day's names are its own: yesterday's leave today's room as it is, also after they are forgotten.
+    """
+    ledger = opener()
+    sum_of = Sum(20_000, TAGS, 1, 10, 0)
+    other = TAGS._replace(user="another")
+
+    def add(page: Page) -> list[bool]:
+        later = sum_of._replace(day=20_001)
+        found = [page.add(each, 1) for each in (sum_of, sum_of, later, sum_of._replace(tags=other))]
+        page.forget(cells=0, lost=0, sums=20_001)
+        return [*found, page.add(sum_of._replace(tags=other), 1), page.add(later._replace(tags=other), 1)]
+
+    assert ledger.money(add) == [True, True, True, False, True, False]
+    assert MOST_SUMS == 5_000

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientError, web
 
 from egressor.policies.loader import from_table
 from tests.gateway.rig import Rig, gateway_of, until, upstream
@@ -188,3 +188,165 @@ async def test_a_client_that_leaves_in_mid_stream_is_charged_as_unknown() -> Non
 
     assert during[0] == 0
     assert after == (during[1], 0, during[1])
+
+
+async def told(rig: Rig, path: str = "/t/v1/chat/completions", **more: Any) -> tuple[int, str | None, str | None]:
+    """
+    Ask for an answer, read it whole, and return what its head says of money.
+    """
+    async with rig.session.post(rig.url + path, json={**ASKED, **more}) as answer:
+        await answer.read()
+        return answer.status, answer.headers.get("Egressor-Cost-Usd"), answer.headers.get("Egressor-Budget")
+
+
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["of stated length", "chunked"])
+async def test_an_answer_says_what_it_has_cost(is_chunked: bool) -> None:
+    """
+    Where that is known before its head goes out: of a document, and not of a stream.
+    """
+    server = Server()
+    server.is_chunked = is_chunked
+    async with upstream(server) as url, gateway_of(services(url, 1)) as rig:
+        priced(rig)
+        whole, stream = await told(rig), await told(rig, stream=True)
+
+    assert (whole, stream) == ((200, "0.000020", None), (200, None, None))
+
+
+async def test_a_packed_answer_says_what_it_has_cost() -> None:
+    """
+    A provider packs and chunks its answers where the client takes that.
+    """
+
+    async def server(request: web.BaseRequest) -> web.StreamResponse:
+        answer = web.json_response({"model": "m", "usage": USED})
+        answer.enable_compression(web.ContentCoding.gzip)
+        answer.enable_chunked_encoding()
+        return answer
+
+    async with upstream(server) as url, gateway_of(services(url, 1)) as rig:
+        priced(rig)
+
+        assert await told(rig) == (200, "0.000020", None)
+
+
+@pytest.mark.parametrize("first", [b"[", b"\n", b'{"model": "m"', b""], ids=["array", "blank", "object", "nothing"])
+async def test_no_answer_is_held_back_for_its_cost(first: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Its head and its beginning are at the client before the server goes on, and it is charged at what it says; for what
+    is no document the gateway doesn't wait at all.
+    """
+    if first in {b"[", b"\n"}:
+        monkeypatch.setattr("egressor.gateway.answers._MOMENT", 60)
+    went_on = asyncio.Event()
+    rest = {b"[": b"{%s}]", b"\n": b"{%s}", b"": b"{%s}"}.get(first, b", %s}")
+
+    async def server(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        await response.prepare(request)
+        await response.write(first)
+        await went_on.wait()
+        await response.write(rest % b'"usage": {"prompt_tokens": 10, "completion_tokens": 5}')
+        return response
+
+    async with upstream(server) as url, gateway_of(services(url, 1)) as rig:
+        priced(rig)
+        async with (
+            asyncio.timeout(20),
+            rig.session.post(f"{rig.url}/t/v1/chat/completions", json=ASKED) as answer,
+        ):
+            begun = await answer.content.readany() if first else b""
+            went_on.set()
+            whole = begun + await answer.read()
+        await until(lambda: cell(rig)[1] == 0)
+
+    assert begun == first
+    assert "Egressor-Cost-Usd" not in answer.headers
+    assert whole == first + rest % b'"usage": {"prompt_tokens": 10, "completion_tokens": 5}'
+
+
+async def test_a_document_that_breaks_says_no_cost() -> None:
+    """
+    While its head waits: the client hears that it broke, and it is charged as unknown.
+    """
+
+    async def server(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        await response.prepare(request)
+        await response.write(b'{"usage": {"prompt_tokens": 1')
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    async with upstream(server) as url, gateway_of(services(url, 1)) as rig:
+        priced(rig)
+        with pytest.raises(ClientError):
+            await told(rig)
+        await until(lambda: cell(rig)[1] == 0)
+        spent, _, unknown = cell(rig)
+
+    assert spent == unknown > 0
+
+
+async def test_what_costs_nothing_says_so() -> None:
+    """
+    A refusal of ours, one of the service's that it doesn't bill, what only counts, and an answer from the cache.
+    """
+
+    async def server(request: web.BaseRequest) -> web.StreamResponse:
+        if "wrong" in request.path:
+            return web.json_response({"error": {"message": "no"}}, status=400)
+        return web.json_response({"model": "m", "usage": USED})
+
+    async with upstream(server) as url:
+        tables = services(url, 0.001)
+        tables["t"]["cache"] = {}
+        async with gateway_of(tables) as rig:
+            priced(rig)
+            first = await told(rig, temperature=0)
+            found = [
+                await told(rig, temperature=0),
+                await told(rig, "/t/v1/wrong/chat/completions"),
+                await told(rig, "/t/v1/messages/count_tokens"),
+                await told(rig, max_tokens=10_000),
+            ]
+
+    assert first == (200, "0.000020", None)
+    assert found == [(200, "0", None), (400, "0", None), (200, "0", None), (402, "0", None)]
+
+
+async def test_a_retry_after_what_may_have_cost_something_says_no_cost() -> None:
+    """
+    The answer's own price would be less than what is charged for both attempts.
+    """
+    answers = [web.json_response({"model": "m", "usage": USED}), web.json_response({}, status=500)]
+
+    async def server(request: web.BaseRequest) -> web.StreamResponse:
+        return answers.pop()
+
+    async with upstream(server) as url:
+        tables = services(url, 1)
+        tables["t"]["retry"] = {"attempts": 2, "base": 0.01, "cap": 0.02, "budget": False}
+        async with gateway_of(tables) as rig:
+            priced(rig)
+            headers = {"Idempotency-Key": "k"}
+            async with rig.session.post(f"{rig.url}/t/v1/x", json=ASKED, headers=headers) as answer:
+                await answer.read()
+
+    assert (answer.status, answer.headers["Egressor-Attempts"]) == (200, "2")
+    assert "Egressor-Cost-Usd" not in answer.headers
+
+
+async def test_an_answer_says_that_a_soft_share_is_reached() -> None:
+    """
+    With the call that reaches it and with each one after it, streams too, until the period ends.
+    """
+    server = Server()
+    async with upstream(server) as url:
+        tables = services(url, 1)
+        tables["t"]["budget"]["soft"] = 0.0003
+        async with gateway_of(tables) as rig:
+            priced(rig)
+            found = [await told(rig, max_tokens=1), await told(rig), await told(rig, stream=True)]
+
+    assert [budget for _, _, budget in found] == [None, "soft", "soft"]

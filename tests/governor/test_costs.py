@@ -29,7 +29,7 @@ def ledger(*sums: Sum, **cells: tuple[Cell, int]) -> MemoryLedger:
 
     def put(page: Page) -> None:
         for each in sums:
-            page.add(each)
+            page.add(each, 10_000)
         page.put({key: cell for key, (cell, _) in cells.items()}, {key: limit for key, (_, limit) in cells.items()})
 
     found.money(put)

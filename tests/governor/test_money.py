@@ -20,6 +20,7 @@ from egressor import BudgetExceeded, BudgetPolicy, ConfigError, Governor, Policy
 from egressor.governor.calls import Flight, _Function
 from egressor.governor.route import Options
 from egressor.ledger.money import shown_usd
+from egressor.policies import from_services
 from egressor.policies.loader import from_table
 from egressor.testing import FakeClock
 
@@ -517,6 +518,23 @@ def test_a_reload_begins_a_budget_and_another_ledger(tmp_path: Path) -> None:
     assert before is not None
     assert before.till.read(lambda page: page.budgets())[0].cell.spent == 1000
     gov.close()
+
+
+def test_whether_money_waits_for_the_disk_is_a_setting_that_a_reload_changes(tmp_path: Path) -> None:
+    """
+    By default it doesn't.
+    """
+    services = {"api": {"budget": {"day": 1}}}
+    gov = Governor(services, ledger=f"sqlite:///{tmp_path}/l.db")
+    money = gov.context.money
+    assert money is not None
+    found = [money.till.is_strict]
+    for how in ("full", "normal"):
+        gov.reload(from_services(services, ledger=gov.config.ledger, money_sync=how))
+        found.append(money.till.is_strict)
+    gov.close()
+
+    assert found == [False, True, False]
 
 
 def test_prices_stay_where_a_reload_names_services_only() -> None:

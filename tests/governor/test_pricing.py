@@ -187,9 +187,9 @@ BILLED = json.dumps({"model": "m", "choices": [{}], "usage": {**USAGE, "cost": 0
     [
         ("application/json", BODY, True, 20),
         ("application/json", BODY, False, None),
-        ("application/json", gzip.compress(BODY), True, 20),
+        ("application/json", gzip.compress(BODY, mtime=0), True, 20),
         ("application/json", zlib.compress(BODY), True, 20),
-        ("application/json", gzip.compress(BODY)[:20] + b"broken", True, None),
+        ("application/json", gzip.compress(BODY, mtime=0)[:20] + b"broken", True, None),
         ("application/json", b"", True, None),
         ("application/json", BILLED, True, 13),
         ("text/event-stream; charset=utf-8", STREAM + b"data: [DONE]\n\n", False, 20),

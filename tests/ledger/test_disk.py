@@ -52,6 +52,15 @@ new = [made(at=10**15, kind="operator", what="new")]
 def migrated(path):
     SqliteLedger(Path(path), migrations=(*sql.MIGRATIONS, second)).append(new)
 """
+MONEY = """
+from egressor.ledger.money import Sum, Tags
+def spend(at_once):
+    try:
+        ledger.money(lambda page: page.add(Sum(1, Tags("s"), 1, 5, 0), 9), at_once=at_once)
+    except LedgerAway as error:
+        return str(error)
+    return "ok"
+"""
 NOTES = """
 import time
 history = History(ledger, spool=Spool(folder / "spool"), wall=lambda: time.time_ns() // 1000)
@@ -108,6 +117,25 @@ def test_a_call_that_fails_is_an_entry_less_or_none(
     found = whole(folder / "ledger.db")
     assert refusals > 0
     assert found == {f"b{each}": 3 for each in range(1, number + 1)}
+
+
+def test_money_waits_for_the_disk_where_it_is_told_to(disk: Disk, tmp_path: Path) -> None:
+    """
+    While nothing can be brought to the disk, what has to be there is refused, and what need not is kept.
+    """
+    folder = tmp_path / "disk"
+    with program(disk, BEGIN.format(folder=str(folder)) + MONEY) as writer:
+        before = [writer.ask("spend(True)"), writer.ask("spend(False)")]
+        disk.fail(errno.EIO, SYNC)
+        during = [writer.ask("spend(False)"), writer.ask("spend(True)")]
+        disk.heal()
+        after = [writer.ask("spend(True)"), writer.ask("ledger.money(lambda page: page.sums(0))[0].calls")]
+
+    assert before == ["ok", "ok"]
+    assert during[0] == "ok"
+    assert "disk I/O error" in during[1]
+    # One that failed may be there all the same.
+    assert after in (["ok", 4], ["ok", 5])
 
 
 def test_a_disk_that_turns_read_only_costs_no_entry(disk: Disk, tmp_path: Path) -> None:

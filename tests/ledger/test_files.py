@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -19,9 +19,10 @@ from threading import Thread
 import psycopg
 import pytest
 
+from egressor._host.lock import LockAway, hold, turn
 from egressor.errors import ConfigError
 from egressor.ledger import Ledger, LedgerAway, Pick
-from egressor.ledger.lock import hold, turn
+from egressor.ledger.money import Page, Sum, Tags
 from egressor.ledger.opening import open_ledger
 from egressor.ledger.postgres import PostgresLedger
 from egressor.ledger.sql import MIGRATIONS
@@ -181,27 +182,162 @@ def test_the_files_are_this_user_s_alone(tmp_path: Path) -> None:
     """
     before = os.umask(0)
     try:
-        SqliteLedger(tmp_path / "history.db").append(entries(1))
+        ledger = SqliteLedger(tmp_path / "history.db")
+        ledger.append(entries(1))
     finally:
         os.umask(before)
-
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert modes == {"history.db": 0o600, "history.db.lock": 0o600, "history.db.lock.next": 0o600}
+    ledger.close()
+
+    names = ["history.db", "history.db-shm", "history.db-wal", "history.db.lock", "history.db.lock.next"]
+    assert modes == dict.fromkeys(names, 0o600)
+    assert {path.name for path in tmp_path.iterdir()} == {"history.db", "history.db.lock", "history.db.lock.next"}
 
 
-def test_the_journal_is_no_wal(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("is_remote", "mode"), [(False, "wal"), (True, "delete")])
+def test_the_journal_is_a_wal_where_memory_is_shared(
+    is_remote: bool, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
-    A new file has a rollback journal; one that somebody has switched to WAL works as well.
+    On a network's file system it is a rollback journal, and works as well.
     """
-    path = tmp_path / "history.db"
-    ledger = SqliteLedger(path)
+    monkeypatch.setattr("egressor.ledger.sqlite.is_remote", lambda path: is_remote)
+    ledger = SqliteLedger(tmp_path / "history.db")
     ledger.append(entries(1))
-    with closing(sqlite3.connect(path)) as db:
-        assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
-        db.execute("PRAGMA journal_mode = WAL")
+    with closing(sqlite3.connect(ledger.path)) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == (mode,)
+    ledger.append(entries(1))
+
+    assert ledger.tally().entries == 2
+    ledger.close()
+
+
+def test_who_keeps_the_file_in_another_mode_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    An older version that has it open keeps it from becoming a WAL; both write.
+    """
+    monkeypatch.setattr("egressor.ledger.sqlite._BUSY", 0.05)
+    path = tmp_path / "history.db"
+    monkeypatch.setattr("egressor.ledger.sqlite.is_remote", lambda path: True)
+    older = SqliteLedger(path)
+    older.append(entries(1))
+    with older._turn() as db:
+        db.execute("BEGIN")
+        db.execute("SELECT COUNT(*) FROM egressor_entries").fetchone()
+    monkeypatch.setattr("egressor.ledger.sqlite.is_remote", lambda path: False)
+    newer = SqliteLedger(path)
+    assert newer.read(Pick()) != []
+    with older._turn() as db:
+        db.execute("COMMIT")
+    newer.append(entries(1))
+    older.append(entries(1))
+
+    assert newer.tally().entries == 3
+    newer.close()
+    older.close()
+
+
+def test_a_file_that_was_moved_away_is_whole(tmp_path: Path) -> None:
+    """
+    It has got what its WAL held; two that had it open go on in one new file, and nothing of the old one is in that.
+    """
+    path, moved = tmp_path / "history.db", tmp_path / "moved.db"
+    first, second = SqliteLedger(path), SqliteLedger(path)
+    first.append(entries(2))
+    second.append(entries(2))
+    path.rename(moved)
+    for ledger in (first, second, first):
         ledger.append(entries(1))
 
-        assert ledger.tally().entries == 2
+    assert first.tally().entries == second.tally().entries == 3
+    with closing(sqlite3.connect(moved)) as db:
+        assert db.execute("SELECT COUNT(*) FROM egressor_entries").fetchone() == (4,)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    first.close()
+    second.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT COUNT(*) FROM egressor_entries").fetchone() == (3,)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_schema_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
+    """
+    By whoever has the file open since before; a stranger's table is none of its business.
+    """
+    path = tmp_path / "history.db"
+    ledger, newer = SqliteLedger(path), SqliteLedger(path, migrations=NEWER)
+    ledger.append(entries(1))
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE mine (n)")
+    ledger.append(entries(1))
+    newer.append(entries(1))
+
+    with pytest.raises(LedgerAway, match=r"schema is 3, .* knows 2"):
+        ledger.append(entries(1))
+    newer.close()
+    ledger.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from 3.12 on Python warns of forks where threads are
+@pytest.mark.parametrize("is_busy", [False, True], ids=["at rest", "in a turn"])
+def test_a_child_opens_the_file_anew(is_busy: bool, tmp_path: Path) -> None:
+    """
+    A fork finds it closed, unless it happens in the midst of a turn; then parent and child write, and both are kept.
+    """
+    ledger = SqliteLedger(tmp_path / "history.db")
+    ledger.append(entries(1))
+    with ledger._turn() if is_busy else nullcontext():
+        pid = os.fork()
+    if pid == 0:
+        code = 1
+        with suppress(LedgerAway):
+            ledger.append(entries(1))
+            ledger.close()
+            code = 0
+        os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+    ledger.append(entries(1))
+
+    assert ledger.tally().entries == 3
+    ledger.close()
+    with closing(sqlite3.connect(ledger.path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_signal_in_a_turn_finds_the_ledger_busy(tmp_path: Path) -> None:
+    """
+    A handler that looks in the midst of its own thread's turn is told so; the turn goes on.
+    """
+    ledger = SqliteLedger(tmp_path / "history.db")
+    with ledger._turn() as db:
+        ledger.close()
+        with pytest.raises(LedgerAway, match=r"history\.db is busy with what a signal has interrupted"):
+            ledger.append(entries(1))
+        assert db.execute("SELECT COUNT(*) FROM egressor_entries").fetchone() == (0,)
+
+    assert ledger.append(entries(1)) == 1
+    ledger.close()
+
+
+def test_money_that_need_not_wait_is_there_at_once_for_all(tmp_path: Path) -> None:
+    """
+    Whoever has the file open sees it, and so does whoever opens it later, with and without waiting.
+    """
+    path = tmp_path / "history.db"
+    ledger, other = SqliteLedger(path), SqliteLedger(path)
+
+    def add(page: Page) -> bool:
+        return page.add(Sum(1, Tags("s"), 1, 5, 0), 9)
+
+    found = []
+    for at_once in (True, False, True, False):
+        ledger.money(add, at_once=at_once)
+        found.append(other.money(lambda page: page.sums(0), at_once=not at_once)[0].calls)
+    ledger.close()
+    other.close()
+
+    assert found == [1, 2, 3, 4]
+    assert SqliteLedger(path).money(lambda page: page.sums(0))[0].micro_usd == 20
 
 
 def test_other_tables_of_the_file_stay(tmp_path: Path) -> None:
@@ -253,16 +389,16 @@ def test_one_turn_at_a_time(tmp_path: Path) -> None:
     """
     path = tmp_path / "history.lock"
     with (
-        turn(path),
-        pytest.raises(LedgerAway, match=r"has held its lock history\.lock for 0\.02 s"),
+        turn(path, patience=2),
+        pytest.raises(LockAway, match=r"has held its lock history\.lock for 0\.02 s"),
         turn(path, patience=0.02),
     ):
         pass
     with turn(path, patience=0.02):
         pass
     with (
-        pytest.raises(LedgerAway, match=r"its lock x\.next can't be opened: No such file"),
-        turn(tmp_path / "no" / "x"),
+        pytest.raises(LockAway, match=r"its lock x\.next can't be opened: No such file"),
+        turn(tmp_path / "no" / "x", patience=2),
     ):
         pass
 
@@ -274,7 +410,7 @@ def test_a_lock_outlives_no_fork(tmp_path: Path) -> None:
     """
     path = tmp_path / "history.lock"
     ready, go = os.pipe()
-    with turn(path):
+    with turn(path, patience=2):
         pid = os.fork()
         if pid == 0:
             os.close(go)
@@ -414,7 +550,7 @@ def test_nobody_passes_who_is_next(tmp_path: Path) -> None:
             order.append("the one who waited")
 
     waiter = Thread(target=wait)
-    with turn(path):
+    with turn(path, patience=2):
         waiter.start()
         with (tmp_path / "history.lock.next").open("rb") as door:
             until(lambda: not _free(door.fileno()))

@@ -381,7 +381,7 @@ def test_a_killed_writer_loses_nothing_that_it_counted_on(
 
 
 FULL = """
-import resource, sys, time
+import os, resource, sys, time
 from egressor.ledger import Pick
 from egressor.ledger.opening import open_history
 history = open_history(sys.argv[1], wall=lambda: time.time_ns() // 1000)
@@ -395,8 +395,15 @@ def until(condition):
         time.sleep(0.01)
 note(*range(5))
 assert history.flush(20)
+size = int(sys.argv[2])
+if size > 64:
+    # Larger than what the spool will need, so that only the ledger's file is at its end: its WAL, which grows.
+    for n in range(60):
+        history.note("breaker", "open", data={"n": -n, "more": ["y" * 150] * 40})
+    assert history.flush(20)
+    size = os.stat(sys.argv[1].removeprefix("sqlite:///") + "-wal").st_size + 60_000
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), hard))
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
 note(*range(5, 30))
 until(lambda: history._away)
 if sys.argv[2] == "64":
@@ -420,16 +427,8 @@ def test_a_full_disk_loses_nothing(size: int, tmp_path: Path) -> None:
     """
     While the disk takes no more, neither in the ledger nor (with the smaller size) in the spool, entries wait.
     """
-    filler = f"sqlite:///{tmp_path}/history.db"
-    if size > 64:
-        # Larger than the limit from the start, so that only the ledger's file is at its end.
-        history = open_history(filler, wall=wall)
-        for number in range(60):
-            history.note("breaker", "open", data={"n": -number, "more": ["y" * 150] * 40})
-        assert history.flush(20)
-        history.close()
-        size = (tmp_path / "history.db").stat().st_size + 60_000
-    command = [sys.executable, "-c", FULL.replace("Pick(", 'Pick(kind="operator", '), filler, str(size)]
+    address = f"sqlite:///{tmp_path}/history.db"
+    command = [sys.executable, "-c", FULL.replace("Pick(", 'Pick(kind="operator", '), address, str(size)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
     assert (done.stdout, done.returncode) == ("fine\n", 0), done.stderr

@@ -48,13 +48,23 @@ class Moody(MemoryLedger):
         self.may_go = Event()
         self.may_go.set()
         self.count = 0
+        self.waited: list[bool] = []
+        self.moves = 0
 
-    def money(self, work: Callable[[Page], T]) -> T:
+    def moved_at(self) -> float:
+        """
+        As if another process had just had a turn, as long as there are *moves*.
+        """
+        self.moves -= 1
+        return time.monotonic() if self.moves >= 0 else 0.0
+
+    def money(self, work: Callable[[Page], T], *, at_once: bool = True) -> T:
         """
         Do *work*, or be away.
         """
         self.may_go.wait()
         self.count += 1
+        self.waited.append(at_once)
         if self.fault is not None:
             raise self.fault
         if self.is_away:
@@ -122,6 +132,49 @@ def test_what_came_back_is_there_for_the_next(place: Place) -> None:
         place.till.end(End(want.id, FREE))
 
     assert answers == [Held] * 20
+
+
+def test_who_stands_in_line_is_not_refused(place: Place) -> None:
+    """
+    While other processes have their turns, a call waits for its own beyond its patience; when the line stands still, it
+    is refused.
+    """
+    place.till._patience = 0.02
+    place.till.hold(place.want(1))
+    place.ledger.may_go.clear()
+    place.ledger.moves = 3
+    answer = place.till.hold(place.want(1))
+
+    assert isinstance(answer, Away)
+    assert place.ledger.moves == -1
+
+
+def test_only_renewals_wait_for_the_disk(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The first turn and the last one wait, and one of each quarter of a minute, also if nobody wants anything; who is
+    strict waits each time.
+    """
+    for _ in range(3):
+        place.till.hold(place.want(1))
+    plain = place.ledger.waited.copy()
+    place.till.is_strict = True
+    place.till.hold(place.want(1))
+    strict = place.ledger.waited[3:]
+    place.till.is_strict = False
+    # All holds are over, so that nothing has to be renewed.
+    monkeypatch.setattr(place.till, "_open", set())
+    monkeypatch.setattr("egressor.ledger.till._RENEW", 0.05)
+    place.till._renew_at = 0.0
+    place.till.end(End("none", FREE))
+    place.till.end(End("none", FREE))
+    until(lambda: place.ledger.waited[4:].count(True) >= 1 and not place.till._is_loose)
+    place.till._renew_at = time.monotonic() + 100
+    place.till.end(End("none", FREE))
+    until(lambda: not place.ledger.waited[-1])
+    place.till.close()
+
+    assert (plain, strict) == ([True, False, False], [True])
+    assert place.ledger.waited[-1]
 
 
 def test_whoever_reads_sees_what_was_told_before(place: Place) -> None:

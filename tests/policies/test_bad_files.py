@@ -58,6 +58,7 @@ SECTIONS: list[Row] = [
     ("[egressor]\nledger = 'sqlite://x.db'\n", 2, "egressor.ledger", "sqlite:///", "is no address"),
     ("[egressor]\nledger = 'redis://h'\n", 2, "egressor.ledger", None, "is no address"),
     ("[egressor]\non_store_loss = 'shared'\n", 2, "egressor.on_store_loss", "share", "is none of share, open, closed"),
+    ("[egressor]\nmoney_sync = 'off'\n", 2, "egressor.money_sync", None, "is none of normal, full"),
     ("[egressor]\nunknown_hosts = true\n", 2, "egressor.unknown_hosts", None, "expected one of pass, refuse"),
     ("[gateway]\nprt = 1\n", 2, "gateway.prt", "port", "unknown setting"),
     ("[gateway]\nport = 70_000\n", 2, "gateway.port", None, "70000 is above 65535"),

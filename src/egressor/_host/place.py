@@ -9,7 +9,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["file_system", "trouble"]
+__all__ = ["file_system", "is_remote", "trouble"]
 
 # File systems that several hosts mount: locks and shared memory don't reach from one to the other.
 _REMOTE = frozenset({"9p", "afs", "ceph", "cifs", "coda", "gfs2", "glusterfs", "lustre", "ncpfs"})
@@ -29,6 +29,13 @@ def trouble(path: Path, *, mounts: Path = Path("/proc/self/mountinfo")) -> tuple
     """
     refusal = _refusal(path, mounts)
     return refusal, "" if refusal else _doubt(path, mounts)
+
+
+def is_remote(path: Path, *, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """
+    Tell whether several hosts may have mounted the file system that *path* is on.
+    """
+    return file_system(path, mounts) in _NETWORK
 
 
 def file_system(path: Path, mounts: Path) -> str:

@@ -11,6 +11,7 @@ of lines of JSON, gets a last one that says so, if it stands between two of them
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
@@ -18,7 +19,9 @@ from aiohttp.http import StreamWriter
 from multidict import CIMultiDict
 
 from egressor._core.classify import classify
+from egressor.dialects.inside import LONGEST
 from egressor.errors import PartialResponse
+from egressor.transports.hearing import Metered
 from egressor.transports.reading import again
 
 from .headers import onward
@@ -27,7 +30,7 @@ from .trailers import announced
 from .wires import WireEnd, join
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from egressor._core.cache import Found
     from egressor._core.model import Verdict
@@ -47,6 +50,8 @@ _LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/j
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
 # What aiohttp would say of itself where an upstream has said nothing.
 _ADDED = (hdrs.CONTENT_TYPE, hdrs.SERVER)
+# Seconds that the head of a document waits for its body.
+_MOMENT = 0.25
 # Seconds that both sides of a WebSocket may be silent: most ping several times in that.
 _SILENCE = 600.0
 
@@ -56,7 +61,7 @@ class Arrived:
     An answer of the upstream, with as much of its body as had to be looked at.
     """
 
-    __slots__ = ("answer", "head", "heard", "hider", "is_whole", "verdict")
+    __slots__ = ("answer", "head", "heard", "hider", "is_whole", "may_tell", "verdict")
 
     def __init__(
         self,
@@ -74,6 +79,8 @@ class Arrived:
         self.heard = heard
         # Takes out of the body what we have asked for, and the client has not.
         self.hider: UsageHider | None = None
+        # Whether it is a document that may say what it has cost before its head has to go out.
+        self.may_tell = False
 
 
 async def deliver(
@@ -81,7 +88,7 @@ async def deliver(
     opened: Opened,
     origin: Origin,
     *,
-    told: Mapping[str, str],
+    told: Callable[[], Mapping[str, str]],
     tries: int,
     settings: Settings,
     takes_trailers: bool = False,
@@ -93,7 +100,7 @@ async def deliver(
         request: Who gets it.
         opened: The answer, open or settled already.
         origin: Where it comes from.
-        told: Headers about the attempts.
+        told: Returns headers about the attempts, once the head has to go out.
         tries: How many attempts were made.
         settings: How long a client may take nothing.
         takes_trailers: Whether the client takes fields behind the body.
@@ -106,7 +113,9 @@ async def deliver(
     is_tunnel = arrived.answer.status == 101
     verdict = arrived.verdict if is_tunnel else _CANCELLED
     try:
-        response = _response(arrived, told, tries)
+        if arrived.may_tell and isinstance(arrived.heard, Metered):
+            await _gather(arrived, arrived.heard)
+        response = _response(arrived, told(), tries)
         if takes_trailers and request.version >= (1, 1):
             response.announce(arrived.answer.headers)
         delivery = _Delivery(request, response, arrived, origin, settings.send_timeout)
@@ -123,6 +132,26 @@ async def deliver(
         arrived.answer.close()
         # A client that hangs up on an error in its stream has heard it, too.
         await opened.afinish(verdict=verdict if arrived.heard is None else arrived.heard.verdict(verdict))
+
+
+async def _gather(arrived: Arrived, metered: Metered) -> None:
+    """
+    Wait a moment for a short document, so that what it has cost can stand in its head.
+
+    What begins as no JSON object is a stream of some kind (Gemini's array, the blanks that keep a connection alive),
+    and is not waited for.
+    """
+    # Whatever goes wrong stays wrong, and is met again where the body is relayed.
+    with suppress(Exception):
+        async with asyncio.timeout(_MOMENT):
+            while len(arrived.head) < LONGEST and metered.beginning in {b"", b"{"}:
+                chunk = await arrived.answer.read()
+                if not chunk:
+                    arrived.is_whole = metered.is_whole = True
+                    metered.tell()
+                    break
+                arrived.head += chunk
+                metered.feed(chunk)
 
 
 async def repeat(

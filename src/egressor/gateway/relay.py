@@ -30,6 +30,7 @@ from egressor.dialects.asking import ASKED, UsageHider, with_usage
 from egressor.dialects.inside import EVENTS
 from egressor.errors import Rejected
 from egressor.governor.streams import aopen_call
+from egressor.ledger.money import shown_usd
 from egressor.policies.patterns import compile_patterns
 from egressor.transports.hearing import Heard, Taped, count, metered
 from egressor.transports.tallying import tallied, tell
@@ -182,12 +183,20 @@ class Attempts:
         if isinstance(outcome.value, Arrived):
             outcome.value.answer.close()
 
-    def headers(self) -> dict[str, str]:
+    def headers(self, *, is_kept: bool = False) -> dict[str, str]:
         """
-        Return what the client is told about the attempts.
+        Return what the client is told about the attempts, and about the answer; *is_kept* says it is from the cache.
         """
         told = {"Egressor-Attempts": str(self.number), "Egressor-Wait-Ms": str(self.waited // 1000)}
-        return told if self._memory is None else {**told, "Egressor-Cache": "miss"}
+        if self._memory is not None:
+            told["Egressor-Cache"] = "miss"
+        purse = self.purse
+        cost = purse.cost if purse is not None else 0 if is_kept and not self.number else None
+        if cost is not None:
+            told["Egressor-Cost-Usd"] = shown_usd(cost) if cost else "0"
+        if purse is not None and purse.is_soft:
+            told["Egressor-Budget"] = "soft"
+        return told
 
     def end_of_waiting(self) -> None:
         """
@@ -244,6 +253,7 @@ class Attempts:
             verdict = self._taught(classify(status=answer.status), answer)
             heard = self._counting(answer, None if care is Heed.NOT else self._listener(answer))
             arrived = Arrived(answer, verdict, heard=heard if tape is None else Taped(tape, heard))
+            arrived.may_tell = care is Heed.ALONG and not _media(answer).lower().startswith(EVENTS)
             if self._asks_usage and _is_plain_stream(answer):
                 arrived.hider = UsageHider()
             return Outcome(arrived, verdict=verdict, open=True)
@@ -388,14 +398,15 @@ async def carry(
         return problem._replace(is_final=attempts.number > 1), attempts.headers()
     value = opened.value
     if type(value) is Found:
-        return await repeat(request, value, told=attempts.headers(), patience=gov.config.gateway.send_timeout)
+        told = attempts.headers(is_kept=True)
+        return await repeat(request, value, told=told, patience=gov.config.gateway.send_timeout)
     if isinstance(value, Problem):
         return value._replace(is_final=value.is_final or attempts.number > 1), attempts.headers()
     return await deliver(
         request,
         opened,
         order.origin,
-        told=attempts.headers(),
+        told=attempts.headers,
         tries=attempts.number,
         settings=gov.config.gateway,
         takes_trailers=order.takes_trailers,

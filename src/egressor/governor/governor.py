@@ -73,8 +73,8 @@ class Governor(Incidents):
         config: A whole `Config` instead of *services*.
         clock: The time; tests hand in `egressor.testing.FakeClock`.
         dice: Draws from 0 up to, not including, 1; for jitter.
-        **settings: The ``[egressor]`` settings: *store*, *ledger*, *history_for*, *history_most*, *on_store_loss*,
-            *unknown_hosts*.
+        **settings: The ``[egressor]`` settings: *store*, *ledger*, *history_for*, *history_most*, *money_sync*,
+            *on_store_loss*, *unknown_hosts*.
 
     Raises:
         ConfigError: A setting is wrong; the message says which, and names the nearest valid one.
@@ -675,6 +675,7 @@ class Governor(Incidents):
             self._context.money = Money(till, history=self.ledger, wall=self.clock.wall)
         if self._context.money is not None:
             self._context.money.prices = config.prices
+            self._context.money.till.is_strict = config.money_sync == "full"
 
     def _close_tills(self) -> None:
         for till in self._tills:

@@ -125,11 +125,12 @@ class Purse:
         dialect: What the service speaks.
         is_priced: Whether *estimate* is the worst case of a request: if its answer doesn't say what it has cost, nobody
             knows.
+        is_soft: Whether the soft share of one of its budgets was reached in the period of the last hold.
     """
 
     __slots__ = (
-        *("_amount", "_id", "_money", "_owners", "_tags", "dialect", "estimate", "is_priced", "truth", "verdict"),
-        "why",
+        *("_amount", "_id", "_money", "_owners", "_paid", "_tags", "dialect", "estimate", "is_priced", "is_soft"),
+        *("truth", "verdict", "why"),
     )
 
     def __init__(
@@ -140,12 +141,24 @@ class Purse:
         self._tags = Tags(service, *(clean(scope.get(key, "")) for key in ("model", "feature", "user")))
         self._id = ""
         self._amount = 0
+        # What attempts that are over have cost; None once nobody knows.
+        self._paid: int | None = 0
         self.truth: int | None = None
         self.verdict: Verdict | None = None
         self.estimate: int | None = None
         self.why = ""
         self.dialect = ""
         self.is_priced = False
+        self.is_soft = False
+
+    @property
+    def cost(self) -> int | None:
+        """
+        What the call has cost, in micro-dollars, all attempts together; None if nobody knows that, or not yet.
+        """
+        if self._paid is None or not self._id:
+            return self._paid
+        return None if self.truth is None else self._paid + self.truth
 
     def hold(self, micro_usd: int) -> object | Denied:
         """
@@ -177,7 +190,9 @@ class Purse:
         """
         key, self._id = self._id, ""
         if key:
-            self._money.till.end(End(key, *self._ending()))
+            how, truth = self._ending()
+            self._paid = None if self._paid is None or how == UNKNOWN else self._paid + truth
+            self._money.till.end(End(key, how, truth))
             self.truth = self.verdict = None
 
     def meter(self, media: str) -> Meter | None:
@@ -213,6 +228,7 @@ class Purse:
             return _denied(want, answer, self._money.wall())
         self._id, self._amount = want.id, answer.hold.amount
         self.truth = self.verdict = None
+        self.is_soft = any(cell.warned for cell in answer.cells.values())
         limits = {ask.key: ask.limit for ask in want.asks}
         for key in answer.warned:
             limit = shown_usd(limits[key])

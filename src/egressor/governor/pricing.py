@@ -129,9 +129,12 @@ class Pricing:
 class Meter:
     """
     Reads the cost of one answer while its body goes by, as it was sent or unpacked.
+
+    Attributes:
+        beginning: The first byte of the body, unpacked; empty as long as there is none.
     """
 
-    __slots__ = ("_book", "_dialect", "_is_begun", "_model", "_now", "_reader", "_unpack")
+    __slots__ = ("_book", "_dialect", "_is_begun", "_model", "_now", "_reader", "_unpack", "beginning")
 
     def __init__(self, book: PriceBook, dialect: str, model: str, *, now: int, is_events: bool) -> None:
         self._book = book
@@ -141,6 +144,7 @@ class Meter:
         self._reader: StreamReader | BodyReader = StreamReader() if is_events else BodyReader()
         self._is_begun = False
         self._unpack: Any = None
+        self.beginning = b""
 
     def feed(self, part: bytes) -> None:
         """
@@ -155,6 +159,7 @@ class Meter:
                 part = self._unpack.decompress(part)
             except zlib.error:
                 part = b""
+        self.beginning = self.beginning or part[:1]
         self._reader.feed(part)
 
     def cost(self, *, is_whole: bool) -> int | None:

@@ -149,12 +149,22 @@ class Ledger(Protocol):
             LedgerAway: It was not possible.
         """
 
-    def money(self, work: Callable[[Page], _T]) -> _T:
+    def money(self, work: Callable[[Page], _T], *, at_once: bool = True) -> _T:
         """
         Do *work* on the page of money, all of it or nothing, and return what it returns.
 
+        Args:
+            work: Reads and writes the page.
+            at_once: Whether it has to survive a power cut from now on. Else, if that would take long, it may do so only
+                with the next that has to. The end of a process takes nothing of either.
+
         Raises:
             LedgerAway: It was not possible; whether it was done all the same is then unknown.
+        """
+
+    def moved_at(self) -> float:
+        """
+        Return when anybody was at work here last, as far as is known, in seconds of monotonic time; 0 if nothing is.
         """
 
     def close(self) -> None:

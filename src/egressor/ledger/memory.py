@@ -104,12 +104,18 @@ class MemoryLedger:
             every = [entry.at for place in self._places() for entry in place.values()]
             return Tally(len(every), self._pruned, min(every, default=None))
 
-    def money(self, work: Callable[[Page], _T]) -> _T:
+    def money(self, work: Callable[[Page], _T], *, at_once: bool = True) -> _T:  # noqa: ARG002 - nothing here outlives a power cut
         """
         Do *work* on the page of money, which nobody else has meanwhile.
         """
         with self._lock:
             return work(self._page)
+
+    def moved_at(self) -> float:
+        """
+        Return 0.0: there is nobody else.
+        """
+        return 0.0
 
     def close(self) -> None:
         """

@@ -12,7 +12,10 @@ from a forked child, finds no row and changes nothing.
 then, and counted as unknown. The row stays for a month; should the truth come after all, it takes the estimate's place.
 
 *Sums.* What was spent is added up by day (UTC, of the moment that it was held), service, model, feature and user, in
-the transaction that charges it: the sums are what the cells are, for longer.
+the transaction that charges it: the sums are what the cells are, for longer. Who calls may name users and features as
+he likes, so a day and service has `MOST_SUMS` of them by all their names; the next 500 leave out who the user is, the
+next 500 the feature too, and all others together have one. Sums are never dropped while their day is kept: so what is
+corrected later is corrected where it was added, and they always come to what was spent.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FREE",
+    "MOST_SUMS",
+    "OTHER",
     "SPENT",
     "UNKNOWN",
     "Away",
@@ -47,6 +52,17 @@ SPENT: Final = "spent"
 FREE: Final = "free"
 UNKNOWN: Final = "unknown"
 
+MOST_SUMS: Final = 5_000
+"""
+How many sums of one day and service keep all their names.
+"""
+
+OTHER: Final = "other"
+"""
+The name that stands for names that are not kept.
+"""
+
+_MORE_SUMS: Final = 500
 _DAY: Final = 86_400_000_000
 # A clock may be set back by hours; a cell that is gone would begin at nothing.
 _CELLS_AFTER: Final = 2 * _DAY
@@ -198,9 +214,10 @@ class Page(Protocol):
         Let the holds of *owner* that are not lost last until *until*.
         """
 
-    def add(self, each: Sum) -> None:
+    def add(self, each: Sum, most: int) -> bool:
         """
-        Add *each* to the sum of its day and tags.
+        Add *each* to the sum of its day and tags, and return true; false if there is no such sum yet, and *most* of
+        its day and service.
         """
 
     def budgets(self) -> list[Budget]:
@@ -258,8 +275,17 @@ def finish(page: Page, end: End) -> tuple[str, ...]:
     page.put(settled.cells, {place.key: place.limit for place in kept.hold.places})
     page.drop(end.id)
     if truth or calls or unknown:
-        page.add(Sum(kept.at // _DAY, kept.tags, calls, truth, unknown))
+        _add_up(page, Sum(kept.at // _DAY, kept.tags, calls, truth, unknown))
     return settled.over
+
+
+def _add_up(page: Page, each: Sum) -> None:
+    tags, most = each.tags, MOST_SUMS
+    for unsaid in ({}, {"user": OTHER}, {"user": OTHER, "feature": OTHER}):
+        if page.add(each._replace(tags=tags._replace(**unsaid)), most):
+            return
+        most += _MORE_SUMS
+    page.add(each._replace(tags=Tags(tags.service, OTHER, OTHER, OTHER)), most + 1)
 
 
 def lose(page: Page, now: int) -> int:

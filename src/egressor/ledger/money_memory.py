@@ -4,14 +4,17 @@ A page of money in memory: the pure functions, over dictionaries.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from .money import Budget, Kept, Sum, Tags
+from .money import Budget, Sum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from egressor._core.budget import Cell
+
+    from .money import Kept, Tags
 
 __all__ = ["MemoryPage"]
 
@@ -25,6 +28,8 @@ class MemoryPage:
         self._budgets: dict[str, Budget] = {}
         self._holds: dict[str, Kept] = {}
         self._sums: dict[tuple[int, Tags], Sum] = {}
+        # How many there are of each day and service.
+        self._counts: Counter[tuple[int, str]] = Counter()
 
     def cells(self, keys: Sequence[str]) -> dict[str, Cell]:
         """
@@ -70,14 +75,20 @@ class MemoryPage:
             if kept.owner == owner and not kept.is_lost:
                 self._holds[key] = kept._replace(hold=kept.hold._replace(expires_at=until))
 
-    def add(self, each: Sum) -> None:
+    def add(self, each: Sum, most: int) -> bool:
         """
-        Add *each* to the sum of its day and tags.
+        Add *each* to the sum of its day and tags, and return true; false if there is no such sum yet, and *most* of
+        its day and service.
         """
-        key = each.day, each.tags
-        old = self._sums.get(key, Sum(*key, 0, 0, 0))
-        counts = (a + b for a, b in zip(old[2:], each[2:], strict=True))
-        self._sums[key] = Sum(*key, *counts)
+        key, of = (each.day, each.tags), (each.day, each.tags.service)
+        old = self._sums.get(key)
+        if old is None:
+            if self._counts[of] >= most:
+                return False
+            self._counts[of] += 1
+            old = Sum(*key, 0, 0, 0)
+        self._sums[key] = Sum(*key, *(a + b for a, b in zip(old[2:], each[2:], strict=True)))
+        return True
 
     def budgets(self) -> list[Budget]:
         """
@@ -100,3 +111,4 @@ class MemoryPage:
             key: kept for key, kept in self._holds.items() if not kept.is_lost or kept.hold.expires_at >= lost
         }
         self._sums = {key: each for key, each in self._sums.items() if each.day >= sums}
+        self._counts = Counter((each.day, each.tags.service) for each in self._sums.values())

@@ -30,10 +30,13 @@ _KEEP: Final = (
     " ON CONFLICT (id) DO UPDATE SET lost = excluded.lost, expires_at = excluded.expires_at"
 )
 _ADD: Final = (
-    "INSERT INTO egressor_spend (day, service, model, feature, person, calls, micro_usd, unknown)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (day, service, model, feature, person) DO UPDATE SET"
-    " calls = egressor_spend.calls + excluded.calls, micro_usd = egressor_spend.micro_usd + excluded.micro_usd,"
-    " unknown = egressor_spend.unknown + excluded.unknown"
+    "UPDATE egressor_spend SET calls = calls + ?, micro_usd = micro_usd + ?, unknown = unknown + ?"
+    " WHERE day = ? AND service = ? AND model = ? AND feature = ? AND person = ?"
+)
+_COUNT: Final = "SELECT COUNT(*) FROM egressor_spend WHERE day = ? AND service = ?"
+_BEGIN: Final = (
+    "INSERT INTO egressor_spend (calls, micro_usd, unknown, day, service, model, feature, person)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _FORGET: Final = (
     "DELETE FROM egressor_budgets WHERE end_at < ?",
@@ -105,11 +108,18 @@ class SqlPage:
         """
         self._run("UPDATE egressor_holds SET expires_at = ? WHERE owner = ? AND lost = 0", (until, owner))
 
-    def add(self, each: Sum) -> None:
+    def add(self, each: Sum, most: int) -> bool:
         """
-        Add *each* to the sum of its day and tags.
+        Add *each* to the sum of its day and tags, and return true; false if there is no such sum yet, and *most* of
+        its day and service.
         """
-        self._run(_ADD, (each.day, *each.tags, *each[2:]))
+        row = (*each[2:], each.day, *each.tags)
+        if self._run(_ADD, row).rowcount:
+            return True
+        if self._run(_COUNT, (each.day, each.tags.service)).fetchone()[0] >= most:
+            return False
+        self._run(_BEGIN, row)
+        return True
 
     def budgets(self) -> list[Budget]:
         """

@@ -185,7 +185,7 @@ class PostgresLedger:
         with self._turn() as db:
             return Tally(*(db.execute(TALLY).fetchone() or (0, 0, None)))
 
-    def money(self, work: Callable[[Page], _T]) -> _T:
+    def money(self, work: Callable[[Page], _T], *, at_once: bool = True) -> _T:  # noqa: ARG002 - it always is
         """
         Do *work* on the page of money, in one transaction; it is on the disk when this returns.
 
@@ -195,6 +195,12 @@ class PostgresLedger:
         with self._turn() as db, db.transaction():
             db.execute("SELECT pg_advisory_xact_lock(%s)", (_MONEY,))
             return work(SqlPage(lambda text, values: db.execute(_said(text), values)))
+
+    def moved_at(self) -> float:
+        """
+        Return 0.0: the server doesn't say.
+        """
+        return 0.0
 
     def close(self) -> None:
         """

@@ -1,25 +1,35 @@
 """
 A ledger in an SQLite file, for any number of processes of one host.
 
-*Durable.* What `append` has returned for is on the disk: the rollback journal with ``synchronous=FULL``, of which a
-crash of the process or of the machine leaves all or nothing. Not WAL: SQLite before 3.51.3 can lose committed pages of
-a WAL that several connections write (its "WAL-reset bug"), and a ledger, which is written a few times a minute, has
-nothing to win by it. A file that somebody else has switched to WAL stays so; the lock in front makes that safe, too.
+*Durable.* What `append` has returned for is on the disk: a WAL with ``synchronous=FULL``, of which a crash of the
+process or of the machine leaves all or nothing. Money may be kept without waiting for the disk: then a killed process
+still loses nothing, and a power cut takes what came since the last transaction that did wait, and nothing else.
 
-*Bounded.* A connection lives for one piece of work. So a fork, a file that is moved away, a disk that comes back find
-nothing stale; it costs a millisecond on a thread that nobody waits for. A turn waits 2 s for other processes, and 1 s
-for whoever has the file open without asking for a turn; then the ledger is away for now.
+*WAL needs care.* SQLite before 3.51.3 can lose committed pages of a WAL that several connections write (its "WAL-reset
+bug"): here all of that happens behind one lock. A file that is moved away leaves its WAL behind: whoever notices brings
+what it holds into the moved one, and whoever makes a new file removes it, so that it is not taken for the new one's.
+
+*Open.* To open the file takes longer than a turn, so it stays open, for one thread at a time. Each turn looks whether
+it is still the one at the path, and whether somebody has changed the schema; after an error it is opened anew. A fork
+closes it first: what SQLite knows of its locks would be untrue in the child.
+
+*Bounded.* A turn waits 2 s for other processes, and 1 s for whoever has the file open without asking for a turn; then
+the ledger is away for now.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
+
+from egressor._host.fork import heed, leak
+from egressor._host.lock import Latch, LockAway
+from egressor._host.place import is_remote
 
 from . import KEEP_FOR, KEEP_MOST, LedgerAway, Pick, Tally
 from .folding import KEEP_ERRORS
-from .lock import turn
 from .money_sql import SqlPage
 from .sql import (
     CROWDED,
@@ -48,6 +58,15 @@ if TYPE_CHECKING:
 __all__ = ["SqliteLedger"]
 
 _BUSY = 1.0
+_PATIENCE = 2.0
+_PRAGMAS = (
+    "synchronous = FULL",
+    "fullfsync = ON",  # Only macOS needs it, where fsync stops at the disk's cache.
+    "checkpoint_fullfsync = ON",
+    "wal_autocheckpoint = 4000",
+    "journal_size_limit = 16777216",
+)
+_TOUCH = "UPDATE egressor_ledger SET value = value WHERE name = 'schema'"
 _PIECE = 1_000
 _T = TypeVar("_T")
 
@@ -77,13 +96,25 @@ class SqliteLedger:
         migrations: Sequence[Sequence[str]] = MIGRATIONS,
     ) -> None:
         self.path = path
-        self._lock = path.with_name(path.name + ".lock")
+        self._name = str(path)
         self._keep_for = keep_for
         self._keep_most = keep_most
         self._keep_errors = keep_errors
         # How many were too many, when so many had been dropped.
         self._excess = (0, 0)
         self._migrations = migrations
+        self._begin()
+        heed(self)
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._alone = RLock()
+        self._is_busy = False
+        self._latch = Latch(self.path.with_name(self.path.name + ".lock"))
+        self._db: Connection | None = None
+        self._file = (0, 0)
+        self._schema = -1
+        self._is_full = True
 
     def append(self, entries: Sequence[Entry]) -> int:
         """
@@ -175,43 +206,105 @@ class SqliteLedger:
         with self._turn() as db:
             return Tally(*db.execute(TALLY).fetchone())
 
-    def money(self, work: Callable[[Page], _T]) -> _T:
+    def money(self, work: Callable[[Page], _T], *, at_once: bool = True) -> _T:
         """
-        Do *work* on the page of money, in one transaction; it is on the disk when this returns.
+        Do *work* on the page of money, in one transaction. It is on the disk when this returns; without *at_once* that
+        is left to the system, until the next one with it.
 
         Raises:
             LedgerAway: The file can't be written now.
         """
-        with self._turn() as db, _transaction(db):
-            return work(SqlPage(db.execute))
+        with self._turn(at_once=at_once) as db, _transaction(db):
+            found = work(SqlPage(db.execute))
+            if at_once:
+                # What changes nothing would be no reason to bring anything to the disk.
+                db.execute(_TOUCH)
+            return found
+
+    def moved_at(self) -> float:
+        """
+        Return when this process or another one had a turn last, as far as is known here, in seconds of monotonic time.
+        """
+        return self._latch.moved
 
     def close(self) -> None:
         """
-        Nothing stays open between two pieces of work.
+        Close the file; a later call opens it again.
         """
+        if self._pid == os.getpid():
+            with self._alone:
+                if not self._is_busy:
+                    self._let_go()
+                    self._latch.close()
 
     @contextmanager
-    def _turn(self) -> Iterator[Connection]:
+    def _turn(self, *, at_once: bool = True) -> Iterator[Connection]:
         """
-        Open the file for one piece of work, with the schema up to date.
+        Lend the file for one piece of work, with nobody else at it and the schema up to date.
+        """
+        if self._pid != os.getpid():
+            self._abandon()
+        with self._alone:
+            if self._is_busy:
+                msg = f"{self.path.name} is busy with what a signal has interrupted"
+                raise LedgerAway(msg)
+            self._is_busy = True
+            try:
+                self._latch.take(patience=_PATIENCE)
+                with self._told():
+                    db = self._opened()
+                    if at_once != self._is_full:
+                        db.execute(f"PRAGMA synchronous = {'FULL' if at_once else 'NORMAL'}")
+                        self._is_full = at_once
+                    yield db
+            except LockAway as error:
+                raise LedgerAway(str(error)) from None
+            finally:
+                self._latch.give()
+                self._is_busy = False
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """
+        Say of what goes wrong that the ledger is away, and why; the file is opened anew then.
         """
         import sqlite3
 
-        with turn(self._lock):
-            try:
-                with closing(self._connect()) as db:
-                    while self._is_behind(db):
-                        pass
-                    yield db
-            except (sqlite3.Error, UnicodeDecodeError) as error:
-                # SQLite's own words name tables and causes ("database or disk is full"), never a value. Python's own,
-                # which have no code, quote the text that it can't read.
-                said = error if hasattr(error, "sqlite_errorcode") else "its text is none"
-                msg = f"{self.path.name}: {said}"
-                raise LedgerAway(msg) from None
-            except OSError as error:
-                msg = f"{self.path.name} can't be opened: {error.strerror or type(error).__name__}"
-                raise LedgerAway(msg) from None
+        try:
+            yield
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            self._let_go()
+            # SQLite's own words name tables and causes ("database or disk is full"), never a value. Python's own,
+            # which have no code, quote the text that it can't read.
+            said = error if hasattr(error, "sqlite_errorcode") else "its text is none"
+            msg = f"{self.path.name}: {said}"
+            raise LedgerAway(msg) from None
+        except OSError as error:
+            self._let_go()
+            msg = f"{self.path.name} can't be opened: {error.strerror or type(error).__name__}"
+            raise LedgerAway(msg) from None
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _opened(self) -> Connection:
+        if self._db is None or not self._is_current():
+            self._let_go()
+            self._db = self._connect()
+        while (schema := self._db.execute("PRAGMA schema_version").fetchone()[0]) != self._schema:
+            if not self._is_behind(self._db):
+                self._schema = schema
+        return self._db
+
+    def _is_current(self) -> bool:
+        """
+        Whether the file that is open is the one at the path.
+        """
+        try:
+            found = os.stat(self._name)  # noqa: PTH116 - half as long as Path.stat, and on the way of each turn
+        except FileNotFoundError:
+            return False
+        return (found.st_dev, found.st_ino) == self._file
 
     def _connect(self) -> Connection:
         import sqlite3
@@ -220,10 +313,77 @@ class SqliteLedger:
         # One that is there is not touched: to close it would give up the locks that this process has on it.
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        db = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA fullfsync = ON")  # Only macOS needs it, where fsync stops at the disk's cache.
+            # Of one that was here before, and was moved away: they would be taken for the new one's.
+            for end in ("-wal", "-shm"):
+                self.path.with_name(self.path.name + end).unlink(missing_ok=True)
+        db = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+        try:
+            self._set_up(db)
+            found = self.path.stat()
+        except BaseException:
+            db.close()
+            raise
+        self._file = found.st_dev, found.st_ino
         return db
+
+    def _set_up(self, db: Connection) -> None:
+        import sqlite3
+
+        while self._is_behind(db):
+            pass
+        # Whoever has it open in another mode goes on in that; shared memory doesn't reach from host to host.
+        if not is_remote(self.path):
+            with suppress(sqlite3.OperationalError):
+                db.execute("PRAGMA journal_mode = WAL").fetchall()
+        for pragma in _PRAGMAS:
+            db.execute(f"PRAGMA {pragma}").fetchall()
+
+    def _let_go(self) -> None:
+        """
+        Close the file; one that was moved away gets what the WAL holds, as that stays behind.
+        """
+        import sqlite3
+
+        db, self._db, self._schema, self._is_full = self._db, None, -1, True
+        if db is not None:
+            with suppress(sqlite3.Error):
+                if not self._is_current():
+                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            with suppress(sqlite3.Error):
+                db.close()
+
+    def __del__(self) -> None:
+        # Python complains of a connection that nobody has closed.
+        if self._db is not None and self._pid == os.getpid():
+            self._let_go()
+
+    # --- forks -------------------------------------------------------------------------------------------------------
+
+    def _abandon(self) -> None:
+        # What SQLite knows of its locks is true of the parent only.
+        if self._db is not None:
+            leak(self._db)
+        self._begin()
+
+    def before_fork(self) -> None:
+        """
+        Close the file: a child must not have it open.
+        """
+        if self._alone.acquire(timeout=_PATIENCE) and not self._is_busy:
+            self._let_go()
+
+    def after_fork(self) -> None:
+        """
+        Go on.
+        """
+        with suppress(RuntimeError):
+            self._alone.release()
+
+    def after_fork_in_child(self) -> None:
+        """
+        Begin anew.
+        """
+        self._abandon()
 
     def _is_behind(self, db: Connection) -> bool:
         """

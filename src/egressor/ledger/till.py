@@ -5,10 +5,14 @@ One thread does all of a process's business with a durable ledger. What comes wh
 transaction, so that fifty calls at once cost no more commits than one. Its order is the order of arrival: an end that
 was told before a wish is charged before it, so nobody is refused for money that has come back.
 
-*Away.* Whoever wants money waits on as long as the ledger answers anybody, and is refused when it has answered nobody
-for a quarter of a second; while it is known to be away, at once. Ends are kept on the disk, in a spool, and brought
-home when it is back, each once. An end that is lost all the same leaves a hold that becomes unknown: nothing is ever
-charged too little.
+*Away.* Whoever wants money waits on as long as the ledger answers anybody, another process on the same file too, and
+is refused when it has answered nobody for a quarter of a second; while it is known to be away, at once. Ends are kept
+on the disk, in a spool, and brought home when it is back, each once. An end that is lost all the same leaves a hold
+that becomes unknown: nothing is ever charged too little.
+
+*Power.* A process that is killed loses nothing, whatever it was about. A power cut takes what the system has not yet
+brought to the disk: what was held and charged since the last renewal, which waits for the disk, as all does if it is
+*strict*.
 
 *Alive.* What this process holds lasts for a minute, and is renewed four times in it; on that occasion it also charges
 what dead processes have held.
@@ -84,6 +88,7 @@ class MemoryTill:
     """
 
     is_durable = False
+    is_strict = False
 
     def __init__(self, ledger: Ledger, *, wall: Callable[[], int], keep_for: int) -> None:
         self._ledger = ledger
@@ -184,6 +189,7 @@ class Till:
         keep_for: How long sums are kept, in microseconds.
 
     Attributes:
+        is_strict: Whether each hold and each charge waits until it is on the disk. Else they do four times a minute.
         owner: Whose its holds are: this process's.
         dropped: Ends that found neither ledger nor spool; what they were about becomes unknown.
     """
@@ -202,6 +208,9 @@ class Till:
         self._spool = spool
         self._wall = wall
         self._keep_for = keep_for
+        self.is_strict = False
+        # Whether something was kept that may not be on the disk yet.
+        self._is_loose = False
         self._patience = _PATIENCE
         self.owner = secrets.token_hex(8)
         self.dropped = 0
@@ -282,7 +291,7 @@ class Till:
             lose(page, now)
             return work(page)
 
-        return self._ledger.money(look)
+        return self._ledger.money(look, at_once=False)
 
     def _flush(self) -> None:
         """
@@ -331,7 +340,8 @@ class Till:
         # A loop that was busy meanwhile looks late: the answer may have been there long ago.
         if order.answer.done():
             return order.answer.result()
-        if self._turns != turns:
+        # Other processes' turns are answers, too: they are behind the same lock.
+        if self._turns != turns or time.monotonic() - self._ledger.moved_at() < self._patience:
             return None
         # Before the release is told, after which the thread says that it is back.
         self._away = self._away or f"no answer within {self._patience:g} s"
@@ -360,6 +370,8 @@ class Till:
         retry, is_over = _FIRST_RETRY, False
         while not is_over:
             batch, is_over = self._gather(queue, retry)
+            if is_over:
+                self._renew_at = 0.0
             try:
                 is_well = self._turn(batch)
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the thread
@@ -374,7 +386,7 @@ class Till:
         Wait for something to do, and return all that is there; and whether it is the end.
         """
         is_owing = bool(self._away or self._owed or self._spool.count)
-        due = max(0.0, self._renew_at - time.monotonic()) if self._open else None
+        due = max(0.0, self._renew_at - time.monotonic()) if self._open or self._is_loose else None
         batch: list[_Order | End] = []
         with suppress(Empty):
             one = queue.get(timeout=retry if is_owing else due)
@@ -394,11 +406,13 @@ class Till:
         ends = [*self._owed, *batch]
         now, is_due = self._wall(), time.monotonic() >= self._renew_at
         try:
-            answers = self._ledger.money(partial(self._do, batch=ends, now=now, is_due=is_due))
+            work = partial(self._do, batch=ends, now=now, is_due=is_due)
+            answers = self._ledger.money(work, at_once=is_due or self.is_strict)
             self._turns += 1
             for each, answer in zip(ends, answers, strict=True):
                 self._answered(each, answer)
             self._owed = []
+            self._is_loose = not (is_due or self.is_strict)
             if is_due:
                 self._renew_at = time.monotonic() + _RENEW
             if not self._spool.is_empty():

@@ -80,7 +80,7 @@ def from_services(services: Mapping[str, Policy | Mapping[str, Any]], **settings
     Args:
         services: Policies or tables by the service's name.
         **settings: What stands in the file's ``[egressor]`` section: ``store``, ``ledger``, ``history_for``,
-            ``history_most``, ``on_store_loss``, ``unknown_hosts``.
+            ``history_most``, ``money_sync``, ``on_store_loss``, ``unknown_hosts``.
 
     Raises:
         ConfigError: A setting is wrong; see `load`.

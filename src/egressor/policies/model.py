@@ -296,6 +296,9 @@ class Config(Settings):
             this season can be held beside the last.
         history_most: How many entries are kept, 100 to 1,000,000,000. Default: 1,000,000, some 300 MB. In memory
             10,000 is the most.
+        money_sync: When a hold and a charge of a budget are on the disk, with a ledger in SQLite: ``normal``, safe from
+            whatever ends the process, and in 15 seconds at most from a power cut; ``full``, before the call goes on,
+            which takes the time of the disk. Default: ``normal``.
         on_store_loss: What holds while the store is away: this process's ``share`` of each limit, ``open`` (each
             process takes every limit in full) or ``closed`` (no call). Default: ``share``.
         unknown_hosts: Whether a transport lets calls to hosts that no service names ``pass``, or has to ``refuse``
@@ -309,6 +312,7 @@ class Config(Settings):
     ledger: str = setting("memory:", addresses.ledger)
     history_for: float = setting(366 * 86_400.0, seconds(at_least=60, at_most=3_660 * 86_400.0))
     history_most: int = setting(1_000_000, whole(at_least=100, at_most=1_000_000_000))
+    money_sync: str = setting("normal", one_of("normal", "full"))
     on_store_loss: str = setting("share", one_of("share", "open", "closed"))
     unknown_hosts: str = setting("pass", one_of("pass", "refuse"))
     services: Mapping[str, Policy] = field(default=UNSET, metadata={"default": dict, "check": _services})

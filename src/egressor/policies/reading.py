@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["GLOBAL", "ConfigErrors", "Reading"]
 
 _SECTIONS = ("egressor", "services", "gateway", "prices")
-GLOBAL = ("store", "ledger", "history_for", "history_most", "on_store_loss", "unknown_hosts")
+GLOBAL = ("store", "ledger", "history_for", "history_most", "money_sync", "on_store_loss", "unknown_hosts")
 _MAY_BE_OFF = ("api_key", "cache", "budget")
 _TABLES: Mapping[str, type[Settings]] = {
     "breaker": BreakerPolicy,

@@ -26,6 +26,9 @@ TEMPLATE = """\
 # How long its entries are kept, in seconds, and how many: by default a year, and a million.
 #history_for = 31_622_400.0
 #history_most = 1_000_000
+# When what a budget holds and charges is on the disk, in SQLite: normal (a power cut may cost the last 15 seconds) or
+# full (each call waits for the disk).
+#money_sync = "normal"
 # While the store is away: share (this process keeps its share of each limit), open (each process takes every limit in
 # full), closed (no call).
 #on_store_loss = "share"

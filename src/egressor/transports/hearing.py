@@ -154,6 +154,19 @@ class Metered(Heard):
         if self._heard is not None:
             self._heard.feed(part)
 
+    @property
+    def beginning(self) -> bytes:
+        """
+        The first byte that has passed, unpacked; empty as long as there is none.
+        """
+        return self._meter.beginning
+
+    def tell(self) -> None:
+        """
+        Tell the purse what a document has cost, which has passed whole.
+        """
+        self._purse.truth = self._meter.cost(is_whole=self.is_whole)
+
     def verdict(self, given: Verdict) -> Verdict:
         """
         Return what the body says, if that is an error, else *given*; and tell the purse what it has cost.
