@@ -3,7 +3,7 @@
 
 FUZZ_SECONDS ?= 60
 
-.PHONY: help setup check test soak demo accuracy fuzz bench bench-gateway docs clean
+.PHONY: help setup check test soak demo accuracy fuzz bench bench-gateway bench-duels docs clean
 .NOTPARALLEL:
 
 help: ## Show this list
@@ -38,6 +38,11 @@ bench-gateway: ## Measure the gateway against nginx, a bare aiohttp proxy and Li
 	@scripts/setup bench
 	@scripts/setup litellm
 	@.venv/bin/python -m bench.gateway
+
+bench-duels: ## The client for language models and LiteLLM's Router, case by case against one upstream
+	@scripts/setup bench
+	@scripts/setup litellm
+	@.venv/bin/python -m bench.duels
 
 accuracy: setup ## Measure the classifier on the labelled cases; the confusions of the half that its rules were not written on
 	@.venv/bin/python scripts/accuracy.py

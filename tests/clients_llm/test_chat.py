@@ -5,6 +5,7 @@ Chat: what is sent, what comes back, and what it costs, by the real SDKs.
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -291,6 +292,23 @@ def test_one_client_serves_one_loop_after_the_other(upstream: Upstream) -> None:
             return "".join(each.text for each in found)
 
         assert [asyncio.run(ask()), asyncio.run(ask())] == ["hellohello", "hellohello"]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_loops_that_are_over_leave_no_clients(upstream: Upstream) -> None:
+    """
+    Also of a program that closes none.
+    """
+    scripted(upstream)
+    with governor(upstream) as gov:
+        llm = LLM(gov, ONE)
+        for _ in range(3):
+            asyncio.run(llm.chat_async("hi"))
+        kept = len(llm._asker.clients._awaiting)
+        del llm
+        gc.collect()
+
+    assert kept == 1
 
 
 def test_a_reload_brings_another_address(upstream: Upstream) -> None:

@@ -94,6 +94,17 @@ def test_what_does_not_fit_is_named(text: str, table: str, model: str) -> None:
         assert str(caught.value) == expected
 
 
+def test_a_name_that_is_the_models_own_is_not_repeated() -> None:
+    """
+    A schema may leave names open; places in lists are no names.
+    """
+    table = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer"}}}
+    with pytest.raises(Misfit) as caught:
+        Schema(table).read(f'{{"{SECRET}": [1, "two"]}}')
+
+    assert str(caught.value) == "at $.*[1] it breaks the rule type"
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -218,6 +218,43 @@ def test_a_stream_that_is_left_is_charged_whole(upstream: Upstream, colour: str)
     assert HELD < unknown <= HELD + size
 
 
+def test_a_stream_that_is_dropped_gives_its_place_back(upstream: Upstream) -> None:
+    """
+    Without a ``with``, and without a word.
+    """
+    gate = Semaphore(2)
+    upstream.script(CHATS, stream(*chunks(*WORDS), gate=gate))
+    with governor(upstream, one={"max_concurrency": 1}) as gov, LLM(gov, ONE) as llm:
+        found = llm.stream("hi")
+        first, held = next(found), not at_rest(gov)
+        del found
+        gate.release(100)
+
+        assert (first, held, at_rest(gov)) == ("he", True, True)
+
+
+def test_an_awaiting_stream_that_is_dropped_gives_its_place_back(upstream: Upstream) -> None:
+    """
+    As soon as its loop has a turn.
+    """
+    gate = Semaphore(2)
+    upstream.script(CHATS, stream(*chunks(*WORDS), gate=gate))
+    with governor(upstream, one={"max_concurrency": 1}) as gov:
+
+        async def main() -> bool:
+            async with LLM(gov, ONE) as llm:
+                found = llm.stream_async("hi")
+                await anext(found)
+                held = not at_rest(gov)
+                del found
+                while not at_rest(gov):
+                    await asyncio.sleep(0)
+                return held
+
+        assert asyncio.run(main())
+        gate.release(100)
+
+
 def test_a_cancelled_reader_gives_its_place_back(upstream: Upstream) -> None:
     """
     Also while it waits for the first piece.

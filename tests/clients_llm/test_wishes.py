@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from egressor import ConfigError, Governor
+from egressor import ConfigError, Governor, Policy
 from egressor.clients.llm import LLM
+from egressor.clients.llm.vendors import ANTHROPIC, OPENAI, speech_of, vendor_of
 from tests.clients_llm.rig import CHATS, ONE, TWO, asked, completion, governor, scripted
 from tests.transports.upstream import as_json
 
@@ -79,6 +80,27 @@ def test_a_service_that_says_nothing_is_openais(name: str) -> None:
     """
     with Governor({name: {"type": "llm_api"}}) as gov, LLM(gov, f"{name}/gpt-5-mini") as llm:
         assert llm is not None
+
+
+@pytest.mark.parametrize(
+    ("policy", "speech"),
+    [
+        ({}, "openai"),
+        ({"base_url": "https://api.openai.com/v1"}, "openai"),
+        ({"base_url": "https://api.anthropic.com"}, "anthropic"),
+        ({"base_url": "https://llm.example.org/v1"}, "generic"),
+        ({"base_url": "https://api.openai.com/v1", "dialect": "azure"}, "azure"),
+        ({"dialect": "anthropic"}, "anthropic"),
+    ],
+)
+def test_an_address_says_whose_api_it_is(policy: dict[str, Any], speech: str) -> None:
+    """
+    Regression: a service without a dialect was asked in words that OpenAI's own models refuse.
+    """
+    found = Policy(**policy)
+
+    assert speech_of(found) == speech
+    assert vendor_of("mine", found) is (ANTHROPIC if speech == "anthropic" else OPENAI)
 
 
 @pytest.mark.parametrize(

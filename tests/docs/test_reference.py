@@ -333,7 +333,7 @@ def test_the_page_of_language_models_has_every_dialect() -> None:
     Those that can be asked, each with its SDK.
     """
     said = {
-        name: cells[1].strip("`")
+        name: codes(cells[1])[0]
         for cells in rows(sections("llm.md")["Who is asked, and how"])
         for name in codes(cells[0])
     }

@@ -17,7 +17,7 @@ from .answers import Answer, BadAnswer
 from .chain import Came, Reached, Try
 from .sending import SENDING, Clients, Sending
 from .streams import Heard
-from .vendors import vendor_of
+from .vendors import speech_of, vendor_of
 
 if TYPE_CHECKING:
     from egressor.dialects.usage import Reported
@@ -65,7 +65,7 @@ class Asker:
     def _asked(self, each: Try, *, stream: bool) -> tuple[Vendor, dict[str, Any]]:
         policy = self.policy(each.model.service)
         vendor = vendor_of(each.model.service, policy)
-        return vendor, vendor.asked(each.model.name, policy.dialect, each.wish, stream=stream)
+        return vendor, vendor.asked(each.model.name, speech_of(policy), each.wish, stream=stream)
 
     def _read(self, vendor: Vendor, each: Try, response: Any, sent: int) -> Answer:
         if not hasattr(response, "to_json"):

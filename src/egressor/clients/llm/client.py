@@ -200,7 +200,8 @@ class LLM:
             cost=cost,
             deadline=deadline,
         )
-        return Stream(lambda stream: self._pieces(wish, stream))
+        whole: list[Answer] = []
+        return Stream(self._pieces(wish, whole), whole)
 
     def stream_async(
         self,
@@ -228,7 +229,8 @@ class LLM:
             cost=cost,
             deadline=deadline,
         )
-        return AsyncStream(lambda stream: self._apieces(wish, stream))
+        whole: list[Answer] = []
+        return AsyncStream(self._apieces(wish, whole), whole)
 
     def analyze_sentiment(self, text: str, **options: Any) -> Sentiment:
         """
@@ -318,7 +320,7 @@ class LLM:
         answer: Answer = await adriven(self._answering(wish), self._asker.aask)
         return answer
 
-    def _pieces(self, wish: Wish, stream: Stream) -> Generator[str, None, None]:
+    def _pieces(self, wish: Wish, whole: list[Answer]) -> Generator[str, None, None]:
         reached = driven(self._chain(wish), self._asker.open)
         opened: Open = reached.value
         try:
@@ -329,9 +331,9 @@ class LLM:
                     yield text
         finally:
             opened.events.close()
-        stream.answer = self._asker.heard(opened, reached)
+        whole.append(self._asker.heard(opened, reached))
 
-    async def _apieces(self, wish: Wish, stream: AsyncStream) -> AsyncGenerator[str, None]:
+    async def _apieces(self, wish: Wish, whole: list[Answer]) -> AsyncGenerator[str, None]:
         reached = await adriven(self._chain(wish), self._asker.aopen)
         opened: Open = reached.value
         try:
@@ -342,7 +344,7 @@ class LLM:
                     yield text
         finally:
             await opened.events.close()
-        stream.answer = self._asker.heard(opened, reached)
+        whole.append(self._asker.heard(opened, reached))
 
 
 def _judging(options: Mapping[str, Any]) -> dict[str, Any]:

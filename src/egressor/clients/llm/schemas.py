@@ -8,16 +8,19 @@ import json
 import re
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from egressor._core.admission import shown
 from egressor.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Misfit", "Schema"]
 
 _FENCE = re.compile(r"\A\s*```[A-Za-z]*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 _ASK = "Answer with one JSON value that fits the following JSON Schema, and with nothing else.\n"
-_LONGEST_PATH = 200
+_DEEPEST = 20
 
 
 class Misfit(Exception):
@@ -81,7 +84,7 @@ class Schema:
             try:
                 return self._model.model_validate(value)
             except ValueError as error:
-                raise Misfit(_of_pydantic(error)) from None
+                raise Misfit(self._of_pydantic(error)) from None
         try:
             found = next(iter(self._validator.iter_errors(value)), None)
         except RecursionError:
@@ -91,8 +94,20 @@ class Schema:
             msg = "a $ref in it leads nowhere, and none is fetched"
             raise ConfigError(msg, key="schema") from None
         if found is not None:
-            raise Misfit(_said(found.json_path, str(found.validator)))
+            raise Misfit(self._said(found.absolute_path, found.validator))
         return value
+
+    def _of_pydantic(self, error: ValueError) -> str:
+        # With neither the input nor the context: both repeat what the model wrote.
+        listed = getattr(error, "errors", None)
+        found = listed(include_url=False, include_context=False, include_input=False) if callable(listed) else []
+        return self._said(found[0]["loc"], found[0]["type"]) if found else "it does not fit the model"
+
+    def _said(self, path: Iterable[object], rule: object) -> str:
+        # A name that is not the schema's is the model's own word.
+        known = set(_names(self.table))
+        steps = [f"[{step}]" if isinstance(step, int) else f".{step if step in known else '*'}" for step in path]
+        return f"at ${''.join(steps[:_DEEPEST])} it breaks the rule {rule}"
 
 
 def _no_constant(_: str) -> None:
@@ -117,15 +132,14 @@ def _validator(table: dict[str, Any]) -> Any:
     return kind(table, registry=referencing.Registry())
 
 
-def _of_pydantic(error: ValueError) -> str:
-    # With neither the input nor the context: both repeat what the model wrote.
-    listed = getattr(error, "errors", None)
-    found = listed(include_url=False, include_context=False, include_input=False) if callable(listed) else []
-    if not found:
-        return "it does not fit the model"
-    return _said(".".join(["$", *map(str, found[0]["loc"])]), str(found[0]["type"]))
-
-
-def _said(path: str, rule: str) -> str:
-    # A path's names may be the model's own words, and any number of them.
-    return f"at {path[:_LONGEST_PATH]} it breaks the rule {rule}"
+def _names(table: object) -> Iterator[str]:
+    """
+    Yield every name that a JSON Schema has, at any depth.
+    """
+    if isinstance(table, Mapping):
+        yield from table
+        for each in table.values():
+            yield from _names(each)
+    elif isinstance(table, list):
+        for each in table:
+            yield from _names(each)

@@ -15,7 +15,6 @@ from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from egressor.errors import ConfigError
 from egressor.policies.redaction import learn
@@ -67,7 +66,7 @@ class Clients:
         self._gov = gov
         self._lock = Lock()
         self._blocking: dict[_Key, Any] = {}
-        self._awaiting: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Any]] = WeakKeyDictionary()
+        self._awaiting: dict[asyncio.AbstractEventLoop, dict[_Key, Any]] = {}
 
     def blocking(self, service: str) -> Callable[..., Any]:
         """
@@ -84,7 +83,11 @@ class Clients:
         Return the awaiting ``create`` of *service*'s SDK, for the running event loop. As `blocking` otherwise.
         """
         with self._lock:
-            made = self._awaiting.setdefault(asyncio.get_running_loop(), {})
+            loop = asyncio.get_running_loop()
+            if loop not in self._awaiting:
+                # Programs that run one loop after the other, and close no client, keep no more than the last one's.
+                self._awaiting = {each: made for each, made in self._awaiting.items() if not each.is_closed()}
+            made = self._awaiting.setdefault(loop, {})
             return self._create(service, made, _awaiting)
 
     def _create(self, service: str, made: dict[_Key, Any], make: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from egressor.dialects.usage import Totals, parse
 from .answers import BadAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, Generator
 
     from egressor.dialects.usage import Reported
 
@@ -87,13 +87,21 @@ class Stream:
     Nothing is sent before the first piece is asked for. The call holds its place until the stream has ended or is
     closed; use ``with``, or read it to its end.
 
-    Attributes:
-        answer: The whole answer, once the last piece has come; None before, and if it broke or was closed.
+    Args:
+        pieces: The pieces.
+        whole: Where whoever makes them leaves the answer. They don't know the stream: one that is dropped ends at once.
     """
 
-    def __init__(self, pieces: Callable[[Stream], Generator[str, None, None]]) -> None:
-        self.answer: Answer | None = None
-        self._pieces = pieces(self)
+    def __init__(self, pieces: Generator[str, None, None], whole: list[Answer]) -> None:
+        self._pieces = pieces
+        self._whole = whole
+
+    @property
+    def answer(self) -> Answer | None:
+        """
+        The whole answer, once the last piece has come; None before, and if it broke or was closed.
+        """
+        return self._whole[0] if self._whole else None
 
     def __iter__(self) -> Self:
         return self
@@ -118,13 +126,21 @@ class AsyncStream:
     """
     As `Stream`, awaiting: ``async for piece in stream``.
 
-    Attributes:
-        answer: The whole answer, once the last piece has come; None before, and if it broke or was closed.
+    Args:
+        pieces: The pieces.
+        whole: Where whoever makes them leaves the answer.
     """
 
-    def __init__(self, pieces: Callable[[AsyncStream], AsyncGenerator[str, None]]) -> None:
-        self.answer: Answer | None = None
-        self._pieces = pieces(self)
+    def __init__(self, pieces: AsyncGenerator[str, None], whole: list[Answer]) -> None:
+        self._pieces = pieces
+        self._whole = whole
+
+    @property
+    def answer(self) -> Answer | None:
+        """
+        The whole answer, once the last piece has come; None before, and if it broke or was closed.
+        """
+        return self._whole[0] if self._whole else None
 
     def __aiter__(self) -> Self:
         return self

@@ -7,6 +7,7 @@ All of it is values: what an SDK's ``create`` is called with, and what its answe
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from egressor.dialects.bodies import dig
 from egressor.errors import ConfigError
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
     from .wishes import Wish
 
-__all__ = ["ANTHROPIC", "OPENAI", "Said", "Vendor", "vendor_of"]
+__all__ = ["ANTHROPIC", "OPENAI", "Said", "Vendor", "speech_of", "vendor_of"]
 
+# Whose API a service that says no more than its address is.
+_HOSTS: Final = {"api.openai.com": "openai", "api.anthropic.com": "anthropic"}
 _OWN: Final = frozenset({"generic", "openai"})
 _ALIKE: Final = frozenset({"azure", "deepseek", "gemini", "groq", "mistral", "openrouter"})
 # Who documents structured outputs by a schema, and who only that the answer be JSON.
@@ -83,15 +86,26 @@ class Vendor(NamedTuple):
     piece: Callable[[object], Said]
 
 
+def speech_of(policy: Policy) -> str:
+    """
+    Return the dialect in which a service is asked: its own; of a generic one, that of the vendor whose address it has.
+    """
+    if policy.dialect != "generic":
+        return policy.dialect
+    if policy.base_url is None:
+        return "openai"
+    return _HOSTS.get(urlsplit(policy.base_url).hostname or "", "generic")
+
+
 def vendor_of(service: str, policy: Policy) -> Vendor:
     """
-    Return who is asked at *service*: its policy's dialect says so.
+    Return who is asked at *service*: its policy's dialect or address says so.
 
     Raises:
         ConfigError: The dialect is none of a language model, or can't do without the ``base_url`` that is missing.
     """
     dialect = policy.dialect
-    if dialect == "anthropic":
+    if speech_of(policy) == "anthropic":
         return ANTHROPIC
     if dialect not in _OWN | _ALIKE:
         msg = f"the dialect {dialect} is none of a language model: {', '.join(sorted(_OWN | _ALIKE | {'anthropic'}))}"
