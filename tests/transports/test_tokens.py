@@ -302,17 +302,19 @@ def test_embeddings_receive_nothing(read: Ask, upstream: Upstream) -> None:
     assert used(gov) == {"tokens": 90}
 
 
-def test_a_body_that_is_a_stream_is_charged_afterwards(upstream: Upstream) -> None:
+def test_a_body_that_is_a_stream_is_taken_by_its_length(upstream: Upstream) -> None:
     """
-    Nobody can read it before it is sent: only its answer is expected.
+    Nobody can read it before it is sent; where it doesn't even say how long it is, only its answer is expected.
     """
     gov, seen = governor(), list[dict[str, int]]()
     url = upstream.script(CHAT, watched(gov, seen, as_json(ANSWER)))
+    body = json.dumps(ASKED).encode()
     with httpx2.Client(transport=Transport(gov, "api")) as client:
-        client.post(url, content=iter([json.dumps(ASKED).encode()]))
+        client.post(url, content=iter([body]))
+        client.post(url, content=iter([body]), headers={"content-length": str(len(body))})
 
-    assert seen == [{"tokens": 1500}]
-    assert used(gov) == {"tokens": 95}
+    assert seen == [{"tokens": 1500}, {"tokens": 95 + tokens(len(body)) + 1500}]
+    assert used(gov) == {"tokens": 2 * 95}
 
 
 def test_an_answer_that_was_kept_takes_nothing(read: Ask, upstream: Upstream) -> None:

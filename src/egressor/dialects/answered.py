@@ -25,15 +25,19 @@ class AnswerReader:
 
     Args:
         media: Its media type, which tells a stream of events from a document.
+
+    Attributes:
+        beginning: The first byte of the body, unpacked; empty as long as there is none.
     """
 
-    __slots__ = ("_is_begun", "_reader", "_unpack")
+    __slots__ = ("_is_begun", "_reader", "_unpack", "beginning")
 
     def __init__(self, media: str) -> None:
         is_events = media.strip().lower().startswith(EVENTS)
         self._reader: StreamReader | BodyReader = StreamReader() if is_events else BodyReader()
         self._is_begun = False
         self._unpack: Any = None
+        self.beginning = b""
 
     def feed(self, part: bytes) -> None:
         """
@@ -47,6 +51,7 @@ class AnswerReader:
                 part = self._unpack.decompress(part)
             except zlib.error:
                 part = b""
+        self.beginning = self.beginning or part[:1]
         self._reader.feed(part)
 
     def said(self, *, is_whole: bool) -> Streamed:

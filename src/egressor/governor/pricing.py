@@ -7,18 +7,15 @@ dearest kind. An answer that says what it used is charged at that; one that does
 
 from __future__ import annotations
 
-import zlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from egressor.dialects.answered import AnswerReader
 from egressor.dialects.asking import COUNTS, NO_TEXT, read_request
-from egressor.dialects.inside import EVENTS
-from egressor.dialects.usage_stream import BodyReader, StreamReader
 from egressor.ledger.plain import clean
 from egressor.prices import PriceBook
 
 if TYPE_CHECKING:
     from egressor.dialects.asking import Asking
-    from egressor.dialects.usage_stream import Streamed
     from egressor.policies.prices import Prices
     from egressor.prices.price import Price
 
@@ -30,8 +27,6 @@ The dialects whose requests and answers can be priced.
 """
 
 _FREE: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
-# The first byte of what gzip (RFC 1952 2.3.1) and zlib (RFC 1950 2.2) have packed.
-_PACKED: Final = frozenset({0x1F, 0x78})
 # What a picture, a file or a sound beside the text is taken to be, in tokens.
 _BESIDE: Final = 100_000
 # Tokens that an answer is taken to have at most, where its request says nothing and may be estimated: few have more.
@@ -123,7 +118,7 @@ class Pricing:
         """
         if dialect not in PRICED:
             return None
-        return Meter(self.book, dialect, model, now=now, is_events=media.strip().lower().startswith(EVENTS))
+        return Meter(self.book, dialect, model, now=now, media=media)
 
 
 class Meter:
@@ -131,36 +126,25 @@ class Meter:
     Reads the cost of one answer while its body goes by, as it was sent or unpacked.
 
     Attributes:
-        beginning: The first byte of the body, unpacked; empty as long as there is none.
+        feed: Looks at the next part of the body.
     """
 
-    __slots__ = ("_book", "_dialect", "_is_begun", "_model", "_now", "_reader", "_unpack", "beginning")
+    __slots__ = ("_book", "_dialect", "_model", "_now", "_reader", "feed")
 
-    def __init__(self, book: PriceBook, dialect: str, model: str, *, now: int, is_events: bool) -> None:
+    def __init__(self, book: PriceBook, dialect: str, model: str, *, now: int, media: str) -> None:
         self._book = book
         self._dialect = dialect
         self._model = model
         self._now = now
-        self._reader: StreamReader | BodyReader = StreamReader() if is_events else BodyReader()
-        self._is_begun = False
-        self._unpack: Any = None
-        self.beginning = b""
+        self._reader = AnswerReader(media)
+        self.feed = self._reader.feed
 
-    def feed(self, part: bytes) -> None:
+    @property
+    def beginning(self) -> bytes:
         """
-        Look at the next *part* of the body.
+        The first byte of the body, unpacked; empty as long as there is none.
         """
-        if not self._is_begun and part:
-            self._is_begun = True
-            # Neither JSON nor an event begins so.
-            self._unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if part[0] in _PACKED else None
-        if self._unpack is not None:
-            try:
-                part = self._unpack.decompress(part)
-            except zlib.error:
-                part = b""
-        self.beginning = self.beginning or part[:1]
-        self._reader.feed(part)
+        return self._reader.beginning
 
     def cost(self, *, is_whole: bool) -> int | None:
         """
@@ -169,8 +153,7 @@ class Meter:
         Args:
             is_whole: Whether all of the body has come.
         """
-        reader = self._reader
-        said: Streamed = reader.finish() if isinstance(reader, StreamReader) else reader.report(ended=is_whole)
+        said = self._reader.said(is_whole=is_whole)
         reported = said.reported
         if reported.billed_pico_usd is not None:
             return -(-reported.billed_pico_usd // _PICO)

@@ -79,9 +79,10 @@ class Tally:
         Put what an answer has *said* that it used in the place of what was expected, and learn from it.
 
         Of one that came to its end without saying so its text is counted; of one that was cut off nobody knows.
+        A second time nothing happens.
         """
         reported = said.reported
-        if not said.ended or not (reported.said or said.text_bytes):
+        if self.lease is None or not said.ended or not (reported.said or said.text_bytes):
             return
         usage = completed(reported, sent=self._sent, received=tokens(said.text_bytes))
         sent, received = charged(usage, self._dialect)

@@ -129,6 +129,14 @@ class Reading:
         """
         raise NotImplementedError
 
+    @property
+    def size(self) -> int:
+        """
+        How many bytes the body has; 0 if the request does not say.
+        """
+        length = str(self._request.headers.get("content-length", ""))
+        return int(length) if length.isdecimal() and len(length) < 16 else 0
+
     def _is_spent(self) -> bool:
         """
         Whether the request's body has gone, and can't be sent a second time.
