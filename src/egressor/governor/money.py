@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 
     from .pricing import Meter, Pricing, Request
 
-__all__ = ["Money", "Purse", "standing"]
+__all__ = ["PRICED", "Money", "Purse", "standing"]
+
+PRICED: Final = frozenset({"openai", "azure", "anthropic", "gemini", "openrouter", "groq", "mistral", "deepseek"})
+"""
+The dialects whose requests and answers can be priced.
+"""
 
 _LOG = logging.getLogger("egressor")
 _NAME: Final = r"[A-Za-z0-9_.@+-]{1,64}"
@@ -70,7 +75,7 @@ class Money:
     @property
     def pricing(self) -> Pricing:
         """
-        The prices, loaded at the first request that needs one.
+        The prices, loaded at the first request that needs one, if `load` was not called before.
         """
         if self._pricing is None:
             from egressor.policies.prices import Prices
@@ -79,6 +84,15 @@ class Money:
 
             self._pricing = Pricing(self._prices or Prices())
         return self._pricing
+
+    def load(self, services: Mapping[str, Policy]) -> None:
+        """
+        Load the prices if requests to one of *services* will be priced: it takes a quarter of a second, in which a
+        request would keep its event loop from everything else.
+        """
+        if any(policy.has_budgets and policy.dialect in PRICED for policy in services.values()):
+            # The public prices are read at the first question.
+            self.pricing.book.find("gpt-4o", at=self.wall())
 
     def purse(
         self, service: str, policy: Policy, scope: Mapping[str, str], request: Request | None = None

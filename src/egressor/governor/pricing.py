@@ -16,18 +16,15 @@ from egressor.dialects.usage_stream import BodyReader, StreamReader
 from egressor.ledger.plain import clean
 from egressor.prices import PriceBook
 
+from .money import PRICED
+
 if TYPE_CHECKING:
     from egressor.dialects.asking import Asking
     from egressor.dialects.usage_stream import Streamed
     from egressor.policies.prices import Prices
     from egressor.prices.price import Price
 
-__all__ = ["PRICED", "Meter", "Pricing", "Quote", "Request"]
-
-PRICED: Final = frozenset({"openai", "azure", "anthropic", "gemini", "openrouter", "groq", "mistral", "deepseek"})
-"""
-The dialects whose requests and answers can be priced.
-"""
+__all__ = ["Meter", "Pricing", "Quote", "Request"]
 
 _FREE: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 # What only counts (https://docs.claude.com/en/api/messages-count-tokens, https://ai.google.dev/api/tokens).
