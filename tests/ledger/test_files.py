@@ -506,3 +506,20 @@ def test_without_psycopg_the_message_says_what_to_install() -> None:
     assert done.stdout == (
         "egressor.ledger: a PostgreSQL ledger needs psycopg and libpq: pip install 'egressor[postgres]'\n"
     )
+
+
+def test_an_interpreter_that_ends_leaves_the_file_in_peace(tmp_path: Path) -> None:
+    """
+    Regression: a ledger that nobody had closed said at the end that it could not import any more.
+    """
+    program = (
+        "import sys; from pathlib import Path; from egressor.ledger.sqlite import SqliteLedger\n"
+        "ledger = SqliteLedger(Path(sys.argv[1])); ledger.tally(); ledger.append([])\n"
+        "sys.modules['keeps'] = ledger"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "x.db")], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert SqliteLedger(tmp_path / "x.db").tally().entries == 0

@@ -355,7 +355,8 @@ class SqliteLedger:
     def __del__(self) -> None:
         # Python complains of a connection that nobody has closed.
         if self._db is not None and self._pid == os.getpid():
-            self._let_go()
+            with suppress(Exception):
+                self._db.close()
 
     # --- forks -------------------------------------------------------------------------------------------------------
 
