@@ -182,10 +182,14 @@ def test_a_line_that_moves_is_worth_waiting_in(tmp_path: Path) -> None:
         latch.take(patience=0.3)
     over.set()
     thread.join()
+    seen = latch.passed
     with pytest.raises(LockAway, match=r"another process has held its lock lock for 0\.05 s"):
         latch.take(patience=0.05)
     other.close()
     latch.take(patience=1)
+
+    # To wait for somebody who stands still is to see nobody pass.
+    assert latch.passed == seen > 0
     latch.close()
 
 

@@ -389,6 +389,7 @@ def test_who_has_the_lock_is_waited_for_so_long(tmp_path: Path, monkeypatch: pyt
     with first._turn(), pytest.raises(LedgerAway, match=r"has held its lock history\.db\.lock for 0\.02 s"):
         second.tally()
 
+    assert second.moved_at() == 0.0
     assert second.append(entries(1)) == 1
     first.close()
     second.close()

@@ -99,13 +99,16 @@ class Latch:
 
     Attributes:
         runs: How many runs of turns it has had, the present one included.
-        moved: When somebody had a turn last, as far as is known here, in seconds of monotonic time.
+        moved: When somebody had a turn last, as far as is known here, or else this one began to wait, in seconds of
+            monotonic time.
+        passed: When somebody else was last seen to have a turn; 0 for never.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.runs = 0
         self.moved = 0.0
+        self.passed = 0.0
         self._descriptor = -1
         self._next = -1
         self._began = 0.0
@@ -175,7 +178,7 @@ class Latch:
                 now = time.monotonic()
                 before, run = run, self._run()
                 if run != before:
-                    self.moved = now
+                    self.moved = self.passed = now
         finally:
             if is_next:
                 _lock(self._next, LOCK_UN)
