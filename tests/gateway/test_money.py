@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientError, web
 
+from egressor.ledger.money import Away
 from egressor.policies.loader import from_table
 from tests.gateway.rig import Rig, gateway_of, until, upstream
 
@@ -350,3 +351,52 @@ async def test_an_answer_says_that_a_soft_share_is_reached() -> None:
             found = [await told(rig, max_tokens=1), await told(rig), await told(rig, stream=True)]
 
     assert [budget for _, _, budget in found] == [None, "soft", "soft"]
+
+
+async def test_without_a_bound_every_answer_is_added_up() -> None:
+    """
+    Of a request that doesn't say how long its answer may be, too, and of a stream; nothing is refused.
+    """
+    server = Server()
+    asked = {**ASKED}
+    del asked["max_tokens"]
+    async with upstream(server) as url:
+        tables = services(url, 1)
+        tables["t"]["budget"] = {"unbounded": True}
+        async with gateway_of(tables) as rig:
+            priced(rig)
+            found = []
+            for more in ({}, {"stream": True}):
+                async with rig.session.post(f"{rig.url}/t/v1/chat/completions", json={**asked, **more}) as answer:
+                    await answer.read()
+                    found.append((answer.status, answer.headers.get("Egressor-Cost-Usd")))
+            await until(lambda: rig.gov.costs()["total"]["calls"] == 2)
+            costs = rig.gov.costs()
+
+    assert found == [(200, "0.000020"), (200, None)]
+    assert costs["total"] == {"calls": 2, "usd": "0.000040", "unknown_usd": "0.000000"}
+    assert list(costs["by_model"]) == ["m"]
+
+
+async def test_what_could_not_be_added_up_has_no_known_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    While the ledger is away a call that nothing bounds goes on; that it has cost nothing is not said.
+    """
+    server = Server()
+    async with upstream(server) as url:
+        tables = services(url, 1)
+        tables["t"]["budget"] = {"unbounded": True}
+        async with gateway_of(tables) as rig:
+            priced(rig)
+            money = rig.gov.context.money
+            assert money is not None
+            monkeypatch.setattr(money.till, "ahold", away)
+
+            assert await told(rig) == (200, None, None)
+
+
+async def away(_: object) -> Away:
+    """
+    Answer nobody.
+    """
+    return Away("it is away")

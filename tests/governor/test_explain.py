@@ -74,6 +74,16 @@ def test_the_steps_stand_in_the_order_in_which_they_are_taken() -> None:
     assert [int(step.split(".")[0]) for step in steps] == list(range(1, 11))
 
 
+def test_costs_that_nothing_bounds_are_explained() -> None:
+    """
+    They are added up.
+    """
+    lines = Governor({"s": {"budget": {"unbounded": True}}}).explain("s").splitlines()
+
+    assert "0. what calls cost is added up, and nothing bounds it" in lines
+    assert not any("BudgetExceeded" in line for line in lines)
+
+
 def test_budgets_are_explained_first() -> None:
     """
     Each period that is bounded, of the service and of its rules; without any nothing is said.

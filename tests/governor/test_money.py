@@ -573,3 +573,44 @@ def test_an_amount_has_six_places(amount: int, expected: str) -> None:
     Whole micro-dollars, as dollars.
     """
     assert shown_usd(amount) == expected
+
+
+def test_without_a_bound_costs_are_only_added_up() -> None:
+    """
+    A call that says what it costs is counted, one that doesn't passes uncounted; none is refused, whatever it costs.
+    """
+    gov = Governor({"api": {"retry": ONCE, "budget": {"unbounded": True}}})
+    told = [gov.call("api", lambda: "served", cost={"usd": 1_000_000}), gov.call("api", lambda: "served")]
+    with gov.permit("api", cost={"usd": 1}) as permit:
+        permit.settle(cost={"usd": 2})
+    costs = gov.costs()
+
+    assert told == ["served", "served"]
+    assert costs["total"] == {"calls": 2, "usd": "1000002.000000", "unknown_usd": "0.000000"}
+    assert costs["budgets"] == []
+
+
+def test_without_a_bound_nobody_waits_for_a_ledger_that_is_away(tmp_path: Path) -> None:
+    """
+    Calls go on uncounted, blocking and awaiting; with a bound they are refused.
+    """
+    lock = tmp_path / "l.db.lock"
+    lock.mkdir()  # What is no file can't be locked.
+    services: dict[str, Any] = {
+        "free": {"retry": ONCE, "budget": {"unbounded": True}},
+        "bound": {"retry": ONCE, "budget": {"total": 5}},
+    }
+    gov = Governor(services, ledger=f"sqlite:///{tmp_path}/l.db")
+
+    async def served() -> str:
+        return "served"
+
+    told = [
+        gov.call("free", lambda: "served", cost={"usd": 1}),
+        asyncio.run(gov.acall("free", served, cost={"usd": 1})),
+    ]
+    with pytest.raises(StoreUnavailable):
+        gov.call("bound", lambda: "served", cost={"usd": 1})
+    gov.close()
+
+    assert told == ["served"] * 2

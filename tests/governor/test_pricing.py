@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 import zlib
 from typing import Any
 
@@ -216,3 +218,28 @@ def test_other_dialects_have_no_meter() -> None:
     What an exchange answers says nothing of a cost.
     """
     assert Pricing(PRICES).meter("kraken", "", "application/json", NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_loaded"),
+    [
+        ({"dialect": "openai", "budget": {"day": 1}}, True),
+        ({"dialect": "openai", "rules": [{"match": {"user": "*"}, "budget": {"day": 1}}]}, True),
+        ({"dialect": "openai"}, False),
+        ({"budget": {"day": 1}}, False),
+    ],
+)
+def test_prices_are_loaded_before_the_first_request_that_needs_them(policy: dict[str, Any], is_loaded: bool) -> None:
+    """
+    Regression: that took a quarter of a second of the request's event loop. Whoever needs none loads none.
+    """
+    program = (
+        "import sys\nfrom egressor import Governor\n"
+        f"gov = Governor({{'s': {policy!r}}})\n"
+        "money = gov.context.money\n"
+        "book = money and money._pricing and money._pricing.book\n"
+        "print('egressor.prices.book' in sys.modules, bool(book and book._found))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"{is_loaded} {is_loaded}\n"

@@ -16,7 +16,7 @@ import pytest
 
 from egressor._host.bell import Bell, ring
 from egressor._host.boot import boot_id
-from egressor._host.place import file_system, trouble
+from egressor._host.place import file_system, is_remote, trouble
 
 MOUNTS = """\
 22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/root rw
@@ -66,6 +66,7 @@ def test_a_network_s_file_system_is_no_place(
     Where locks don't reach from host to host the place is refused; where they may not, it is doubted.
     """
     found = trouble(tmp_path / place / "file", mounts=mounts)
+    assert is_remote(tmp_path / place / "file", mounts=mounts) == bool(refusal)
 
     assert [(text in told, bool(told)) for text, told in zip((refusal, doubt), found, strict=True)] == [
         (True, bool(refusal)),

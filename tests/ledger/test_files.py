@@ -4,7 +4,6 @@ Ledgers on the disk and in a server: migrations that are killed, strangers' file
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import stat
@@ -19,7 +18,6 @@ from threading import Thread
 import psycopg
 import pytest
 
-from egressor._host.lock import LockAway, hold, turn
 from egressor.errors import ConfigError
 from egressor.ledger import Ledger, LedgerAway, Pick
 from egressor.ledger.money import Page, Sum, Tags
@@ -27,7 +25,7 @@ from egressor.ledger.opening import open_ledger
 from egressor.ledger.postgres import PostgresLedger
 from egressor.ledger.sql import MIGRATIONS
 from egressor.ledger.sqlite import SqliteLedger
-from tests.ledger.places import Postgres, entries, entry, ids, until
+from tests.ledger.places import Postgres, entries, entry, ids
 
 LATER = (
     "ALTER TABLE egressor_entries ADD COLUMN more TEXT NOT NULL DEFAULT ''",
@@ -383,46 +381,19 @@ def test_who_has_the_file_for_itself_is_waited_for_so_long(tmp_path: Path, monke
     assert ledger.append(entries(1)) == 1
 
 
-def test_one_turn_at_a_time(tmp_path: Path) -> None:
+def test_who_has_the_lock_is_waited_for_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Whoever holds the lock keeps others out, for a bounded time; a lock that can't be made is told.
+    A process that stands still in its turn makes the ledger away for the others after a bounded time; then it is back.
     """
-    path = tmp_path / "history.lock"
-    with (
-        turn(path, patience=2),
-        pytest.raises(LockAway, match=r"has held its lock history\.lock for 0\.02 s"),
-        turn(path, patience=0.02),
-    ):
-        pass
-    with turn(path, patience=0.02):
-        pass
-    with (
-        pytest.raises(LockAway, match=r"its lock x\.next can't be opened: No such file"),
-        turn(tmp_path / "no" / "x", patience=2),
-    ):
-        pass
+    monkeypatch.setattr("egressor.ledger.sqlite._PATIENCE", 0.02)
+    first, second = SqliteLedger(tmp_path / "history.db"), SqliteLedger(tmp_path / "history.db")
+    with first._turn(), pytest.raises(LedgerAway, match=r"has held its lock history\.db\.lock for 0\.02 s"):
+        second.tally()
 
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from 3.12 on Python warns of forks where threads are
-def test_a_lock_outlives_no_fork(tmp_path: Path) -> None:
-    """
-    A child that is born while the lock is held doesn't hold it: the parent's end frees it.
-    """
-    path = tmp_path / "history.lock"
-    ready, go = os.pipe()
-    with turn(path, patience=2):
-        pid = os.fork()
-        if pid == 0:
-            os.close(go)
-            os.read(ready, 1)
-            os._exit(0)
-    # The child may not have run yet; but it waits for our word, so that only its letting go can free the lock.
-    with turn(path, patience=30):
-        pass
-    os.close(go)
-
-    assert os.waitpid(pid, 0)[1] == 0
-    os.close(ready)
+    assert second.moved_at() == 0.0
+    assert second.append(entries(1)) == 1
+    first.close()
+    second.close()
 
 
 def test_many_processes_append_at_once(tmp_path: Path) -> None:
@@ -539,30 +510,18 @@ def test_without_psycopg_the_message_says_what_to_install() -> None:
     )
 
 
-def test_nobody_passes_who_is_next(tmp_path: Path) -> None:
+def test_an_interpreter_that_ends_leaves_the_file_in_peace(tmp_path: Path) -> None:
     """
-    Who has had the lock can't have it again while somebody waits for it.
+    Regression: a ledger that nobody had closed said at the end that it could not import any more.
     """
-    path, order = tmp_path / "history.lock", list[str]()
+    program = (
+        "import sys; from pathlib import Path; from egressor.ledger.sqlite import SqliteLedger\n"
+        "ledger = SqliteLedger(Path(sys.argv[1])); ledger.tally(); ledger.append([])\n"
+        "sys.modules['keeps'] = ledger"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "x.db")], capture_output=True, text=True, check=False
+    )
 
-    def wait() -> None:
-        with turn(path, patience=20):
-            order.append("the one who waited")
-
-    waiter = Thread(target=wait)
-    with turn(path, patience=2):
-        waiter.start()
-        with (tmp_path / "history.lock.next").open("rb") as door:
-            until(lambda: not _free(door.fileno()))
-    with turn(path, patience=20):
-        order.append("the one who was there")
-    waiter.join()
-
-    assert order == ["the one who waited", "the one who was there"]
-
-
-def _free(descriptor: int) -> bool:
-    taken = hold(descriptor)
-    if taken:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    return taken
+    assert (done.returncode, done.stderr) == (0, "")
+    assert SqliteLedger(tmp_path / "x.db").tally().entries == 0

@@ -80,6 +80,7 @@ RULE = Rule(match={"user": "*"}, limits=(Limit("1/day"),))
         (lambda: CachePolicy(ttl=0), "CachePolicy.ttl", "0 s is not above 0 s"),
         (lambda: CachePolicy(max_entries=0), "CachePolicy.max_entries", "0 is below 1"),
         (BudgetPolicy, "BudgetPolicy", "it bounds nothing"),
+        (lambda: BudgetPolicy(day=Decimal(1), unbounded=True), "BudgetPolicy", "it is unbounded, and bounds something"),
         (lambda: BudgetPolicy(soft=0.5), "BudgetPolicy", "it bounds nothing"),
         (lambda: Config(services={"x": Policy(budget=BudgetPolicy(day=Decimal(1)))}, store="sqlite:///x.db"),
          "Config.ledger", "in memory each process would spend a whole budget of its own"),

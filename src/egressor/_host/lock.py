@@ -5,16 +5,14 @@ SQLite has locks of its own, which say who may write; these stand in front of th
 who come at once take turns without tearing at the file. And in WAL mode SQLite before 3.51.3 can lose committed pages
 where two connections write and checkpoint at the same moment: behind one lock there is no such moment.
 
-*Fair.* Two locks, as at a counter where one person stands next in line: whoever comes takes the second lock, waits
-for the first, and lets go of the second. So whoever has just had a turn can't have the next one past somebody who
-waits, and only one process looks closely; all others, newcomers and old, look each millisecond, and are served by
-chance. Eight processes that never stop wait some ten milliseconds each.
+*Fair.* Two locks, as at a counter where one person stands next in line: whoever has to wait takes the second lock,
+waits for the first, and lets go of the second. So only one process looks closely; all others look now and then.
 
-*Fast.* A `Latch` is for turns of some ten microseconds, where to wake somebody takes longer than a turn. So whoever
-has it may have it again, for a run of some milliseconds; then it looks whether somebody stands in line, and goes to the
-end of it. When its run began stands beside the lock: so whoever is next knows when to look closely, and all that wait
-see that others have their turns. Eight processes that never stop have run after run, each as many as the others, and
-wait some ten milliseconds in between; who comes now and then waits for a tenth of a millisecond.
+*Fast.* Turns are short, and to wake somebody takes longer than most of them. So whoever has it may have it again, for a
+run of some milliseconds; then it looks whether somebody stands in line, and goes to the end of it. When its run began
+stands beside the lock: so whoever is next knows when to look closely, and all that wait see that others have their
+turns. Eight processes that never stop have run after run, each as many as the others, and wait some ten milliseconds in
+between; who comes now and then waits for a tenth of a millisecond.
 
 The kernel gives a lock back when its holder dies. A child closes the copies that a fork has given it: so nobody holds
 one who doesn't know.
@@ -26,21 +24,15 @@ import os
 import random
 import struct
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Latch", "LockAway", "hold", "turn"]
+__all__ = ["Latch", "LockAway", "hold"]
 
-_CLOSELY = 0.000_1
-_LOOSELY = 0.001
-# Who has waited so long waits for somebody that is stuck, and looks less often.
-_LONG = 0.2
-_RARELY = 0.02
 _held: set[int] = set()
 _guard = Lock()
 
@@ -87,22 +79,6 @@ class LockAway(Exception):
     """
 
 
-@contextmanager
-def turn(path: Path, *, patience: float) -> Iterator[None]:
-    """
-    Hold the lock file at *path* for a piece of work; beside it is another one, for who is next.
-
-    Raises:
-        LockAway: Somebody else held it for *patience* seconds, or it can't be opened.
-    """
-    with ExitStack() as mine:
-        end = time.monotonic() + patience
-        with ExitStack() as door:
-            _wait(_descriptor(door, _door(path)), end, _LOOSELY, path, patience)
-            _wait(_descriptor(mine, path), end, _CLOSELY, path, patience)
-        yield
-
-
 def hold(descriptor: int) -> bool:
     """
     Take the lock of an open file, without waiting; closing the file gives it back.
@@ -123,13 +99,16 @@ class Latch:
 
     Attributes:
         runs: How many runs of turns it has had, the present one included.
-        moved: When somebody had a turn last, as far as is known here, in seconds of monotonic time.
+        moved: When somebody had a turn last, as far as is known here, or else this one began to wait, in seconds of
+            monotonic time.
+        passed: When somebody else was last seen to have a turn; 0 for never.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.runs = 0
         self.moved = 0.0
+        self.passed = 0.0
         self._descriptor = -1
         self._next = -1
         self._began = 0.0
@@ -199,7 +178,7 @@ class Latch:
                 now = time.monotonic()
                 before, run = run, self._run()
                 if run != before:
-                    self.moved = now
+                    self.moved = self.passed = now
         finally:
             if is_next:
                 _lock(self._next, LOCK_UN)
@@ -269,22 +248,6 @@ def _scattered(pause: float) -> float:
 
 def _door(path: Path) -> Path:
     return path.with_name(path.name + ".next")
-
-
-def _wait(descriptor: int, end: float, pause: float, path: Path, patience: float) -> None:
-    while not hold(descriptor):
-        left = end - time.monotonic()
-        if left <= 0:
-            msg = f"another process has held its lock {path.name} for {patience:g} s"
-            raise LockAway(msg)
-        longest = pause if left > patience - _LONG else _RARELY
-        time.sleep(min(left, longest * (0.5 + random.random())))  # noqa: S311 - so that those who look don't keep step
-
-
-def _descriptor(stack: ExitStack, path: Path) -> int:
-    descriptor = _opened(path)
-    stack.callback(_close, descriptor)
-    return descriptor
 
 
 def _opened(path: Path) -> int:

@@ -343,7 +343,8 @@ class Flight:
 
 def purse_of(route: Route, ask: Ask, wish: Wish) -> Purse | None:
     """
-    Return the purse of a call; None if no budget applies to it, or if it is free.
+    Return the purse of a call; None if no budget applies to it, or if it is free, or if it is only added up what calls
+    cost and this one doesn't say.
 
     Raises:
         ConfigError: A budget applies to a function's call, which doesn't say what it may cost.
@@ -359,6 +360,8 @@ def purse_of(route: Route, ask: Ask, wish: Wish) -> Purse | None:
     if is_stated:
         purse.estimate = ask.cost[MICRO_USD]
     elif request is None:
+        if not purse.is_bound:
+            return None
         msg = f'{route.service} has a budget, and the call does not say what it may cost: cost={{"usd": 0.01}}'
         raise ConfigError(msg, key="cost.usd")
     return None if purse.estimate == 0 else purse

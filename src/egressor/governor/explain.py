@@ -55,6 +55,8 @@ def _money(policy: Policy) -> list[str]:
         for kind in KINDS
         if (usd := getattr(budget, kind)) is not None
     ]
+    if not found and policy.has_budgets:
+        return ["0. what calls cost is added up, and nothing bounds it"]
     return ["0. budgets, all or nothing: refused with BudgetExceeded if what it may cost does not fit", *found] * bool(
         found
     )

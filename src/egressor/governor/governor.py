@@ -676,6 +676,7 @@ class Governor(Incidents):
         if self._context.money is not None:
             self._context.money.prices = config.prices
             self._context.money.till.is_strict = config.money_sync == "full"
+            self._context.money.load(config.services)
 
     def _close_tills(self) -> None:
         for till in self._tills:

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 
     from .pricing import Meter, Pricing, Request
 
-__all__ = ["Money", "Purse", "standing"]
+__all__ = ["PRICED", "Money", "Purse", "standing"]
+
+PRICED: Final = frozenset({"openai", "azure", "anthropic", "gemini", "openrouter", "groq", "mistral", "deepseek"})
+"""
+The dialects whose requests and answers can be priced.
+"""
 
 _LOG = logging.getLogger("egressor")
 _NAME: Final = r"[A-Za-z0-9_.@+-]{1,64}"
@@ -70,7 +75,7 @@ class Money:
     @property
     def pricing(self) -> Pricing:
         """
-        The prices, loaded at the first request that needs one.
+        The prices, loaded at the first request that needs one, if `load` was not called before.
         """
         if self._pricing is None:
             from egressor.policies.prices import Prices
@@ -79,6 +84,15 @@ class Money:
 
             self._pricing = Pricing(self._prices or Prices())
         return self._pricing
+
+    def load(self, services: Mapping[str, Policy]) -> None:
+        """
+        Load the prices if requests to one of *services* will be priced: it takes a quarter of a second, in which a
+        request would keep its event loop from everything else.
+        """
+        if any(policy.has_budgets and policy.dialect in PRICED for policy in services.values()):
+            # The public prices are read at the first question.
+            self.pricing.book.find("gpt-4o", at=self.wall())
 
     def purse(
         self, service: str, policy: Policy, scope: Mapping[str, str], request: Request | None = None
@@ -126,11 +140,12 @@ class Purse:
         is_priced: Whether *estimate* is the worst case of a request: if its answer doesn't say what it has cost, nobody
             knows.
         is_soft: Whether the soft share of one of its budgets was reached in the period of the last hold.
+        is_bound: Whether anything bounds it. Else it is only added up, and nothing that is amiss with money stops it.
     """
 
     __slots__ = (
         *("_amount", "_id", "_money", "_owners", "_paid", "_tags", "dialect", "estimate", "is_priced", "is_soft"),
-        *("truth", "verdict", "why"),
+        *("is_bound", "truth", "verdict", "why"),
     )
 
     def __init__(
@@ -138,6 +153,7 @@ class Purse:
     ) -> None:
         self._money = money
         self._owners = owners
+        self.is_bound = any(policy.is_bound for _, policy in owners)
         self._tags = Tags(service, *(clean(scope.get(key, "")) for key in ("model", "feature", "user")))
         self._id = ""
         self._amount = 0
@@ -165,7 +181,9 @@ class Purse:
         Hold *micro_usd* of each budget, or say why not; blocking, for a quarter of a second at most.
         """
         if self.estimate is None:
-            return self._unpriced()
+            if self.is_bound:
+                return self._unpriced()
+            micro_usd = 0
         want = self._want(micro_usd)
         return self._held(want, self._money.till.hold(want))
 
@@ -174,7 +192,9 @@ class Purse:
         As `hold`, awaiting.
         """
         if self.estimate is None:
-            return self._unpriced()
+            if self.is_bound:
+                return self._unpriced()
+            micro_usd = 0
         want = self._want(micro_usd)
         return self._held(want, await self._money.till.ahold(want))
 
@@ -222,6 +242,9 @@ class Purse:
 
     def _held(self, want: Want, answer: budget.Held | budget.Denied | Away) -> object | Denied:
         if isinstance(answer, Away):
+            if not self.is_bound:
+                self._paid = None
+                return ""
             text = f"the ledger is away, and without it no budget can be kept: {answer.text}"
             return Denied(Why.STORE, "ledger", _SOON, text)
         if isinstance(answer, budget.Denied):

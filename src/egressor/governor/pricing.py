@@ -14,17 +14,14 @@ from egressor.dialects.asking import COUNTS, NO_TEXT, read_request
 from egressor.ledger.plain import clean
 from egressor.prices import PriceBook
 
+from .money import PRICED
+
 if TYPE_CHECKING:
     from egressor.dialects.asking import Asking
     from egressor.policies.prices import Prices
     from egressor.prices.price import Price
 
-__all__ = ["PRICED", "Meter", "Pricing", "Quote", "Request"]
-
-PRICED: Final = frozenset({"openai", "azure", "anthropic", "gemini", "openrouter", "groq", "mistral", "deepseek"})
-"""
-The dialects whose requests and answers can be priced.
-"""
+__all__ = ["Meter", "Pricing", "Quote", "Request"]
 
 _FREE: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 # What a picture, a file or a sound beside the text is taken to be, in tokens.

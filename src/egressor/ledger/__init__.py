@@ -164,7 +164,7 @@ class Ledger(Protocol):
 
     def moved_at(self) -> float:
         """
-        Return when anybody was at work here last, as far as is known, in seconds of monotonic time; 0 if nothing is.
+        Return when another process was last seen at work, in seconds of monotonic time; 0 if none was.
         """
 
     def close(self) -> None:

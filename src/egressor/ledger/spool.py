@@ -17,8 +17,9 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from egressor._host.lock import hold
+
 from .entry import Entry, as_line, from_line
-from .lock import hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -223,9 +223,9 @@ class SqliteLedger:
 
     def moved_at(self) -> float:
         """
-        Return when this process or another one had a turn last, as far as is known here, in seconds of monotonic time.
+        Return when another process was last seen to have a turn, in seconds of monotonic time; 0 for never.
         """
-        return self._latch.moved
+        return self._latch.passed
 
     def close(self) -> None:
         """
@@ -355,7 +355,8 @@ class SqliteLedger:
     def __del__(self) -> None:
         # Python complains of a connection that nobody has closed.
         if self._db is not None and self._pid == os.getpid():
-            self._let_go()
+            with suppress(Exception):
+                self._db.close()
 
     # --- forks -------------------------------------------------------------------------------------------------------
 

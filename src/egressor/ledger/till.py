@@ -297,7 +297,7 @@ class Till:
         """
         Wait until what was told so far is charged, a quarter of a second at most.
         """
-        # A wish for nothing, of no budget: the thread answers it in its turn.
+        # A wish for nothing, with no id: the thread answers it in its turn.
         if self._thread is not None:
             order = self._ordered(Want("", self.owner, (), 0, Tags("")))
             if isinstance(order, _Order):
@@ -436,7 +436,7 @@ class Till:
 
     @staticmethod
     def _take(page: Page, want: Want, now: int) -> Held | Denied | Away:
-        return take(page, want, now=now, lasts=LASTS) if want.asks else Away("nothing is wanted")
+        return take(page, want, now=now, lasts=LASTS) if want.id else Away("nothing is wanted")
 
     def _answered(self, each: _Order | End, answer: Any) -> None:
         if isinstance(each, End):
@@ -461,7 +461,7 @@ class Till:
             elif not each.answer.done():
                 each.answer.set_result(Away(why))
                 # It may have been held all the same: the last word of a connection that broke is not known.
-                if each.want.asks:
+                if each.want.id:
                     self._owed.append(End(each.want.id, "free"))
         if self._owed:
             try:

@@ -129,7 +129,7 @@ class Policy(Settings):
         retry: How failed attempts are tried again.
         ban: How long the service is left alone after a ban.
         cache: Which answers are kept. Default: none.
-        budget: What the service may cost. Default: no bound.
+        budget: What the service may cost. Default: no bound, and what it costs is not added up either.
         rules: Further settings by user, feature, endpoint, model, or any other key of a scope.
         errors: What errors mean here, asked before the dialect; the first that matches decides. Default: none.
     """
@@ -177,7 +177,7 @@ class Policy(Settings):
     @property
     def has_budgets(self) -> bool:
         """
-        Whether any call may cost no more than so much.
+        Whether any call may cost no more than so much, or is added up at least.
         """
         return self.budget is not None or any(rule.budget is not None for rule in self.rules)
 

@@ -283,6 +283,7 @@ class BudgetPolicy(Settings):
         total: US dollars in all, or None. Default: none.
         soft: Share of a budget that warns, above 0 to 1. Default: 0.8.
         timezone: Where days, weeks and months begin. Default: UTC.
+        unbounded: Whether nothing is bounded, and what calls cost is only added up. Default: False.
     """
 
     hour: Decimal | None = setting(None, optional(money))
@@ -292,10 +293,21 @@ class BudgetPolicy(Settings):
     total: Decimal | None = setting(None, optional(money))
     soft: float = setting(0.8, share)
     timezone: str = setting("UTC", zone)
+    unbounded: bool = setting(default=False, check=flag)
 
-    def _agree(self, given: AbstractSet[str]) -> None:
-        if not given & {"hour", "day", "week", "month", "total"}:
-            message = "it bounds nothing: hour, day, week, month or total"
+    @property
+    def is_bound(self) -> bool:
+        """
+        Whether it bounds anything.
+        """
+        return any(usd is not None for usd in (self.hour, self.day, self.week, self.month, self.total))
+
+    def _agree(self, given: AbstractSet[str]) -> None:  # noqa: ARG002
+        if not self.is_bound and not self.unbounded:
+            message = "it bounds nothing: hour, day, week, month or total; or unbounded = true, to add up costs only"
+            raise SettingError(message)
+        if self.is_bound and self.unbounded:
+            message = "it is unbounded, and bounds something: one of both"
             raise SettingError(message)
 
 

@@ -159,6 +159,7 @@ base_url = "https://api.openai.com/v1"
 #month = 200.0
 #soft = 0.8                       # share from which on it warns
 #timezone = "UTC"                 # where days, weeks and months begin
+#unbounded = false                # true: instead of bounding anything, add up what calls cost
 
 # Answers that are kept, and given again where the same is asked; without the table there are none.
 #[services.openai.cache]
