@@ -405,8 +405,8 @@ class Account:
         for part, old in zip(compiled.parts, home.parts, strict=True):
             if not isinstance(old.limit, Stock) or isinstance(part.limit, Gcra) or old.limit.real.period > _QUICK:
                 continue
-            # What others had used before the loss counts in a share as if it had been used then, and in the store at its
-            # own time. So it is over there earlier than here, and what that leaves is the share's.
+            # What others had used before the loss counts in a share as if it had been used then, and in the store at
+            # its own time. So it is over there earlier than here, and what that leaves is the share's.
             then = max(now, self._alone_at + part.limit.horizon)
             left = 0 if isinstance(part.cells, Bank) else part.limit.left(part.cells[""], then, wall - now)
             if left:
