@@ -25,8 +25,11 @@ import json, sys
 from concurrent.futures import ThreadPoolExecutor
 import httpx2
 from egressor import Governor
+from egressor.stores.shelf_redis import AnswerServer
 from egressor.transports.httpx import Transport
 
+# Whoever finds no time to look makes the call itself: here, on a busy machine, nobody is to.
+AnswerServer.__init__.__kwdefaults__["busy"] = 60.0
 store, url, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 services = {"api": {"cache": {}, "retry": {"attempts": 1}, "timeout": 60}}
 with Governor(services, store=store) as gov, httpx2.Client(transport=Transport(gov, "api"), timeout=60) as client:

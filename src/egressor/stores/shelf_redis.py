@@ -4,7 +4,7 @@ Where answers are kept for a fleet: the store's Redis or Valkey server.
 *Keys.* Of each service a hash of answers, one of their sizes, and a sorted set of when each has to go; a key for each
 call under way; and one secret for all, of which keys of answers are made. Each has a time to live.
 
-*Nobody waits for it.* What is looked up may wait for 20 ms, and else is a miss; only the first look of all may take as
+*Nobody waits for it.* What is looked up may wait for 50 ms, and else is a miss; only the first look of all may take as
 long as a request to the store, as there is no connection yet. A server that does not answer is left alone for a second.
 
 *Bounds* hold for each service: what has the least time left goes first.
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["AnswerServer"]
 
 _LOG = logging.getLogger("egressor")
-_BUSY: Final = 0.02
+_BUSY: Final = 0.05
 _AWAY: Final = 1.0
 _QUIET: Final = 60.0
 _SALT_FOR: Final = 5.0
@@ -121,7 +121,7 @@ class AnswerServer:
     Args:
         address: The store's; see `redis_place`.
         wall: Time since 1970, in microseconds.
-        busy: How many seconds a look may take. Default: 0.02.
+        busy: How many seconds a look may take. Default: 0.05.
 
     Raises:
         ConfigError: The address can't be read.
