@@ -7,6 +7,9 @@ Two `AnswerServer` of one address are two processes, as far as the server can te
 from __future__ import annotations
 
 import signal
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
@@ -243,6 +246,26 @@ def test_who_closes_lets_go(opened: Callable[[], AnswerServer]) -> None:
 
     assert other.get("s", "a") is not None
     assert other.claim("s", "k", is_alive=alive) is True
+
+
+def test_many_threads_may_begin_at_once(server: Server, client: redis.Redis) -> None:
+    """
+    Regression: each opened a connection of its own, there were too many of them, and all went without an answer.
+    """
+    answers = AnswerServer(server.address, wall=lambda: NOW, busy=5.0)
+    assert client.ping()
+
+    together = Barrier(100)
+
+    def claim(_: int) -> bool | None:
+        together.wait()
+        return answers.claim("s", "k", is_alive=alive)
+
+    with ThreadPoolExecutor(100) as pool:
+        claims = Counter(pool.map(claim, range(100)))
+    answers.close()
+
+    assert claims == {True: 1, False: 99}
 
 
 def test_a_server_that_hangs_stops_nobody(server: Server, client: redis.Redis) -> None:

@@ -20,6 +20,7 @@ import logging
 import os
 import struct
 from importlib.resources import files
+from threading import RLock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -76,6 +77,8 @@ class _Road:
         self._place = place
         self._patience = patience
         self._way = Way(place)
+        # One at a time: many threads that begin at once would open many connections, and all be late.
+        self._lock = RLock()
         self._is_known = False
         self._away_until = 0.0
         self._logged_at = -_QUIET
@@ -84,19 +87,20 @@ class _Road:
         """
         Return what *work* makes of it, *away* if it can't be asked.
         """
-        if monotonic() < self._away_until:
-            return away
-        try:
-            reply = work(self._ask)
-        except StoreAway as error:
-            self._away_until = monotonic() + _AWAY
+        with self._lock:
+            if monotonic() < self._away_until:
+                return away
+            try:
+                reply = work(self._ask)
+            except StoreAway as error:
+                self._away_until = monotonic() + _AWAY
+                self._is_known = True
+                if monotonic() - self._logged_at >= _QUIET:
+                    self._logged_at = monotonic()
+                    _LOG.warning("answers can't be shared, and miss: %s", error)
+                return away
             self._is_known = True
-            if monotonic() - self._logged_at >= _QUIET:
-                self._logged_at = monotonic()
-                _LOG.warning("answers can't be shared, and miss: %s", error)
-            return away
-        self._is_known = True
-        return reply
+            return reply
 
     def close(self) -> None:
         """
