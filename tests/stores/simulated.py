@@ -132,6 +132,9 @@ class SimStore:
         self.state = State()
         self.is_away = False
         self.trips = 0
+        # What each member was told last of each cell, and the limits of these.
+        self._told: dict[str, dict[str, int]] = {}
+        self._limits: dict[str, Any] = {}
 
     def exchange(self, request: Any) -> Any:
         """
@@ -140,7 +143,20 @@ class SimStore:
         self.trips += 1
         if self.is_away:
             raise StoreAway
-        return exchange(self.state, request, self.world.at, START)
+        reply = exchange(self.state, request, self.world.at, START)
+        self._told.setdefault(request.member, {}).update(reply.cells)
+        for part in [part for want in request.wants for part in want.parts]:
+            self._limits[part.cell] = part.limit
+        return reply
+
+    def unknown(self, members: list[str], cell: str) -> int:
+        """
+        Return how many units of *cell* are used of which not all *members* know: so many too many are in their shares.
+        """
+        limit, others = self._limits[cell], len(self.state.members)
+        true = limit.left(self.state.cells.get(cell, 0), self.world.at, START) // others
+        lefts = [limit.left(self._told.get(each, {}).get(cell, 0), self.world.at, START) // others for each in members]
+        return sum(max(0, left - true) for left in lefts)
 
 
 class SimLink:
@@ -301,6 +317,8 @@ class Fleet:
         self.lag = lag
         self.trip = trip
         self.uses: list[Use] = []
+        # When the store went away, and how much of what was used then was not known to all.
+        self.losses: list[tuple[int, int]] = []
         self.living: list[tuple[SimLink, SimHome, Gate]] = [self._member() for _ in range(members)]
 
     def _member(self) -> tuple[SimLink, SimHome, Gate]:
@@ -315,6 +333,16 @@ class Fleet:
             on_loss="share",
         )
         return link, home, link.gate
+
+    def lose(self) -> None:
+        """
+        Let the store be away.
+        """
+        # Whoever goes by its share yet goes on with it: that is charged already.
+        members = [link.member for link, _, _ in self.living if link.gate is not None and not link.gate.away]
+        unknown = max([self.store.unknown(members, str(limit)) for limit in self.policy.limits])
+        self.losses.append((self.world.at, unknown))
+        self.store.is_away = True
 
     def kill(self, index: int) -> None:
         """

@@ -14,7 +14,7 @@ from egressor._core.admission import Entry
 from egressor._core.fleet import FIRST, Back, Part, Top
 from egressor._core.limits import FOREVER, Concurrency, Gcra
 
-from .cells import Allotted
+from .cells import Allotted, Bank
 from .stock import Stock, packed, units_of, until_of
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ _KNOWN = 4_096
 _HOT = 20_000
 _FIRST = 4
 _SLOWEST = 10_000
+# Of limits with a longer period nothing is charged ahead: should nobody hear whether it was, it stays so for that long.
+_QUICK = 60_000_000
 
 
 class _Lot:
@@ -112,7 +114,7 @@ class Account:
         backs: Units to be given back, or charged, with the next request.
     """
 
-    __slots__ = ("_before", "_lots", "_places", "_seen", "backs", "shift")
+    __slots__ = ("_ahead", "_alone_at", "_before", "_lots", "_paid", "_places", "_seen", "backs", "shift")
 
     def __init__(self) -> None:
         self.shift = 0
@@ -124,6 +126,10 @@ class Account:
         self._seen: dict[str, tuple[int, int]] = {}
         # The local cells as they were when the process had to go on alone.
         self._before: dict[str, int] = {}
+        self._alone_at = 0
+        # What the request under way charges ahead, and what was by the last one, and when.
+        self._ahead: list[Part] = []
+        self._paid: list[Back] = []
 
     # --- what it has -------------------------------------------------------------------------------------------------
 
@@ -263,10 +269,12 @@ class Account:
         """
         return tuple([(cell, place.cells.used(place.entry.key)) for cell, place in self._places.items()])
 
-    def told(self, backs: Sequence[Back], places: Iterable[tuple[str, int]]) -> None:
+    def told(self, backs: Sequence[Back], places: Iterable[tuple[str, int]], at: int) -> None:
         """
-        Take note that the store knows of *backs* and *places*.
+        Take note that the store has known of *backs* and *places* since *at*, by its own time.
         """
+        if self._ahead or self._paid:
+            self._paid, self._ahead = [Back(part, at) for part in self._ahead], []
         if backs:
             known = set(map(id, backs))
             self.backs = [back for back in self.backs if id(back) not in known]
@@ -280,6 +288,7 @@ class Account:
         Take note that nobody knows whether the store has heard: what was to be given back may have been, and is gone.
         """
         self.backs = [back for back in self.backs if back.at is None or back.at == FIRST]
+        self._ahead, self._paid = [], []
 
     # --- what it knows -----------------------------------------------------------------------------------------------
 
@@ -349,6 +358,7 @@ class Account:
             place.cells.use(place.entry.key, place.lent)
         _set_alone(home, is_alone=True)
         self._before = {}
+        self._alone_at = now
         self.unheard()
         then = now + self.shift
         for part, old in zip(compiled.parts, home.parts, strict=True):
@@ -382,6 +392,33 @@ class Account:
                     at = now + self.shift
                     seen = old.limit.real.charge(self._seen.get(cell, (0, 0))[0], at, used, wall - at)
                     self._seen[cell] = seen, 0
+
+    def charge_ahead(self, compiled: Compiled, home: Compiled, now: int, wall: int) -> tuple[Back, ...]:
+        """
+        Return what charges the store with what may yet be used of the shares that are *compiled*, in place of what was
+        charged ahead before.
+
+        Whoever has returned already goes by the store, and would use up what others still have in their shares. Keys
+        are too many for that, and a bucket can't tell what it has given back since.
+        """
+        self._ahead = []
+        for part, old in zip(compiled.parts, home.parts, strict=True):
+            if not isinstance(old.limit, Stock) or isinstance(part.limit, Gcra) or old.limit.real.period > _QUICK:
+                continue
+            # What others had used before the loss counts in a share as if it had been used then, and in the store at
+            # its own time. So it is over there earlier than here, and what that leaves is the share's.
+            then = max(now, self._alone_at + part.limit.horizon)
+            left = 0 if isinstance(part.cells, Bank) else part.limit.left(part.cells[""], then, wall - now)
+            if left:
+                self._ahead.append(Part(part.name, left, old.limit.real))
+        return (*self._paid, *[Back(part, None) for part in self._ahead])
+
+    def pay_out(self) -> None:
+        """
+        Have given back what was charged ahead; of a standing that was outdated, the last request has charged nothing.
+        """
+        self.backs += self._paid
+        self._ahead, self._paid = [], []
 
     def come_home(self, compiled: Compiled, home: Compiled) -> None:
         """

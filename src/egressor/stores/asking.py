@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from egressor._core.admission import Ask, Entry
-    from egressor._core.fleet import Reply, Top
+    from egressor._core.fleet import Back, Reply, Top
     from egressor._core.queue import Line, Waiter
 
     from . import Clock, Home, Parked
@@ -189,14 +189,21 @@ class Asking(Gate):
         if self.away:
             # Nothing but: are you there, and what was used without you?
             self._wanted, self._topped, self._deeds = [], [], -1
+            ahead: tuple[Back, ...] = ()
+            if self._back_at:
+                wall = self._clock.wall()
+                account.charge_back(self.compiled, self._home, now, wall)
+                if self.on_loss == "share":
+                    ahead = account.charge_ahead(self.compiled, self._home, now, wall)
             return Request(
                 self._link.member,
                 self._link.address,
                 self._version,
                 places=account.held(),
-                backs=tuple(account.backs),
+                backs=(*account.backs, *ahead),
                 info=self._told_of_us(now),
             )
+        account.pay_out()
         self._room.promote(now)
         freed = account.give_back_places(self._handed)
         if self._is_called:

@@ -61,7 +61,7 @@ class Hearing(Asking):
             return True
         self._version = reply.version
         self._has_heard = True
-        account.told(request.backs, request.places)
+        account.told(request.backs, request.places, reply.now)
         if self.away:
             return False
         account.note(reply.cells, now)

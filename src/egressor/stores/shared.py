@@ -351,13 +351,13 @@ class SharedGate(Straight):
         """
         if not self.away:
             return
-        now, wall = self._now(), self._clock.wall()
-        self._account.charge_back(self.compiled, self._home, now, wall)
+        now = self._now()
         if now < self._back_at or not self._back_at:
             # The first charge at once, and later ones now and then.
             self._look_at(min(now + _TELL, self._back_at) if self._back_at else now + 1, now)
             self._back_at = self._back_at or now + _RETURN
             return
+        self._account.charge_back(self.compiled, self._home, now, self._clock.wall())
         self.away = ""
         self._back_at = 0
         self._account.come_home(self.compiled, self._home)
@@ -365,6 +365,7 @@ class SharedGate(Straight):
         self._closed = None
         self._standing.is_alone = False
         self._install(self._home, now)
+        self._look_at(now + 1, now)
 
     def _forget_lines(self) -> None:
         self._asked.clear()

@@ -78,6 +78,7 @@ class Straight(Hearing):
         entries = ask.entries
         parts = self._parts_of(ask)
         account.give_back_places(self._handed)
+        account.pay_out()
         if ask.holds:
             account.expect(entries)
         account.give_back(parts, self._handed, now)
@@ -123,7 +124,7 @@ class Straight(Hearing):
             return None
         ask, request, topped = errand
         self._version = reply.version
-        account.told(request.backs, request.places)
+        account.told(request.backs, request.places, reply.now)
         account.note(reply.cells, now)
         for entry, (units, until) in zip(topped, reply.tops, strict=True):
             if units:
