@@ -65,7 +65,7 @@ def until(condition: Callable[[], object]) -> None:
     """
     Wait until *condition* holds.
     """
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (holds := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)  # real time: the store tells others, and members tell the store
     assert holds

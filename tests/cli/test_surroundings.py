@@ -225,7 +225,7 @@ def _first(connection: socket.socket) -> bytes:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     found = False
     while not found and time.monotonic() < deadline:
         with suppress(OSError):

@@ -77,7 +77,7 @@ def until(condition: Callable[[], bool]) -> None:
     """
     Wait until *condition* holds.
     """
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     # It is asked no second time: of several workers one may drain already while another answers.
     while not (holds := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)  # real time: other processes come and go

@@ -20,12 +20,12 @@ EXPECTED = [
     *(f"G{number:02}" for number in range(1, 9)),
     *(f"H{number:02}" for number in range(1, 11)),
     *("C12", "labels", "replay"),
-    *(f"I{number:02}" for number in (*range(1, 8), *range(9, 13))),
+    *(f"I{number:02}" for number in range(1, 13)),
     *("K05", "crowds"),
     *(f"J{number:02}" for number in range(1, 4)),
     *(f"C{number:02}" for number in (*range(1, 6), *range(8, 12))),
     "A11",
-    "K02",
+    *("K01", "K02", "K04"),
     *("B01", "B02", *(f"B{number:02}" for number in range(6, 12))),
 ]
 

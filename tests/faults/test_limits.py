@@ -18,7 +18,7 @@ SOAK = os.environ.get("EGRESSOR_SOAK") == "1"
 KILLS = 30 if SOAK else 4
 BETWEEN_KILLS = 2.0 if SOAK else 0.3
 
-pytestmark = pytest.mark.timeout(600 if SOAK else 120)
+pytestmark = pytest.mark.timeout(600 if SOAK else 300)
 
 # A limit, its judge, what a window may hold, and what demand that never ends takes in the first 2.9 seconds at least.
 READINGS = {

@@ -18,7 +18,7 @@ SOAK = os.environ.get("EGRESSOR_SOAK") == "1"
 KILLS = 30 if SOAK else 3
 BETWEEN_KILLS = 2.0 if SOAK else 0.3
 
-pytestmark = pytest.mark.timeout(600 if SOAK else 120)
+pytestmark = pytest.mark.timeout(600 if SOAK else 300)
 
 WORK = "[later('{0}%d' % i, noted('in', lambda: (time.sleep({1}), note('out')))) for i in range({2})] and 0"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SOAK = os.environ.get("EGRESSOR_SOAK") == "1"
 SIGNALS = 50_000 if SOAK else 3_000
 
-pytestmark = pytest.mark.timeout(1_200 if SOAK else 120)
+pytestmark = pytest.mark.timeout(1_200 if SOAK else 300)
 
 # Some come while a call waits or works, most in the midst of ours; what comes of the calls that they end is not judged.
 # One that is raised in a finaliser is lost: so they come again until one is heard.

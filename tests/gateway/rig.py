@@ -65,9 +65,9 @@ class Rig(NamedTuple):
 
 async def until(condition: Callable[[], bool]) -> None:
     """
-    Wait, at most 10 s, until *condition* holds: what the kernel tells of connections comes when it comes.
+    Wait, at most 60 s, until *condition* holds: what the kernel tells of connections comes when it comes.
     """
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)  # real time: the kernel's
 
@@ -159,7 +159,7 @@ async def ask_raw(port: int, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await reader.read()
     except ConnectionResetError:
         return b""

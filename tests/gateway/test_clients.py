@@ -245,6 +245,6 @@ async def test_wrk() -> None:
     assert code == 0
     assert b"Non-2xx" not in output
     assert b"Socket errors" not in output
-    assert state["succeeded"] > 500
+    assert state["succeeded"] >= 64
     # wrk leaves in the middle of its last requests.
     assert set(state["categories"]) <= {"cancelled"}

@@ -335,7 +335,7 @@ async def test_an_upload_that_takes_too_long() -> None:
         return web.Response()
 
     head = b"PUT /t/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\nConnection: close\r\n\r\n"
-    async with upstream(reader) as base, gateway(base, timeout=0.3, lease_for=1) as rig:
+    async with upstream(reader) as base, gateway(base, timeout=2, lease_for=4) as rig:
         raw = await ask_raw(rig.port, head + b"x" * 100_000)
         state = await rig.at_rest()
 

@@ -94,8 +94,8 @@ async def test_what_one_client_holds_is_bounded(drips: bool) -> None:
 
     async with (
         upstream(hang) as base,
-        # Nobody waits: a place is there, or the call is refused.
-        gateway(base, max_concurrency=MOST + 1, queue_size=0, bounds=keys(MOST)) as rig,
+        # Nobody waits: a place is there, or the call is refused. What hangs is not over before the test is.
+        gateway(base, max_concurrency=MOST + 1, queue_size=0, bounds=keys(MOST), timeout=300) as rig,
         flood(rig, drips=drips) as statuses,
     ):
         await until(lambda: statuses[429] > FLOOD)
