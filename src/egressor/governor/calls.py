@@ -40,7 +40,7 @@ from .nesting import CURRENT, Nest, step_out
 from .route import CARRIES, UNSET, carries_status, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from egressor._core.admission import Ask, Lease
     from egressor._core.model import Verdict
@@ -223,9 +223,11 @@ class Flight:
         self.nest = nest or Nest.of(gate, CURRENT.get())
         self.purse: Purse | None = None
         # The straight path takes no call that a budget applies to; the first attempt may be from before a reload.
-        if compiled.has_budgets and first is None and not self.nest.is_paid_for():
-            self.purse = purse_of(route, ask, wish)
-            self.nest.is_paid = self.purse is not None
+        if compiled.has_budgets and first is None:
+            payers = self.nest.payers()
+            self.purse = self.nest.purse = purse_of(route, ask, wish, payers)
+            if self.purse is not None:
+                self.purse.nest(payers)
         self.is_idempotent = options.idempotent if idempotent is None else idempotent
         started = context.clock.now() if first is None else first[0].at
         taps = context.taps
@@ -296,7 +298,7 @@ class Flight:
         context = self.route.context
         verdict = context.judge(outcome, self.route.gate)
         if self.purse is not None:
-            self.purse.verdict = verdict
+            self.purse.judge(verdict)
         if self._tally is not None:
             self._tally.judge(verdict)
         self._attempts += 1
@@ -341,17 +343,20 @@ class Flight:
         return step
 
 
-def purse_of(route: Route, ask: Ask, wish: Wish) -> Purse | None:
+def purse_of(route: Route, ask: Ask, wish: Wish, payers: Sequence[Purse] = ()) -> Purse | None:
     """
-    Return the purse of a call; None if no budget applies to it, or if it is free.
+    Return the purse of a call; None if no budget applies to it, if it is free, or if what it costs is said by one of
+    *payers*, the purses of the calls around it, and nowhere else.
 
     Raises:
-        ConfigError: A budget applies to a function's call, which doesn't say what it may cost.
+        ConfigError: A budget applies to a function's call, and neither it nor a call around it says what it may cost.
     """
     money, policy = route.context.money, route.gate.compiled.policy
     request: Any = wish if hasattr(wish, "asked") else None
     is_stated = MICRO_USD in ask.cost
-    purse = None if money is None else money.purse(route.service, policy, ask.scope, None if is_stated else request)
+    if money is None or (payers and not is_stated and (request is None or not money.can_price(policy.dialect))):
+        return None
+    purse = money.purse(route.service, policy, ask.scope, None if is_stated else request)
     if purse is None:
         return None
     if request is not None:
