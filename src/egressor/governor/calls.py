@@ -501,7 +501,8 @@ def conclude(route: Route, done: Done | Stream, *, is_idempotent: bool = True) -
     """
     Return what a call came to, or raise it: the user's own exception as it was raised, or our refusal.
 
-    Its note says what the exception can't: how often it was tried, or why it was not tried again.
+    Its note says what the exception can't: how often it was tried, or why it was not tried again. What a fallback has
+    raised carries none; what that stood in for, which is its context, does.
     """
     outcome = done.outcome
     denied = None if isinstance(done, Stream) or done.is_fallback or done.is_hit else done.denied
@@ -512,13 +513,23 @@ def conclude(route: Route, done: Done | Stream, *, is_idempotent: bool = True) -
         raise AssertionError(msg)
     if outcome.error is None:
         return outcome.value
-    if isinstance(done, Done) and done.attempts > 1:
-        _note(outcome.error, f"{_NOTE}{route.service}: gave up after {done.attempts} attempts")
-    elif isinstance(done, Done) and not is_idempotent and _is_in_doubt(done):
-        _note(outcome.error, f"{_NOTE}{route.service}: not tried again: it may have been executed")
-    elif denied is not None:
-        _note(outcome.error, f"{_NOTE}{route.service}: not tried again: {denied.text}")
+    if isinstance(done, Done):
+        tried = done.cause if done.is_fallback else outcome
+        if tried is not None and tried.error is not None and (text := _why_no_more(done, is_idempotent=is_idempotent)):
+            _note(tried.error, f"{_NOTE}{route.service}: {text}")
+        if done.is_fallback and done.denied is not None and tried is None and outcome.error.__context__ is None:
+            # No refusal was raised that could have become its context.
+            outcome.error.__context__ = rejection(route, done.denied)
     raise outcome.error
+
+
+def _why_no_more(done: Done, *, is_idempotent: bool) -> str:
+    if done.attempts > 1:
+        return f"gave up after {done.attempts} attempts" + (f": {done.why}" if done.why else "")
+    if not is_idempotent and done.verdict is not None and done.verdict.may_have_run:
+        return "not tried again: it may have been executed"
+    why = done.why if done.denied is None else done.denied.text
+    return f"not tried again: {why}" if why else ""
 
 
 def rejection(route: Route, denied: Denied) -> Rejected:
@@ -554,11 +565,6 @@ def timed_out(error: BaseException, watch: Watch, task: asyncio.Task[Any] | None
     timeout = TimeoutError("the attempt took longer than its policy's timeout")
     timeout.__cause__ = error
     return timeout
-
-
-def _is_in_doubt(done: Done) -> bool:
-    verdict = done.verdict
-    return not done.is_fallback and verdict is not None and verdict.may_have_run
 
 
 def _ending(done: Done) -> str:
