@@ -168,6 +168,20 @@ def test_a_call_of_which_nobody_knows_is_charged_whole(opener: Open) -> None:
     assert (cells(ledger), sums(ledger)) == ({"hour": (750, 0, 750)}, [(1, 750, 750)])
 
 
+@pytest.mark.parametrize(("told", "rest"), [(300, 450), (900, 0)])
+def test_of_what_nobody_knows_that_which_was_charged_otherwise_is_not_charged(
+    opener: Open, told: int, rest: int
+) -> None:
+    """
+    What calls inside of it were charged is taken off what was held.
+    """
+    ledger = opener()
+    hold(ledger, want("a", 750, 1000))
+    end(ledger, "a", UNKNOWN, told)
+
+    assert (cells(ledger), sums(ledger)) == ({"hour": (rest, 0, rest)}, [(1, rest, rest)])
+
+
 def test_a_dead_owner_s_hold_is_lost_and_its_truth_may_come_later(opener: Open) -> None:
     """
     At the end of its time it is charged whole; the truth takes the estimate's place, once.

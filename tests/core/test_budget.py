@@ -217,6 +217,8 @@ def test_a_lost_call_is_charged_whole_and_can_be_put_right() -> None:
     lost = expire(cells, held(found)).cells
 
     assert {"day": Cell(0, 86_400, spent=300, unknown=300)} == lost
+    assert {"day": Cell(0, 86_400, spent=100, unknown=100)} == expire(cells, held(found), less=200).cells
+    assert {"day": Cell(0, 86_400)} == expire(cells, held(found), less=301).cells
     assert Settled({"day": Cell(0, 86_400, spent=120)}, ()) == resolve(lost, held(found), 120)
 
 

@@ -44,6 +44,7 @@ POOR = Denied(Why.BUDGET, "day", None, "spent")
 GOOD = Verdict(why="it returned")
 AWAY = Verdict(category=ErrorCategory.OVERLOADED, retryable=True)
 DOWN = Verdict(category=ErrorCategory.SERVER_ERROR, retryable=True, counts=True)
+AWAY_FOR_LONG = Verdict(category=ErrorCategory.BAN, retryable=True)
 BAD = Verdict(category=ErrorCategory.BAD_REQUEST)
 UNSURE = Verdict(category=ErrorCategory.TIMEOUT, retryable=True, may_have_run=True)
 LATER = Verdict(category=ErrorCategory.RATE_LIMIT, retryable=True, retry_after=0.0003)
@@ -93,6 +94,8 @@ SEND = Send(1, LEASE, None)
 DONE = Done(outcome=VALUE, verdict=GOOD, attempts=1)
 STALE_INSTEAD = Done(outcome=Outcome("old"), denied=OPEN, is_hit=True)
 GAVE_UP = Done(outcome=FAILED, verdict=DOWN, attempts=1)
+SPENT = "the retry budget is used up"
+NO_MORE = replace(GAVE_UP, why=SPENT)
 TWICE: list[Step] = [
     ADMIT,
     SEND,
@@ -148,9 +151,9 @@ STORIES: dict[str, tuple[dict[str, Any], list[Any], list[Step], Done]] = {
         [MISS, LEASE, FAILED, MAY, MISS, INSTEAD, None],
         [
             Recall("k"), ADMIT, SEND, settle(DOWN), Recall("k", is_stale=True), Fall(GAVE_UP),
-            Keep("k", Done(outcome=INSTEAD, verdict=DOWN, attempts=1, is_fallback=True)),
+            Keep("k", Done(outcome=INSTEAD, verdict=DOWN, attempts=1, is_fallback=True, cause=FAILED)),
         ],
-        Done(outcome=INSTEAD, verdict=DOWN, attempts=1, is_fallback=True),
+        Done(outcome=INSTEAD, verdict=DOWN, attempts=1, is_fallback=True, cause=FAILED),
     ),
     "a request's own failure is its answer": (
         {"cache_key": "k"},
@@ -297,34 +300,41 @@ STORIES: dict[str, tuple[dict[str, Any], list[Any], list[Step], Done]] = {
         {"is_idempotent": False},
         [LEASE, BROKEN, MAY],
         [ADMIT, SEND, settle(UNSURE)],
-        Done(outcome=BROKEN, verdict=UNSURE, attempts=1),
+        Done(outcome=BROKEN, verdict=UNSURE, attempts=1, why="it may have been executed"),
     ),
     "what may have run is sent again if it is idempotent": (
         {}, [LEASE, BROKEN, MAY_NOT], [ADMIT, SEND, settle(UNSURE, wants_retry=True)],
-        Done(outcome=BROKEN, verdict=UNSURE, attempts=1),
+        Done(outcome=BROKEN, verdict=UNSURE, attempts=1, why=SPENT),
     ),
     "what may have run is sent again if the policy says so": (
         {"is_idempotent": False, "idempotent_only": False},
         [LEASE, BROKEN, MAY_NOT],
         [ADMIT, SEND, settle(UNSURE, wants_retry=True)],
-        Done(outcome=BROKEN, verdict=UNSURE, attempts=1),
+        Done(outcome=BROKEN, verdict=UNSURE, attempts=1, why=SPENT),
     ),
     "what surely has not run is sent again": (
-        {"is_idempotent": False}, [LEASE, FAILED, MAY_NOT], [ADMIT, SEND, settle(DOWN, wants_retry=True)], GAVE_UP,
+        {"is_idempotent": False}, [LEASE, FAILED, MAY_NOT], [ADMIT, SEND, settle(DOWN, wants_retry=True)], NO_MORE,
     ),
     "a backoff that reaches the deadline": (
         {"until": NOW + 10},
         [LEASE, FAILED, MAY],
         [Admit(ASK, NOW + 9), Send(1, LEASE, NOW + 10), settle(DOWN)],
-        GAVE_UP,
+        replace(GAVE_UP, why="the wait of 0.000 s does not fit its deadline"),
     ),
     "a backoff that fits before the deadline": (
         {"until": NOW + 11},
         [LEASE, FAILED, MAY_NOT],
         [Admit(ASK, NOW + 10), Send(1, LEASE, NOW + 11), settle(DOWN, wants_retry=True)],
-        GAVE_UP,
+        NO_MORE,
     ),
-    "the retry budget says no": ({}, [LEASE, FAILED, MAY_NOT], [ADMIT, SEND, settle(DOWN, wants_retry=True)], GAVE_UP),
+    "a suspension is not waited for": (
+        {}, [LEASE, Outcome(verdict=AWAY_FOR_LONG), MAY], [ADMIT, SEND, settle(AWAY_FOR_LONG)],
+        Done(
+            outcome=Outcome(verdict=AWAY_FOR_LONG), verdict=AWAY_FOR_LONG, attempts=1,
+            why="no call waits for the end of a suspension",
+        ),
+    ),
+    "the retry budget says no": ({}, [LEASE, FAILED, MAY_NOT], [ADMIT, SEND, settle(DOWN, wants_retry=True)], NO_MORE),
     # --- streams
     "a body that streams holds the lease to its end": (
         {}, [LEASE, STREAM, VALUE, MAY_NOT], [ADMIT, SEND, Stream(STREAM, LEASE), settle(GOOD)],
@@ -342,7 +352,7 @@ STORIES: dict[str, tuple[dict[str, Any], list[Any], list[Step], Done]] = {
         {"has_fallback": True, "attempts": 1},
         [LEASE, FAILED, MAY, INSTEAD],
         [ADMIT, SEND, settle(DOWN), Fall(GAVE_UP)],
-        Done(outcome=INSTEAD, verdict=DOWN, attempts=1, is_fallback=True),
+        Done(outcome=INSTEAD, verdict=DOWN, attempts=1, is_fallback=True, cause=FAILED),
     ),
     "a refusal takes the fallback": (
         {"has_fallback": True},
@@ -354,7 +364,7 @@ STORIES: dict[str, tuple[dict[str, Any], list[Any], list[Step], Done]] = {
         {"has_fallback": True},
         [LEASE, FAILED, MAY, None, OPEN, INSTEAD],
         [*TWICE[:5], Fall(Done(outcome=FAILED, denied=OPEN, verdict=DOWN, attempts=1))],
-        Done(outcome=INSTEAD, denied=OPEN, verdict=DOWN, attempts=1, is_fallback=True),
+        Done(outcome=INSTEAD, denied=OPEN, verdict=DOWN, attempts=1, is_fallback=True, cause=FAILED),
     ),
 }  # fmt: skip
 

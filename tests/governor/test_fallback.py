@@ -96,6 +96,32 @@ def test_a_chain_that_fails_raises_its_last_error(gov: Governor, run: Run) -> No
     assert type(raised.value) is LookupError
 
 
+@pytest.mark.parametrize("fallback", [broken, [broken, broken]], ids=["function", "chain"])
+def test_what_a_fallback_stood_in_for_is_the_context_of_its_failure(run: Run, fallback: object) -> None:
+    """
+    A fallback that failed wiped out what the call itself had failed of, and took its note.
+    """
+    settings = {"retry": {"attempts": 2, "base": 0.0, "budget": False}}
+    with Governor({"api": settings}, clock=FakeClock()) as gov, pytest.raises(LookupError) as raised:
+        run(gov, fallback=fallback)
+    cause = raised.value.__context__
+
+    assert isinstance(cause, ConnectionError)
+    assert cause.__notes__ == ["egressor: api: gave up after 2 attempts"]
+    assert not hasattr(raised.value, "__notes__")
+
+
+def test_a_refusal_is_the_context_of_its_fallback_s_failure(gov: Governor, run: Run) -> None:
+    """
+    Nothing was sent, so that the refusal is what the fallback stood in for.
+    """
+    gov.pause("api")
+    with pytest.raises(LookupError) as raised:
+        run(gov, fallback=broken)
+
+    assert isinstance(raised.value.__context__, Paused)
+
+
 @pytest.mark.parametrize("exit_kind", [KeyboardInterrupt, SystemExit])
 def test_an_exit_ends_the_chain(gov: Governor, exit_kind: type[BaseException]) -> None:
     """

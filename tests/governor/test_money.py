@@ -177,7 +177,7 @@ def test_money_that_is_held_may_come_back(make: Make) -> None:
     While a call is under way its whole hold is taken; what it did not cost is there for the next.
     """
     gov = make({"day": 0.001})
-    # Without a block: what runs inside of one is a part of it.
+    # Without a block: then nothing runs inside of it.
     permit = gov.permit("api", cost={"usd": 0.0009}).acquire()
     with pytest.raises(BudgetExceeded, match="calls under way hold the rest") as caught:
         gov.call("api", lambda: None, cost={"usd": 0.0009})
@@ -360,7 +360,7 @@ def test_without_a_cost_a_call_with_a_budget_is_a_mistake(make: Make) -> None:
     assert cells(gov) in ({}, {"api/day@UTC": (0, 0, 0)})
 
 
-def test_a_call_inside_of_a_call_is_a_part_of_it(make: Make) -> None:
+def test_a_call_inside_of_a_call_that_states_no_cost_is_a_part_of_it(make: Make) -> None:
     """
     The outer one holds the money for both, and no longer than it lasts; another service's call holds its own.
     """
@@ -375,6 +375,162 @@ def test_a_call_inside_of_a_call_is_a_part_of_it(make: Make) -> None:
     with pytest.raises(ConfigError):
         gov.call("api", lambda: "after")
     assert cells(gov) == {"api/day@UTC": (100_000, 0, 0), "other/day@UTC": (200_000, 0, 0)}
+
+
+@pytest.mark.parametrize("way", ["call", "permit", "acall", "generator"])
+def test_a_call_inside_of_a_call_is_held_for_by_itself(make: Make, way: str) -> None:
+    """
+    A hundred calls of 0.05 inside of one of 0.001 all went, and nobody was charged for them.
+    """
+    gov = make({"day": 0.1}, rules=[{"match": {"user": "*"}, "budget": {"day": 0.05}}])
+    made: list[int] = []
+    options: dict[str, Any] = {"cost": {"usd": 0.001}, "scope": {"user": "u1"}}
+
+    def inside() -> None:
+        for each in range(100):
+            gov.call("api", made.append, each, cost={"usd": 0.05}, scope={"user": "u2"})
+
+    async def append(each: int) -> None:
+        made.append(each)
+
+    async def ainside() -> None:
+        for each in range(100):
+            await gov.acall("api", append, each, cost={"usd": 0.05}, scope={"user": "u2"})
+
+    @gov.throttled("api", **options)
+    def items() -> Iterator[None]:
+        yield
+        inside()
+
+    with pytest.raises(BudgetExceeded) as caught:
+        if way == "call":
+            gov.call("api", inside, **options)
+        elif way == "acall":
+            asyncio.run(gov.acall("api", ainside, **options))
+        elif way == "generator":
+            list(items())
+        else:
+            with gov.permit("api", **options):
+                inside()
+
+    assert (made, caught.value.key) == ([0], "api[user=*:u2]/day@UTC")
+    # The outer one has failed in its midst, so that nobody knows what it did cost itself.
+    assert cells(gov) == {
+        "api/day@UTC": (51_000, 0, 1_000),
+        "api[user=*:u1]/day@UTC": (1_000, 0, 1_000),
+        "api[user=*:u2]/day@UTC": (50_000, 0, 0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("stated", "inner", "spent"),
+    [
+        ((30_000,), (10_000,), 30_000),
+        ((30_000,), (10_000, 25_000), 35_000),
+        ((50_000, 20_000), (10_000,), 50_000),
+        ((15_000, 20_000), (30_000,), 30_000),
+    ],
+    ids=["covered", "above", "three levels", "three levels, above"],
+)
+def test_what_calls_inside_were_charged_is_taken_off(
+    make: Make, stated: tuple[int, ...], inner: tuple[int, ...], spent: int
+) -> None:
+    """
+    An outer estimate that covers what is inside of it is not paid twice.
+    """
+    gov = make({"day": 1})
+
+    def outer(level: int) -> None:
+        if level < len(stated):
+            gov.call("api", outer, level + 1, cost={"usd": stated[level] / 1e6})
+            return
+        for each in inner:
+            gov.call("api", lambda: None, cost={"usd": each / 1e6})
+
+    outer(0)
+
+    assert cells(gov) == {"api/day@UTC": (spent, 0, 0)}
+    assert sum(each[2] for each in sums(gov)) == spent
+
+
+def test_what_a_call_inside_was_charged_is_known_of_an_outer_one_that_is_not(make: Make) -> None:
+    """
+    Of an outer call that fails, unknown is only what was not charged to the calls inside of it.
+    """
+    gov = make({"day": 1})
+
+    def outer() -> None:
+        gov.call("api", lambda: None, cost={"usd": 0.01})
+        raise ValueError
+
+    with pytest.raises(ValueError, match=r"^$"):
+        gov.call("api", outer, cost={"usd": 0.03})
+
+    assert cells(gov) == {"api/day@UTC": (30_000, 0, 20_000)}
+    assert [each[1:] for each in sums(gov)] == [(2, 30_000, 20_000)]
+
+
+def test_nothing_is_taken_off_a_budget_that_the_call_inside_does_not_have(make: Make) -> None:
+    """
+    A call of no user's inside of a user's: the user's budget would pay for neither.
+    """
+    gov = make({"day": 1}, rules=[{"match": {"user": "*"}, "budget": {"day": 1}}])
+    gov.call(
+        "api",
+        lambda: gov.call("api", lambda: None, cost={"usd": 0.02}),
+        cost={"usd": 0.02},
+        scope={"user": "u1"},
+    )
+
+    assert cells(gov) == {"api/day@UTC": (40_000, 0, 0), "api[user=*:u1]/day@UTC": (20_000, 0, 0)}
+
+
+def test_an_attempt_that_costs_nothing_takes_nothing_off_the_next(make: Make) -> None:
+    """
+    What was charged inside of an attempt that was refused is no part of the attempt that is charged.
+    """
+    gov = make({"day": 1}, retry={"attempts": 2, "base": 0})
+    errors = iter([ConnectionRefusedError()])
+
+    def outer() -> None:
+        gov.call("api", lambda: None, cost={"usd": 0.02})
+        for error in errors:
+            raise error
+
+    gov.call("api", outer, cost={"usd": 0.03})
+
+    assert cells(gov) == {"api/day@UTC": (50_000, 0, 0)}
+
+
+def test_a_permit_s_truth_is_that_of_all_inside_of_it(make: Make) -> None:
+    """
+    What is settled includes the calls inside; one below what they were charged takes nothing back from them.
+    """
+    gov = make({"day": 1})
+    with gov.permit("api", cost={"usd": 0.03}) as permit:
+        gov.call("api", lambda: None, cost={"usd": 0.01})
+        permit.settle(cost={"usd": 0.012})
+    with gov.permit("api", cost={"usd": 0.03}) as permit:
+        gov.call("api", lambda: None, cost={"usd": 0.01})
+        permit.settle(cost={"usd": 0.005})
+
+    assert cells(gov) == {"api/day@UTC": (22_000, 0, 0)}
+
+
+def test_a_fallback_s_calls_are_not_paid_for_by_the_call_that_has_failed(make: Make) -> None:
+    """
+    That one's money is charged, or given back, before: a call in the fallback says what it costs.
+    """
+    gov = make({"day": 1})
+    with pytest.raises(ConfigError, match="does not say what it may cost"):
+        gov.call(
+            "api",
+            fail(ConnectionRefusedError()),
+            cost={"usd": 0.1},
+            fallback=lambda: gov.call("api", lambda: None),
+        )
+
+    assert cells(gov) == {"api/day@UTC": (0, 0, 0)}
 
 
 def test_a_service_without_a_budget_holds_nothing() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -181,3 +182,52 @@ def test_a_group_comes_out_unchanged(
     assert list(error.exceptions) == members
     state = gov.status()["api"]
     assert (state["breaker"]["failures"], state["in_flight"]) == (failures, 0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "options", "error", "note"),
+    [
+        (
+            {"retry": {"base": 0.0, "budget": 0.001}},
+            {},
+            ConnectionError,
+            "not tried again: the retry budget is used up",
+        ),
+        (
+            {"retry": {"base": 60.0, "cap": 60.0, "jitter": False}},
+            {"deadline": 1.0},
+            ConnectionError,
+            "not tried again: the wait of 60.000 s does not fit its deadline",
+        ),
+        (
+            {"retry": {"base": 0.25, "factor": 100.0, "cap": 60.0, "jitter": False, "budget": False}},
+            {"deadline": 1.0},
+            ConnectionError,
+            "gave up after 2 attempts: the wait of 25.000 s does not fit its deadline",
+        ),
+        ({}, {"idempotent": False}, TimeoutError, "not tried again: it may have been executed"),
+        ({"retry": {"attempts": 1}}, {}, ConnectionError, None),
+        ({}, {}, ValueError, None),
+    ],
+    ids=["budget", "deadline", "deadline later", "in doubt", "one attempt", "not retryable"],
+)
+def test_a_note_says_why_a_failure_was_not_tried_again(
+    policy: dict[str, Any], options: dict[str, Any], error: type[Exception], note: str | None
+) -> None:
+    """
+    Where the budget was used up or the wait did not fit, the exception said nothing of it.
+    """
+
+    def fail() -> None:
+        raise error
+
+    clock = FakeClock()
+    breaker = {"enabled": False}
+    with Governor({"api": {"breaker": breaker, **policy}}, clock=clock) as gov:
+        for _ in range(14):  # As many as the budget's reserve, and more.
+            with suppress(error):
+                gov.call("api", fail, **options)
+        with pytest.raises(error) as raised:
+            gov.call("api", fail, **options)
+
+    assert getattr(raised.value, "__notes__", None) == (note and [f"egressor: api: {note}"])

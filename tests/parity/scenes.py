@@ -20,6 +20,7 @@ __all__ = ["SCENES"]
 SHED = "the service fails many of its calls, and more urgent ones go first"
 REFUSED = "ConnectionRefusedError | [Errno 111] refused"
 GAVE_UP = "egressor: s: gave up after"
+NO_MORE = "egressor: s: not tried again"
 NO_RETRY = {"attempts": 1}
 TWICE = {"attempts": 2, "base": 1.0, "budget": False}
 PRICE = {"usd": 0.0005}
@@ -194,7 +195,7 @@ SCENES = [
         {"retry": TWICE},
         [Call({"deadline": 5.0})],
         [after(6, refused)],
-        [REFUSED],
+        [f"{REFUSED} | {NO_MORE}: the wait of 0.500 s does not fit its deadline"],
         [0],
     ),
     Scene(
@@ -202,7 +203,7 @@ SCENES = [
         {"retry": {**TWICE, "base": 20.0, "cap": 20.0}},
         [Call({"deadline": 5.0})],
         [refused],
-        [REFUSED],
+        [f"{REFUSED} | {NO_MORE}: the wait of 10.000 s does not fit its deadline"],
         [0],
     ),
     Scene(
@@ -244,7 +245,7 @@ SCENES = [
         {"retry": {"attempts": 2, "base": 0.0, "budget": 0.001}, "breaker": {"consecutive": 1000, "shed": False}},
         [CALL] * 12,
         [refused] * 22,
-        [f"{REFUSED} | {GAVE_UP} 2 attempts"] * 10 + [REFUSED] * 2,
+        [f"{REFUSED} | {GAVE_UP} 2 attempts"] * 10 + [f"{REFUSED} | {NO_MORE}: the retry budget is used up"] * 2,
         [0.0] * 22,
     ),
     Scene(

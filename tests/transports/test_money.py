@@ -196,6 +196,45 @@ def test_an_unknown_model_may_be_estimated(read: Ask, upstream: Upstream) -> Non
     assert spent(gov) == (70 + 45, 0, 0)
 
 
+@pytest.mark.parametrize("way", ["call", "permit"])
+def test_requests_inside_of_a_call_are_charged_by_themselves(read: Ask, upstream: Upstream, way: str) -> None:
+    """
+    All requests inside of a function of a small stated cost went, and only that one was charged.
+    """
+    gov = governor(0.001)
+    url = upstream.script("/v1/chat/completions", as_json(ANSWER))
+    read(gov, url, "POST", json=ASKED)
+    alone = spent(gov)[0]
+
+    def agent() -> None:
+        for _ in range(3):
+            read(gov, url, "POST", json=ASKED)
+
+    if way == "call":
+        gov.call("api", agent, cost={"usd": 0.000001})
+    else:
+        with gov.permit("api", cost={"usd": 0.000001}):
+            agent()
+
+    assert spent(gov) == (alone * 4, 0, 0)
+
+
+def test_a_request_inside_of_a_call_is_refused_if_nobody_can_price_it(read: Ask, upstream: Upstream) -> None:
+    """
+    What may come to more than the call around it has said isn't sent; where nothing has a price, that one's word holds.
+    """
+    url = upstream.script("/v1/chat/completions", as_json(ANSWER))
+    unbounded = {"model": "m", "messages": []}
+    gov = governor()
+    with pytest.raises(BudgetExceeded, match="how long its answer may be"), gov.permit("api", cost={"usd": 0.001}):
+        read(gov, url, "POST", json=unbounded)
+    other = governor(dialect="kraken")
+    with other.permit("api", cost={"usd": 0.001}):
+        read(other, url, "POST", json=unbounded)
+
+    assert (len(upstream.received), spent(other)) == (1, (1_000, 0, 0))
+
+
 def test_a_service_without_prices_needs_a_stated_cost(read: Ask, upstream: Upstream) -> None:
     """
     Requests of other dialects say what they may cost, or are refused.

@@ -252,11 +252,17 @@ def release(cells: Mapping[str, Cell], hold: Hold) -> Settled:
     return _end(cells, hold, spent=0)
 
 
-def expire(cells: Mapping[str, Cell], hold: Hold) -> Settled:
+def expire(cells: Mapping[str, Cell], hold: Hold, *, less: int = 0) -> Settled:
     """
-    Charge the whole of *hold*, of whose call nobody has heard: it becomes unknown.
+    Charge *hold*, of whose call nobody has heard, whole, but for what was charged otherwise: it becomes unknown.
+
+    Args:
+        cells: The cells.
+        hold: What is held.
+        less: Micro-dollars of it that calls inside of the call were charged, 0 or more.
     """
-    return _end(cells, hold, spent=hold.amount, unknown=hold.amount)
+    amount = max(0, hold.amount - less)
+    return _end(cells, hold, spent=amount, unknown=amount)
 
 
 def _end(cells: Mapping[str, Cell], hold: Hold, *, spent: int, unknown: int = 0) -> Settled:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from .admission import Ask, Denied, Lease, Why
@@ -43,6 +44,7 @@ A story under way.
 
 _MICRO = 1_000_000
 _LATE = Denied(Why.WAIT_TOO_LONG, "deadline", None, "its deadline had passed before it began")
+_SPENT = "the retry budget is used up"
 _INTERRUPTED = Verdict(category=ErrorCategory.CANCELLED, scope="call", why="interrupted before it was sent")
 
 
@@ -187,10 +189,14 @@ def _attempts(call: Call, first: tuple[Lease, Outcome, int] | None, held: list[o
         if is_open:
             outcome, now = yield Stream(outcome, lease)
         verdict = call.judge(outcome)
-        delay = None if is_open else _delay(call, verdict, attempt, now)
-        settled, now = yield Settle(lease, verdict, attempt=attempt, wants_retry=delay is not None)
+        delay = "" if is_open else _delay(call, verdict, attempt, now)
+        settled, now = yield Settle(lease, verdict, attempt=attempt, wants_retry=not isinstance(delay, str))
         done = Done(outcome=outcome, verdict=verdict, attempts=attempt, is_open=is_open)
-        if delay is None or not settled.may_retry or not call.frame.retry():
+        if isinstance(delay, str):
+            return replace(done, why=delay) if delay else done
+        if not settled.may_retry:
+            return replace(done, why=_SPENT)
+        if not call.frame.retry():
             return done
         is_paid = bool(held) and may_be_billed(verdict)
         if is_paid:
@@ -233,20 +239,26 @@ def _discard(outcome: Outcome, lease: Lease, attempt: int) -> Generator[Step, tu
         raise
 
 
-def _delay(call: Call, verdict: Verdict, attempt: int, now: int) -> int | None:
+def _delay(call: Call, verdict: Verdict, attempt: int, now: int) -> int | str:
+    """
+    Return how long to wait before the next attempt, or why there is none; nothing, where the verdict or the attempts
+    say so by themselves.
+    """
     if not verdict.retryable or attempt >= call.retry.attempts or not call.frame.may_retry():
-        return None
+        return ""
     if verdict.category in SUSPENDS:
         # It may go again once the suspension is over, which is hours away: nobody's call waits for that.
-        return None
+        return "no call waits for the end of a suspension"
     if verdict.may_have_run and call.retry.idempotent_only and not call.is_idempotent:
-        return None
+        return "it may have been executed"
     told = None if verdict.retry_after is None else -int(-verdict.retry_after * _MICRO // 1)
     delay = backoff(call.retry, attempt, dice=call.dice(), retry_after=told)
     # A user's pattern may lengthen what a server has asked for, with the jitter on top of it, and not shorten it.
     if verdict.backoff > 1 or told is None:
         delay = int(delay * verdict.backoff)
-    return None if call.until is not None and now + delay >= call.until else delay
+    if call.until is not None and now + delay >= call.until:
+        return f"the wait of {delay / _MICRO:.3f} s does not fit its deadline"
+    return delay
 
 
 def _fall(call: Call, done: Done) -> Plan:
@@ -261,7 +273,7 @@ def _fall(call: Call, done: Done) -> Plan:
     if not call.has_fallback:
         return done
     outcome, _ = yield Fall(done)
-    return Done(outcome=outcome, denied=done.denied, verdict=done.verdict, attempts=done.attempts, is_fallback=True)
+    return replace(done, outcome=outcome, is_fallback=True, is_open=False, cause=done.outcome)
 
 
 def _stale(key: str, done: Done) -> Generator[Step, tuple[Any, int], Done | None]:

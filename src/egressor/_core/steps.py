@@ -178,7 +178,10 @@ class Done:
         denied: The refusal that ended it, if one did.
         verdict: The verdict on the last attempt.
         attempts: How many were sent.
+        why: Why a failure that might be made good by another attempt got none, though its policy has attempts left;
+            empty where that was no question, and where *denied* says it.
         is_fallback: Whether *outcome* is the fallback's.
+        cause: What the fallback stands in for: the last attempt's outcome, if one was made.
         is_hit: Whether *outcome* came from the cache.
         is_open: Whether *outcome* was given to the caller while its body streamed.
     """
@@ -187,7 +190,9 @@ class Done:
     denied: Denied | None = None
     verdict: Verdict | None = None
     attempts: int = 0
+    why: str = ""
     is_fallback: bool = False
+    cause: Outcome | None = None
     is_hit: bool = False
     is_open: bool = False
 

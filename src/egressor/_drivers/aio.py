@@ -91,8 +91,8 @@ class Run:
                 return job.clock.asleep(until)
             case Discard(outcome):
                 return job.wish.discard(outcome)
-            case Fall():
-                return self._fall()
+            case Fall(done):
+                return self._instead_of(done.outcome)
         msg = f"nobody performs {step!r} here"
         raise AssertionError(msg)
 
@@ -114,6 +114,17 @@ class Run:
             is_callers = bound.expired() and seconds * 1_000_000 < job.timeout
             return Outcome(error=error, verdict=HURRIED if is_callers else None)
         return value if type(value) is Outcome else Outcome(value)
+
+    async def _instead_of(self, failed: Outcome | None) -> Outcome:
+        if failed is None or failed.error is None:
+            return await self._fall()
+        trace = failed.error.__traceback__
+        try:
+            raise failed.error  # noqa: TRY301 - whatever fails while it is being handled has it for its context
+        except BaseException:  # noqa: BLE001 - it is no less handled if it is an exit
+            return await self._fall()
+        finally:
+            failed.error.__traceback__ = trace
 
     async def _fall(self) -> Outcome:
         outcome = Outcome()

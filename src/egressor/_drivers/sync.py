@@ -85,8 +85,8 @@ class Run:
                 return job.clock.sleep(until)
             case Discard(outcome):
                 return job.wish.discard(outcome)
-            case Fall():
-                return self._fall()
+            case Fall(done):
+                return self._instead_of(done.outcome)
         msg = f"nobody performs {step!r} here"
         raise AssertionError(msg)
 
@@ -98,6 +98,17 @@ class Run:
         except BaseException as error:  # noqa: BLE001 - an outcome is a value
             return Outcome(error=error)
         return value if type(value) is Outcome else Outcome(value)
+
+    def _instead_of(self, failed: Outcome | None) -> Outcome:
+        if failed is None or failed.error is None:
+            return self._fall()
+        trace = failed.error.__traceback__
+        try:
+            raise failed.error  # noqa: TRY301 - whatever fails while it is being handled has it for its context
+        except BaseException:  # noqa: BLE001 - it is no less handled if it is an exit
+            return self._fall()
+        finally:
+            failed.error.__traceback__ = trace
 
     def _fall(self) -> Outcome:
         outcome = Outcome()

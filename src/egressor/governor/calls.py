@@ -40,7 +40,7 @@ from .nesting import CURRENT, Nest, step_out
 from .route import CARRIES, UNSET, carries_status, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from egressor._core.admission import Ask, Lease
     from egressor._core.model import Verdict
@@ -223,9 +223,11 @@ class Flight:
         self.nest = nest or Nest.of(gate, CURRENT.get())
         self.purse: Purse | None = None
         # The straight path takes no call that a budget applies to; the first attempt may be from before a reload.
-        if compiled.has_budgets and first is None and not self.nest.is_paid_for():
-            self.purse = purse_of(route, ask, wish)
-            self.nest.is_paid = self.purse is not None
+        if compiled.has_budgets and first is None:
+            payers = self.nest.payers()
+            self.purse = self.nest.purse = purse_of(route, ask, wish, payers)
+            if self.purse is not None:
+                self.purse.nest(payers)
         self.is_idempotent = options.idempotent if idempotent is None else idempotent
         started = context.clock.now() if first is None else first[0].at
         taps = context.taps
@@ -296,7 +298,7 @@ class Flight:
         context = self.route.context
         verdict = context.judge(outcome, self.route.gate)
         if self.purse is not None:
-            self.purse.verdict = verdict
+            self.purse.judge(verdict)
         if self._tally is not None:
             self._tally.judge(verdict)
         self._attempts += 1
@@ -341,18 +343,21 @@ class Flight:
         return step
 
 
-def purse_of(route: Route, ask: Ask, wish: Wish) -> Purse | None:
+def purse_of(route: Route, ask: Ask, wish: Wish, payers: Sequence[Purse] = ()) -> Purse | None:
     """
-    Return the purse of a call; None if no budget applies to it, or if it is free, or if it is only added up what calls
-    cost and this one doesn't say.
+    Return the purse of a call; None if no budget applies to it, if it is free, if what it costs is said by one of
+    *payers*, the purses of the calls around it, and nowhere else, or if it is only added up what calls cost and this
+    one doesn't say.
 
     Raises:
-        ConfigError: A budget applies to a function's call, which doesn't say what it may cost.
+        ConfigError: A budget applies to a function's call, and neither it nor a call around it says what it may cost.
     """
     money, policy = route.context.money, route.gate.compiled.policy
     request: Any = wish if hasattr(wish, "asked") else None
     is_stated = MICRO_USD in ask.cost
-    purse = None if money is None else money.purse(route.service, policy, ask.scope, None if is_stated else request)
+    if money is None or (payers and not is_stated and (request is None or not money.can_price(policy.dialect))):
+        return None
+    purse = money.purse(route.service, policy, ask.scope, None if is_stated else request)
     if purse is None:
         return None
     if request is not None:
@@ -499,7 +504,8 @@ def conclude(route: Route, done: Done | Stream, *, is_idempotent: bool = True) -
     """
     Return what a call came to, or raise it: the user's own exception as it was raised, or our refusal.
 
-    Its note says what the exception can't: how often it was tried, or why it was not tried again.
+    Its note says what the exception can't: how often it was tried, or why it was not tried again. What a fallback has
+    raised carries none; what that stood in for, which is its context, does.
     """
     outcome = done.outcome
     denied = None if isinstance(done, Stream) or done.is_fallback or done.is_hit else done.denied
@@ -510,13 +516,23 @@ def conclude(route: Route, done: Done | Stream, *, is_idempotent: bool = True) -
         raise AssertionError(msg)
     if outcome.error is None:
         return outcome.value
-    if isinstance(done, Done) and done.attempts > 1:
-        _note(outcome.error, f"{_NOTE}{route.service}: gave up after {done.attempts} attempts")
-    elif isinstance(done, Done) and not is_idempotent and _is_in_doubt(done):
-        _note(outcome.error, f"{_NOTE}{route.service}: not tried again: it may have been executed")
-    elif denied is not None:
-        _note(outcome.error, f"{_NOTE}{route.service}: not tried again: {denied.text}")
+    if isinstance(done, Done):
+        tried = done.cause if done.is_fallback else outcome
+        if tried is not None and tried.error is not None and (text := _why_no_more(done, is_idempotent=is_idempotent)):
+            _note(tried.error, f"{_NOTE}{route.service}: {text}")
+        if done.is_fallback and done.denied is not None and tried is None and outcome.error.__context__ is None:
+            # No refusal was raised that could have become its context.
+            outcome.error.__context__ = rejection(route, done.denied)
     raise outcome.error
+
+
+def _why_no_more(done: Done, *, is_idempotent: bool) -> str:
+    if done.attempts > 1:
+        return f"gave up after {done.attempts} attempts" + (f": {done.why}" if done.why else "")
+    if not is_idempotent and done.verdict is not None and done.verdict.may_have_run:
+        return "not tried again: it may have been executed"
+    why = done.why if done.denied is None else done.denied.text
+    return f"not tried again: {why}" if why else ""
 
 
 def rejection(route: Route, denied: Denied) -> Rejected:
@@ -552,11 +568,6 @@ def timed_out(error: BaseException, watch: Watch, task: asyncio.Task[Any] | None
     timeout = TimeoutError("the attempt took longer than its policy's timeout")
     timeout.__cause__ = error
     return timeout
-
-
-def _is_in_doubt(done: Done) -> bool:
-    verdict = done.verdict
-    return not done.is_fallback and verdict is not None and verdict.may_have_run
 
 
 def _ending(done: Done) -> str:

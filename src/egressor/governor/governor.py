@@ -166,6 +166,8 @@ class Governor(Incidents):
             priority: `Priority` or its lower-case name. Default: the policy's.
             scope: Who and what for, ``{"user": "u1"}``; or a function of the call's arguments that returns it.
             cost: Amounts by unit, ``{"tokens": 800}``; or a function of the call's arguments. One request is added.
+                ``usd`` is what all of a call may cost; calls inside that state theirs are held for besides, and what
+                they were charged is taken off.
             deadline: Seconds in which all of a call must be over, its waits and retries too. Default: none.
             fallback: A value, or a function of no arguments, for a call that is refused or fails. A list or tuple in
                 which a function stands is a chain: they are tried in order, the next one where a function raises.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -17,8 +18,10 @@ from egressor.ledger.money import FREE, SPENT, UNKNOWN, Away, End, Tags, Want, s
 from egressor.ledger.plain import clean
 from egressor.policies.periods import asks_of
 
+from .nesting import soon
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from egressor._core.model import Verdict
     from egressor._core.steps import Done
@@ -94,6 +97,13 @@ class Money:
             # The public prices are read at the first question.
             self.pricing.book.find("gpt-4o", at=self.wall())
 
+    @staticmethod
+    def can_price(dialect: str) -> bool:
+        """
+        Whether requests to a service of *dialect* are priced.
+        """
+        return dialect in PRICED
+
     def purse(
         self, service: str, policy: Policy, scope: Mapping[str, str], request: Request | None = None
     ) -> Purse | None:
@@ -133,7 +143,8 @@ class Purse:
 
     Attributes:
         truth: What the attempt did cost, in micro-dollars, if somebody has said so.
-        verdict: What the attempt came to; None if none was made.
+        verdict: What the attempt came to; None if none was made. One that costs nothing is no part of what calls inside
+            of it have cost, either.
         estimate: What an attempt may cost, in micro-dollars; None if nobody knows, and then nothing is held.
         why: Why nobody knows.
         dialect: What the service speaks.
@@ -144,8 +155,8 @@ class Purse:
     """
 
     __slots__ = (
-        *("_amount", "_id", "_money", "_owners", "_paid", "_tags", "dialect", "estimate", "is_priced", "is_soft"),
-        *("is_bound", "truth", "verdict", "why"),
+        *("_amount", "_around", "_id", "_inside", "_money", "_owners", "_paid", "_tags", "dialect", "estimate"),
+        *("is_bound", "is_priced", "is_soft", "truth", "verdict", "why"),
     )
 
     def __init__(
@@ -159,6 +170,9 @@ class Purse:
         self._amount = 0
         # What attempts that are over have cost; None once nobody knows.
         self._paid: int | None = 0
+        # What calls inside of the attempt were charged, to all of this one's budgets; and whom this one tells that.
+        self._inside = 0
+        self._around: Sequence[Purse] = ()
         self.truth: int | None = None
         self.verdict: Verdict | None = None
         self.estimate: int | None = None
@@ -175,6 +189,37 @@ class Purse:
         if self._paid is None or not self._id:
             return self._paid
         return None if self.truth is None else self._paid + self.truth
+
+    @property
+    def owners(self) -> Sequence[tuple[str, BudgetPolicy]]:
+        """
+        Whose budgets apply, with what they are.
+        """
+        return self._owners
+
+    @property
+    def is_held(self) -> bool:
+        """
+        Whether it holds money.
+        """
+        return bool(self._id)
+
+    def nest(self, payers: Sequence[Purse]) -> None:
+        """
+        Let each of *payers*, who pay for the calls around this one, be charged as much less as this one is charged.
+
+        Of whoever has a budget that this one has not, nothing is taken off: nobody else would be charged to that.
+        """
+        self._around = [each for each in payers if all(owner in self._owners for owner in each.owners)]
+
+    def judge(self, verdict: Verdict) -> None:
+        """
+        Note what an attempt came to.
+        """
+        self.verdict = verdict
+        if not verdict.ok and not may_be_billed(verdict):
+            # It costs nothing, of which nothing can be taken off; and the next attempt's cost is another.
+            self._inside = 0
 
     def hold(self, micro_usd: int) -> object | Denied:
         """
@@ -202,18 +247,32 @@ class Purse:
         """
         End what is held, by what is known of the attempt.
         """
-        self.close()
+        key, self._id = self._id, ""
+        if not key:
+            return
+        how, cost = self._ending()
+        charged = max(0, cost - self._inside)
+        self._paid = None if self._paid is None or how == UNKNOWN else self._paid + charged
+        self._money.till.end(End(key, how, min(cost, self._inside) if how == UNKNOWN else charged))
+        self.truth = self.verdict = None
+        self._inside = 0
+        if charged:
+            for purse in self._around:
+                soon(partial(purse.cover, charged))
 
     def close(self) -> None:
         """
-        End what is held, if anything is still; from anywhere, a finaliser too.
+        End what is held, if anything is still, for good; from anywhere, a finaliser too.
         """
-        key, self._id = self._id, ""
-        if key:
-            how, truth = self._ending()
-            self._paid = None if self._paid is None or how == UNKNOWN else self._paid + truth
-            self._money.till.end(End(key, how, truth))
-            self.truth = self.verdict = None
+        self.charge(None, None)
+        # Tasks that start each other would make a chain of these without an end.
+        self._around = ()
+
+    def cover(self, micro_usd: int) -> None:
+        """
+        Take *micro_usd*, which a call inside was charged, off what this one will be charged.
+        """
+        self._inside += micro_usd
 
     def meter(self, media: str) -> Meter | None:
         """
@@ -233,7 +292,7 @@ class Purse:
             return FREE, 0
         if self.verdict.ok and not self.is_priced:
             return SPENT, self._amount
-        return (UNKNOWN if may_be_billed(self.verdict) else FREE), 0
+        return (UNKNOWN, self._amount) if may_be_billed(self.verdict) else (FREE, 0)
 
     def _want(self, micro_usd: int) -> Want:
         now = self._money.wall()

@@ -3,7 +3,7 @@ Calls inside calls.
 
 A context variable holds the innermost call under way here. Through it a nested call finds the calls around it: they
 share their attempts (a retry at one level is one fewer at the others), and a nested call never waits for a place
-that a call around it holds, because that call lends its places while nested ones run.
+that a call around it holds, because that call lends its places while nested ones run. Its money it holds by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from egressor._core.retry import Frame
     from egressor.stores.gate import Gate
 
-__all__ = ["CURRENT", "Nest", "step_out"]
+    from .money import Purse
+
+__all__ = ["CURRENT", "Nest", "soon", "step_out"]
 
 _ALONE = Exclusive()
 
@@ -44,7 +46,7 @@ class Nest:
         is_over: Whether it has ended.
         frame: Its share of the attempts, once anybody has asked for it.
         kept: What a transport inside of it keeps for the next request.
-        is_paid: Whether it holds money, of which calls to the same service inside of it are a part.
+        purse: Its money; None if no budget applies to it.
     """
 
     # Neither slots nor an __init__: one is made for every call, and most calls touch two of these.
@@ -56,7 +58,7 @@ class Nest:
     lent = 0
     is_over = False
     kept: object = None
-    is_paid = False
+    purse: Purse | None = None
     _away: Ask | None = None
 
     @classmethod
@@ -69,16 +71,18 @@ class Nest:
         nest.parent = parent
         return nest
 
-    def is_paid_for(self) -> bool:
+    def payers(self) -> list[Purse]:
         """
-        Whether a call to the same service around it, which is not over, holds the money for it, too.
+        Return the purses of the calls to the same service around it that hold money now, the innermost first.
         """
+        found = []
         around = self.parent
         while around is not None:
-            if around.is_paid and not around.is_over and around.gate is self.gate:
-                return True
+            purse = around.purse
+            if purse is not None and purse.is_held and not around.is_over and around.gate is self.gate:
+                found.append(purse)
             around = around.parent
-        return False
+        return found
 
     def enter(self) -> Frame:
         """
@@ -199,6 +203,13 @@ CURRENT: ContextVar[Nest | None] = ContextVar("egressor_call", default=None)
 """
 The innermost call under way in this context.
 """
+
+
+def soon(work: Callable[[], None]) -> None:
+    """
+    Do *work*, a step that no other is in the midst of; from anywhere, a finaliser too, so this waits for nobody.
+    """
+    _ALONE.soon(work)
 
 
 def step_out(token: Token[Nest | None]) -> None:

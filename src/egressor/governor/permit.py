@@ -193,7 +193,8 @@ class Permit:
 
         Args:
             cost: Amounts by unit, 0 or more, rounded up; units that are not named stay as they were. ``usd`` is what
-                the attempt is charged at the end; not said, that is what it was taken to cost.
+                the attempt is charged at the end, less what calls inside of it were charged; not said, that is what it
+                was taken to cost.
 
         Raises:
             ConfigError: A cost is not a finite number from 0 to 2^53, or the permit is not held.
@@ -273,7 +274,7 @@ class Permit:
                 self._nest.drop(self._flight.lenders if self._flight is not None else [])
             self._route.gate.drop(lease, _LOST)
             if self._flight is not None and self._flight.purse is not None:
-                self._flight.purse.verdict = _LOST
+                self._flight.purse.judge(_LOST)
                 self._flight.purse.close()
 
     @contextmanager

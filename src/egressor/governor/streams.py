@@ -90,7 +90,7 @@ class Opened:
             self._flight.nest.drop(self._flight.lenders)
             self._flight.job.gate.drop(stream.lease, verdict)
             if self._flight.purse is not None:
-                self._flight.purse.verdict = verdict
+                self._flight.purse.judge(verdict)
                 self._flight.purse.close()
             if self._flight.job.cache is not None:
                 self._flight.job.cache.drop()

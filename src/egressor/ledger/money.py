@@ -108,7 +108,7 @@ class End(NamedTuple):
     Attributes:
         id: The hold's.
         how: `SPENT`; `FREE`, if nothing was; `UNKNOWN`, if nobody can say.
-        micro_usd: What was spent.
+        micro_usd: What was spent; of what is unknown, how much of the hold was charged otherwise, to calls inside.
     """
 
     id: str
@@ -262,14 +262,15 @@ def finish(page: Page, end: End) -> tuple[str, ...]:
         page.drop(end.id)
         return ()
     amount = kept.hold.amount
+    unsaid = max(0, amount - end.micro_usd)
     cells = page.cells([place.key for place in kept.hold.places])
-    truth = {SPENT: end.micro_usd, FREE: 0, UNKNOWN: amount}[end.how]
+    truth = {SPENT: end.micro_usd, FREE: 0, UNKNOWN: unsaid}[end.how]
     calls = 0 if end.how == FREE else 1
     if kept.is_lost:
         settled, unknown = resolve(cells, kept.hold, truth), -amount
         truth, calls = truth - amount, calls - 1
     elif end.how == UNKNOWN:
-        settled, unknown = expire(cells, kept.hold), amount
+        settled, unknown = expire(cells, kept.hold, less=end.micro_usd), unsaid
     else:
         settled, unknown = settle(cells, kept.hold, truth) if truth else release(cells, kept.hold), 0
     page.put(settled.cells, {place.key: place.limit for place in kept.hold.places})
