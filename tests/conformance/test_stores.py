@@ -233,6 +233,22 @@ def test_single_calls_are_decided_likewise(scene: Scene, steps: list[tuple[int, 
     check(scene, steps)
 
 
+@pytest.mark.parametrize("cell", COUNTED)
+@pytest.mark.parametrize("times", [1, 2, 3, 5, 1 << 46])
+@pytest.mark.parametrize("pause", [0, 700, SECOND, 61 * SECOND])
+def test_a_debt_and_what_is_given_back_are_told_alike(scene: Scene, cell: str, times: int, pause: int) -> None:
+    """
+    However often a limit's own amount was charged, and whenever the rest comes back: before it is cut, and after.
+    """
+    limit, at = LIMITS[cell], START
+    taken = Request("a", "here", -1, wants=(Want(Rank(1, START, 1 << 52), (Part(cell, 2, limit),)),))
+    debt = Request("b", "there", -1, backs=(Back(Part(cell, limit.amount * times, limit), None),))
+    back = Request("b", "there", -1, backs=(Back(Part(cell, limit.amount, limit), at),))
+    late = Request("a", "here", -1, backs=(Back(Part(cell, 2, limit), at + pause),))
+
+    check(scene, [(step, 0, made) for step, made in ((0, taken), (0, debt), (pause, back), (pause, late), (1, taken))])
+
+
 def check(scene: Scene, steps: list[tuple[int, int, Request]]) -> None:
     """
     Check that the store decides and tells what the pure function does.

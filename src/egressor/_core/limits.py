@@ -36,6 +36,11 @@ fast, and there is no burst to make up for it.
 All of them answer the same five questions, so whatever holds cells needs no case distinction: `ask`; `wait` (how
 long until so many units could have been taken: a lower bound, used to refuse waits that can't fit); `charge` (take
 after the fact, even beyond the limit, when the truth cost more than the estimate); `refund`; `left`.
+
+What is charged beyond the limit is a debt, and whoever gives something back later pays it first, whosever it was. A
+debt is kept to the unit up to about the limit once more. Deeper ones are cut, so that a cost stated wrongly doesn't
+close a limit for ever; and nobody can say any more what a refund would free then, so until all of that has left the
+window, nothing is given back.
 """
 
 from __future__ import annotations
@@ -81,10 +86,24 @@ class Gcra:
         late: By how many microseconds what `fleet` lends may be used later than it was taken: half of what the bucket
             holds beyond its first unit, and one gap, which is free.
         kept: What comes back meanwhile, in microseconds, and is held back of the burst there.
+        deep: How far ahead the cell may lie and still tell every unit, in microseconds: two periods, or the time that
+            the whole burst takes where that is longer than one. At half of that more a debt is cut.
     """
 
     tells = True
-    __slots__ = ("amount", "gap", "horizon", "is_exact", "kept", "late", "most", "period", "slack", "span")
+    __slots__ = (
+        "amount",
+        "deep",
+        "gap",
+        "horizon",
+        "is_exact",
+        "kept",
+        "late",
+        "most",
+        "period",
+        "slack",
+        "span",
+    )
 
     def __init__(self, *, amount: int, period: int, burst: int) -> None:
         self.amount = amount
@@ -97,7 +116,8 @@ class Gcra:
         room = self.span - self.gap
         self.slack = min(_TICK, room // 2) if self.gap < _FAST else 0
         self.is_exact = room < _TICK and self.gap < _SLOW
-        self.horizon = max(self.span, period)
+        self.deep = 2 * max(self.span, period)
+        self.horizon = self.deep + self.deep // 2
         self.late = min(_HOLD, self.gap + room // 2) - 1
         self.kept = max(0, self.late + 1 - self.gap)
 
@@ -118,7 +138,7 @@ class Gcra:
 
     def charge(self, cell: int, now: int, units: int, skew: int = 0) -> int:  # noqa: ARG002
         """
-        Take *units* whether or not they fit; a debt beyond the horizon is forgotten.
+        Take *units* whether or not they fit; a debt beyond the horizon is cut.
         """
         return max(cell, min(max(cell, now) + units * self.gap, now + self.horizon))
 
@@ -128,9 +148,15 @@ class Gcra:
 
         A bucket that was full in the meantime has given them back already, and one timestamp can't tell whether it
         was: what is given back is what would have come back at the latest by now.
+
+        Nothing is given back of what a debt that was cut may have held: while the cell lies so deep that one may have
+        been cut within a period, and of what was taken before that period.
         """
-        back = units * self.gap - max(0, now - at)
-        return max(0, cell - back) if back > 0 else cell
+        age = max(0, now - at)
+        back = units * self.gap - age
+        if back <= 0 or age >= self.horizon - self.deep or cell > now + self.deep:
+            return cell
+        return max(0, cell - back)
 
     def left(self, cell: int, now: int, skew: int = 0) -> int:  # noqa: ARG002
         """
@@ -187,18 +213,23 @@ class Sliding:
 
     def charge(self, cell: int, now: int, units: int, skew: int = 0) -> int:  # noqa: ARG002
         """
-        Take *units* whether or not they fit; more than twice the amount in one window is forgotten.
+        Take *units* whether or not they fit. Where that is more than twice the amount, the window is full.
+
+        Of a full window nobody knows how much it holds, so all of it counts as taken now.
         """
         cell = self._advance(cell, max(now // self.width, cell & BUCKET))
-        return cell + min(units, self.mask - self._total(cell)) * self.unit
+        if self._total(cell) + units < self.mask:
+            return cell + units * self.unit
+        return (self.mask << self._first) | (self.mask << BUCKET_BITS) | (cell & BUCKET)
 
     def refund(self, cell: int, now: int, units: int, at: int) -> int:
         """
-        Give back *units* that were taken at *at* and never used; nothing if they have left the window already.
+        Give back *units* that were taken at *at* and never used; nothing if they have left the window already, or if
+        it is full.
         """
         cell = self._advance(cell, max(now // self.width, cell & BUCKET))
         age = (cell & BUCKET) - at // self.width
-        if not 0 <= age <= _SLICES:
+        if not 0 <= age <= _SLICES or self._total(cell) == self.mask:
             return cell
         shift = self._first + self._bits * age
         back = min(units, (cell >> shift) & self.mask)
@@ -294,17 +325,17 @@ class Fixed:
 
     def charge(self, cell: int, now: int, units: int, skew: int = 0) -> int:
         """
-        Take *units* whether or not they fit.
+        Take *units* whether or not they fit; more than 2^48 - 1 are not told apart.
         """
         cell = self._current(cell, now, skew)
         return cell + min(units, _COUNT - (cell & _COUNT))
 
     def refund(self, cell: int, now: int, units: int, at: int) -> int:
         """
-        Give back *units* that were taken at *at* and never used; nothing if that window is over.
+        Give back *units* that were taken at *at* and never used; nothing if that window is over, or can't be counted.
         """
         end = cell >> _END
-        if now >= end or at < end - ((cell >> _COUNT_BITS) & _COUNT):
+        if now >= end or at < end - ((cell >> _COUNT_BITS) & _COUNT) or cell & _COUNT == _COUNT:
             return cell
         return cell - min(units, cell & _COUNT)
 

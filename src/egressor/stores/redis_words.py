@@ -182,7 +182,7 @@ class _Limits:
             return [4, limit.amount]
         keep = -(-limit.horizon // 1000) + KEEP
         if type(limit) is Gcra:
-            return [1, limit.gap, limit.span, limit.horizon, keep]
+            return [1, limit.gap, limit.span, limit.horizon, keep, limit.deep]
         if type(limit) is Sliding:
             return [2, limit.amount, limit.width, limit.mask, keep, limit.mask.bit_length()]
         assert type(limit) is Fixed  # noqa: S101 - the last of four

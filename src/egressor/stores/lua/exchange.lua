@@ -206,7 +206,7 @@ local function charge(limit, value, units)
     return max(value or 0, min(from + units * limit[2], now + limit[4]))
   elseif limit[1] == SLIDING then
     local t = sliding_now(limit, value)
-    units = min(units, limit[4] - t[2])
+    if t[2] + units >= limit[4] then return {t[1], limit[4], limit[4]} end
     t[2], t[3] = t[2] + units, (t[3] or 0) + units
     return t
   end
@@ -217,17 +217,19 @@ end
 -- Give back units that were taken at a time and never used.
 local function refund(limit, value, units, at)
   if limit[1] == GCRA then
-    local back = units * limit[2] - max(0, now - at)
-    return back > 0 and max(0, value - back) or value
+    local age = max(0, now - at)
+    local back = units * limit[2] - age
+    if back <= 0 or age >= limit[4] - limit[6] or value > now + limit[6] then return value end
+    return max(0, value - back)
   elseif limit[1] == SLIDING then
     local t = sliding_now(limit, value)
     local age = t[1] - floor(at / limit[3])
-    if age < 0 or age > SLICES then return t end
+    if age < 0 or age > SLICES or t[2] == limit[4] then return t end
     local back = min(units, t[3 + age] or 0)
     if back > 0 then t[2], t[3 + age] = t[2] - back, t[3 + age] - back end
     return t
   end
-  if now >= value[1] or at < value[1] - value[2] then return value end
+  if now >= value[1] or at < value[1] - value[2] or value[3] == COUNT then return value end
   return {value[1], value[2], value[3] - min(units, value[3])}
 end
 
