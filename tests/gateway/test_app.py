@@ -208,6 +208,10 @@ async def test_operators(
         ("t/explode", b"", 404),
         ("t/pause", b"[", 400),
         ("t/pause", b'{"reason": 3}', 400),
+        ("t/pause", b'{"reason": "x", "seconds": 5}', 400),
+        ("t/resume", b'{"by": "me"}', 400),
+        ("t/reset-breaker", b'{"seconds": 5}', 400),
+        ("t/lift-ban", b'{"reason": "x", "": null}', 400),
         ("t/pause", b'{"reason": "a\\nb"}', 400),
         ("t/pause", b'{"reason": "' + b"x" * 5000 + b'"}', 413),
         ("t/pause", b'{"reason": "maintenance"}', 200),
@@ -226,6 +230,18 @@ async def test_operators_input(path: str, body: bytes, status: int) -> None:
     assert answer.status == status
     assert paused == ("maintenance" if status == 200 else "")
     assert services == {"t"}
+
+
+async def test_a_field_that_there_is_not_is_named() -> None:
+    """
+    A pause for some seconds was a pause without an end: what is asked for and can't be is said, with what can.
+    """
+    async with gateway() as rig:
+        body = b'{"reason": "x", "seconds": 5}'
+        async with rig.session.post(f"{rig.url}/-/services/t/pause", headers=AUTH, data=body) as answer:
+            problem = await answer.json()
+
+    assert (problem["reason"], problem["detail"]) == ("bad_body", "no field 'seconds': there is 'reason'")
 
 
 async def test_reload_is_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -317,7 +317,8 @@ async def test_the_document_has_every_path() -> None:
         async with rig.session.get(rig.url + "/-/openapi.json") as answer:
             document = await answer.json()
         paths = set(document["paths"])
-        actions = {"/-/services/{service}/{action}", "/-/errors/{fingerprint}/{action}"}
+        marks = {f"/-/errors/{{fingerprint}}/{action}" for action in ("resolve", "mute", "unmute")}
+        actions = {"/-/services/{service}/{action}", *marks}
         for path in paths - actions:
             async with rig.session.get(rig.url + path) as each:
                 assert each.status == 200

@@ -8,12 +8,12 @@ import logging
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from egressor import Governor, Paused
-
-if TYPE_CHECKING:
-    import pytest
+from egressor.stores import StoreAway
 
 
 class Closing:
@@ -62,3 +62,46 @@ def test_a_request_that_is_under_way_is_ended_before_the_store_is_closed(
 
     assert caplog.messages == []
     assert gov.status()["s"]["store_away"] == ""
+
+
+class Hanging:
+    """
+    Between a governor and its store, which answers nobody any more; somebody else wants a request made meanwhile.
+    """
+
+    def __init__(self, gov: Governor) -> None:
+        courier: Any = gov._courier
+        self._courier, self._store = courier, courier.store
+        courier.store = self
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def exchange(self, service: str, request: Any) -> Any:
+        """
+        Give up, as after all the time that there is.
+        """
+        if threading.current_thread().name != "egressor-courier":
+            self.asked += 1
+            [gate] = self._courier._gates
+            other = threading.Thread(target=self._courier.run, args=(gate,))
+            other.start()
+            other.join()
+        message = "it did not answer in time"
+        raise StoreAway(message)
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_call_waits_once_for_a_store_that_hangs(before: int, tmp_path: Path) -> None:
+    """
+    A call whose request came to nothing made it again at once where another request had been wanted meanwhile.
+    """
+    gov = Governor({"s": {"limits": ["1/second burst 3"]}}, store=f"sqlite:///{tmp_path / 'store.db'}")
+    for _ in range(before):
+        gov.call("s", str)
+    store = Hanging(gov)
+    gov.call("s", str)
+
+    assert (store.asked, bool(gov.status()["s"]["store_away"])) == (1, True)
+    gov.close()

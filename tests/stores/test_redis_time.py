@@ -7,12 +7,15 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from egressor._core.limits import Fixed, Gcra
+from egressor.stores import redis
 from egressor.stores.redis import RedisStore
-from tests.stores.redis_scene import SECOND, granted, is_back, wanting
+from egressor.stores.redis_words import Moment
+from tests.stores.redis_scene import SECOND, away, granted, is_back, wanting
 from tests.stores.servers import KINDS, Server, eventually, running
 
 HOUR = 3_600 * SECOND
@@ -47,13 +50,13 @@ class Shim:
         self.store = store
         self._text = store._exchange.text
 
-    def step(self, seconds: int) -> None:
+    def step(self, seconds: float) -> None:
         """
         From now on the script reads a time so much later.
         """
         script = self.store._exchange
         script.text = self._text.replace(
-            b"local raw = stamp[1] *", f"local raw = {seconds * SECOND} + stamp[1] *".encode()
+            b"local raw = stamp[1] *", f"local raw = {int(seconds * SECOND)} + stamp[1] *".encode()
         )
         assert script.text != self._text or not seconds
         script.sha = hashlib.sha1(script.text, usedforsecurity=False).hexdigest()
@@ -134,3 +137,78 @@ def test_windows_of_a_server_whose_calendar_is_another(server: Server) -> None:
 
     assert [granted(store, wanting(9, day, "3/day fixed")) for _ in range(2)] == [3, 0]
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("ahead", "took", "is_step"),
+    [
+        (5, 5.5, False),
+        (5, 4.5, False),  # Clocks may differ by a second.
+        (5, 3.5, True),
+        (5, 0, True),
+        (-5, 5.5, True),  # Nothing that is late comes before its time.
+        (-0.5, 0, False),
+        (0.5, 0, False),
+    ],
+)
+def test_what_a_long_way_explains_is_no_step(
+    ahead: float,
+    took: float,
+    is_step: bool,
+    store: RedisStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    A server whose time is ahead of what it should be by no more than the request took has not stepped.
+    """
+    before = store.exchange("api", wanting(0)).now
+    slept, ask, steady = [0], store._way.ask, redis._steady
+    monkeypatch.setattr(redis, "_steady", lambda: steady() + slept[0])
+
+    def ask_slowly(*words: Any, until: float) -> list[Any]:
+        answers = ask(*words, until=until)
+        slept[0] = int(took * SECOND)
+        return answers
+
+    monkeypatch.setattr(store._way, "ask", ask_slowly)
+    Shim(store).step(ahead)
+    with caplog.at_level(logging.WARNING, "egressor"):
+        after = store.exchange("api", wanting(0)).now
+
+    assert len(caplog.records) == is_step
+    assert 0 <= after - before - (0 if is_step else max(0, int(ahead * SECOND))) < SECOND
+
+
+def test_requests_that_a_stopped_server_finds_move_no_time(
+    server: Server, store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Once it went on, a server did what was given up while it was stopped, held its time back, and was said to be off.
+    """
+    before, began = store.exchange("api", wanting(0)).now, redis._steady()
+    with caplog.at_level(logging.WARNING, "egressor"):
+        with server.frozen():
+            for _ in range(6):
+                away(store)
+        eventually(lambda: is_back(store), "it is back")
+        now, ended = store.exchange("api", wanting(0)).now, redis._steady()
+
+    assert [record.message for record in caplog.records] == []
+    assert abs((now - before) - (ended - began)) < SECOND // 2
+
+
+def test_who_is_late_with_what_the_time_should_be_is_right_all_the_same(store: RedisStore) -> None:
+    """
+    That a clock has stepped is said for a time of that clock, so it holds however long it takes to get there.
+    """
+    before = store.exchange("api", wanting(0)).now
+    shim = Shim(store)
+    shim.step(3600)
+    store.exchange("other", wanting(0))
+    at = store._times["other"][1]
+    late = Moment(at, before, SECOND, at=at)
+    shim.step(3600 + 30)
+    store._moment = lambda service: late  # type: ignore[method-assign]
+
+    assert 30 * SECOND <= store.exchange("api", wanting(0)).now - before < 40 * SECOND

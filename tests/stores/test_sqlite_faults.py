@@ -4,6 +4,7 @@ The SQLite store when its disk, its file or its neighbours fail: away in bounded
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import resource
@@ -11,9 +12,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,6 +174,68 @@ def test_a_stranger_s_transaction_is_waited_for_so_long(tmp_path: Path) -> None:
             granted(store)
 
     assert granted(store) == 1
+
+
+class Counted:
+    """
+    A store's lock of threads, which counts those that come to it.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._came = threading.Semaphore(0)
+
+    def acquire(self, *, timeout: float = -1) -> bool:
+        """
+        Count one more, and wait.
+        """
+        self._came.release()
+        return bool(self._inner.acquire(timeout=timeout))
+
+    def release(self) -> None:
+        """
+        Give it back.
+        """
+        self._inner.release()
+
+    def await_all(self, number: int) -> None:
+        """
+        Wait until so many have come.
+        """
+        for _ in range(number):
+            self._came.acquire()
+
+
+def test_threads_behind_one_that_waits_in_vain_wait_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Eight threads that came at once while another process held the file waited one after the other, up to 2.5 s.
+    """
+    store = SqliteStore(tmp_path / "store.db")
+    granted(store)
+    counted = Counted(store._alone)
+    monkeypatch.setattr(store, "_alone", counted)
+    tries: list[float] = []
+    take = store._latch.take
+
+    def take_at_last(*, patience: float) -> None:
+        if not tries:
+            counted.await_all(8)
+        tries.append(patience)
+        take(patience=patience)
+
+    monkeypatch.setattr(store._latch, "take", take_at_last)
+    said: list[int | str] = []
+    threads = [threading.Thread(target=lambda: said.append(outcome(store))) for _ in range(8)]
+    with (tmp_path / "store.db.cells.lock").open("r+") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert (len(tries), len(said), len(set(said))) == (1, 8, 1)
+    assert outcome(store) == 1
+    store.close()
 
 
 def test_a_reader_without_an_end_can_t_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

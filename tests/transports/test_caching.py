@@ -361,6 +361,69 @@ def test_a_kept_response_says_so(dial: Dial, upstream: Upstream) -> None:
     assert (hit.status_code, hit.reason_phrase) == (200, "OK")
 
 
+PACKED: dict[str, Any] = {
+    "content": gzip.compress(b'{"n": 1}'),
+    "headers": {"content-encoding": "gzip", "content-type": "application/json"},
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "made"), [("GET", {"json": {"n": 1}}), ("GET", {"text": "one"}), ("GET", PACKED), ("HEAD", {})]
+)
+def test_an_answer_that_was_made_in_memory_is_kept(method: str, made: dict[str, Any], dial: Dial) -> None:
+    """
+    An answer that comes read, as those of a `MockTransport` do, was never kept.
+    """
+    gov = keeping()
+    library = dial(gov, "api").library
+    sent: list[Any] = []
+
+    def say(request: Any) -> Any:
+        sent.append(request)
+        return library.Response(200, **made)
+
+    client = dial(gov, "api", library.MockTransport(say))
+    first, *others = [client.request(method, "http://x.example/a").content for _ in range(3)]
+
+    assert (others, len(sent)) == ([first] * 2, 1)
+    assert gov.status()["api"]["in_flight"] == 0
+
+
+def test_an_error_that_was_made_in_memory_is_not_kept(dial: Dial) -> None:
+    """
+    An error inside of a good answer that comes read is none to keep.
+    """
+    gov = keeping(dialect="kraken")
+    library = dial(gov, "api").library
+    replies = [library.Response(200, json=each) for each in ({"error": ["EGeneral:Internal error"]}, {"result": 1})]
+    client = dial(gov, "api", library.MockTransport(lambda request: replies.pop(0)))
+
+    client.get("http://x.example/a")
+
+    assert [client.get("http://x.example/a").json() for _ in range(2)] == [{"result": 1}] * 2
+
+
+@pytest.mark.parametrize("kind", ["plain", "packed"])
+def test_an_answer_that_a_transport_inside_has_read(kind: str, upstream: Upstream) -> None:
+    """
+    It is kept as it came; where it was unpacked in reading, nobody knows how it came, and it is not.
+    """
+    body = gzip.compress(b'{"n": 1}') if kind == "packed" else b'{"n": 1}'
+    packing = {"content-encoding": "gzip"} if kind == "packed" else {}
+    url = upstream.script("/a", answer(200, body, {"content-type": "application/json", **packing}))
+
+    class Curious(httpx2.HTTPTransport):
+        def handle_request(self, request: Any) -> Any:
+            response = super().handle_request(request)
+            response.read()
+            return response
+
+    with httpx2.Client(transport=Transport(keeping(), "api", Curious())) as client:
+        said = [client.get(url).json() for _ in range(2)]
+
+    assert (said, len(upstream.received)) == ([{"n": 1}] * 2, 2 if kind == "packed" else 1)
+
+
 def test_a_stream_is_given_again_chunk_by_chunk(dial: Dial, upstream: Upstream) -> None:
     """
     A reader of a kept stream sees the pieces that its first reader saw.
@@ -470,6 +533,50 @@ def fifty_of_aiohttp(gov: Governor, url: str) -> list[bytes]:
             return [body for _, body in found]
 
     return asyncio.run(run())
+
+
+def test_identical_calls_share_an_answer_that_is_made_in_memory() -> None:
+    """
+    Threads that ask a `MockTransport` the same at once have it asked once.
+    """
+    gov = Governor({"api": {**LLM, "cache": {}}})
+    gate, sent = Semaphore(0), []
+
+    def say(request: Any) -> Any:
+        sent.append(request)
+        gate.acquire()
+        return httpx2.Response(200, json={"n": len(sent)})
+
+    transport = Transport(gov, "api", httpx2.MockTransport(say))
+    watcher = once(when_waiting(gov, 4), lambda: gate.release(10))
+    with httpx2.Client(transport=transport) as client, ThreadPoolExecutor(5) as pool:
+        said = [each.json() for each in pool.map(client.get, ["http://x.example/a"] * 5)]
+    watcher.join()
+
+    assert (said, len(sent)) == ([{"n": 1}] * 5, 1)
+
+
+def test_identical_tasks_share_an_answer_that_is_made_in_memory() -> None:
+    """
+    Likewise tasks of one loop.
+    """
+    gov = Governor({"api": {**LLM, "cache": {}}})
+    sent: list[Any] = []
+
+    async def say(request: Any) -> Any:
+        sent.append(request)
+        while not when_waiting(gov, 4)():
+            await asyncio.sleep(0)
+        return httpx2.Response(200, json={"n": len(sent)})
+
+    async def run() -> list[Any]:
+        transport = AsyncTransport(gov, "api", httpx2.MockTransport(say))
+        async with httpx2.AsyncClient(transport=transport) as client:
+            return await asyncio.gather(*[client.get("http://x.example/a") for _ in range(5)])
+
+    said = [each.json() for each in asyncio.run(run())]
+
+    assert (said, len(sent)) == ([{"n": 1}] * 5, 1)
 
 
 @pytest.mark.parametrize("fifty", [fifty_of_httpx, fifty_of_async_httpx, fifty_of_requests, fifty_of_aiohttp])

@@ -140,7 +140,7 @@ def _mark(address: str, url: str | None, action: str, fingerprint: str, span: st
         if action != "mute" or not 0 < seconds < WEEK:
             return _fail(2, "--for goes with mute, and is a time such as 2h or 7d")
     if address == "memory:":
-        body = json.dumps({"seconds": seconds} if seconds else {"by": "command"}).encode()
+        body = json.dumps({"seconds": seconds}).encode() if seconds else b""
         code, _ = ask(url, f"/-/errors/{quote(fingerprint, safe='')}/{action}", body)
         if code:
             return code

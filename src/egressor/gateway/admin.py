@@ -195,7 +195,10 @@ async def _act(gateway: Gateway, request: web.BaseRequest, service: str, action:
 
 async def _mark(gateway: Gateway, request: web.BaseRequest, fingerprint: str, action: str) -> web.StreamResponse:
     _authorise(gateway, request)
-    document = await _body(request)
+    if action not in incidents.MARKING:
+        detail = f"no action {action[:40]!r}: {', '.join(incidents.MARKING)}"
+        raise RefusedError(Problem(404, "unknown_action", "Unknown action", detail))
+    document = await _body(request, *incidents.MARKING[action])
     done = await incidents.mark(
         gateway, fingerprint, action, document, by=f"the operator's token, from {request.remote}"
     )
@@ -262,7 +265,7 @@ async def _reason(request: web.BaseRequest) -> str:
     """
     Return the reason in the body, ``{"reason": "…"}``; empty if there is none.
     """
-    document = await _body(request)
+    document = await _body(request, "reason")
     reason = document.get("reason", None if document else "")
     if not isinstance(reason, str) or len(reason) > _LONGEST_REASON or not reason.isprintable():
         detail = f'the body must be {{"reason": "…"}} with at most {_LONGEST_REASON} printable characters'
@@ -270,9 +273,9 @@ async def _reason(request: web.BaseRequest) -> str:
     return reason
 
 
-async def _body(request: web.BaseRequest) -> dict[str, Any]:
+async def _body(request: web.BaseRequest, *fields: str) -> dict[str, Any]:
     """
-    Return the body, an object; an empty one if there is none.
+    Return the body, an object that has no other *fields*; an empty one if there is none.
     """
     if (request.content_length or 0) > 4096 or (request.content_length is None and request.body_exists):
         raise RefusedError(Problem(413, "bad_body", "Body too large", "at most 4096 bytes, of a stated length"))
@@ -290,6 +293,10 @@ async def _body(request: web.BaseRequest) -> dict[str, Any]:
         raise RefusedError(
             Problem(400, "bad_body", "Bad body", "the body must be an object of JSON that says something")
         )
+    unknown = next((name for name in document if name not in fields), None)
+    if unknown is not None:
+        there_is = f"there is {', '.join(map(repr, fields))}" if fields else "the body has none"
+        raise RefusedError(Problem(400, "bad_body", "Bad body", f"no field {unknown[:40]!r}: {there_is}"))
     return document
 
 

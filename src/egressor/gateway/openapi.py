@@ -6,7 +6,7 @@ What is forwarded is not in it: those paths are the services' own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from egressor._core.fingerprint import FORM
@@ -125,6 +125,7 @@ _MARKED = {
 _SECONDS = {
     "type": "object",
     "required": ["seconds"],
+    "additionalProperties": False,
     "properties": {"seconds": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 34_560_000}},
 }
 _SINCE = {"name": "since", "in": "query", "schema": {"type": "string", "pattern": r"^[0-9]{1,11}(\.[0-9]{1,9})?$"}}
@@ -154,6 +155,7 @@ _PICK = [
 _REASON = {
     "type": "object",
     "required": ["reason"],
+    "additionalProperties": False,
     "properties": {"reason": {"type": "string", "maxLength": 200, "pattern": "^[ -~]*$"}},
 }
 _DONE = {
@@ -164,7 +166,9 @@ _DONE = {
 _WORD = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
 
 
-def document(version: str, actions: Iterable[str], services: Iterable[str], marking: Iterable[str]) -> dict[str, Any]:
+def document(
+    version: str, actions: Iterable[str], services: Iterable[str], marking: Mapping[str, tuple[str, ...]]
+) -> dict[str, Any]:
     """
     Return the document for this *version*, with the operator's *actions* on *services*, and *marking* of errors.
     """
@@ -187,7 +191,7 @@ def document(version: str, actions: Iterable[str], services: Iterable[str], mark
             "/-/errors.json": {"get": {**_reading("What failed", _ERRORS), "parameters": _PICK_ERRORS}},
             "/-/bans.json": {"get": {**_reading("Who has banned us", _BANS), "parameters": _PICK_BANS}},
             "/-/costs.json": {"get": {**_reading("What calls have cost", _COSTS), "parameters": _PICK_COSTS}},
-            "/-/errors/{fingerprint}/{action}": {"post": _marking(list(marking))},
+            **{f"/-/errors/{{fingerprint}}/{action}": {"post": _marking(has)} for action, has in marking.items()},
             "/-/openapi.json": {"get": _reading("This document", {"type": "object"})},
             "/-/healthz": {"get": _probe("Whether the process answers", {"200": "It does."})},
             "/-/readyz": {"get": _probe("Whether it takes requests", {"200": "It does.", "503": "It drains."})},
@@ -229,15 +233,13 @@ def _action(actions: list[str], services: list[str]) -> dict[str, Any]:
     }
 
 
-def _marking(actions: list[str]) -> dict[str, Any]:
+def _marking(fields: tuple[str, ...]) -> dict[str, Any]:
+    body = {"required": False, "content": {"application/json": {"schema": _SECONDS}}}
     return {
         "summary": "Resolve, mute or unmute a group of errors",
         "security": [{"operator": []}],
-        "parameters": [
-            {"name": "fingerprint", "in": "path", "required": True, "schema": _FINGERPRINT},
-            {"name": "action", "in": "path", "required": True, "schema": {"type": "string", "enum": actions}},
-        ],
-        "requestBody": {"required": False, "content": {"application/json": {"schema": _SECONDS}}},
+        "parameters": [{"name": "fingerprint", "in": "path", "required": True, "schema": _FINGERPRINT}],
+        **({"requestBody": body} if fields else {}),
         "responses": {
             "200": _answer("It is done.", _MARKED),
             **_problems("400", "401", "403", "404", "405", "408", "413", "421"),

@@ -156,8 +156,9 @@ class Courier:
             except RuntimeError:
                 pass
         try:
-            # Somebody came meanwhile: to leave it to the thread would have the two of us wake each other on and on.
-            if gate.is_wanted and not self.run(gate, rounds=1):
+            # Somebody came meanwhile: to leave it to the thread would have the two of us wake each other on and on. But
+            # who has waited for a store in vain does not wait for it again: whoever came was told along with us.
+            if gate.is_wanted and not self.away and not self.run(gate, rounds=1):
                 self.soon(gate)
         except BaseException:
             if at is not None:
@@ -170,6 +171,8 @@ class Courier:
         """
         Make what requests *gate* has, or leave them to whoever is at it; False if there is more to say than *rounds*
         requests take.
+
+        One that comes to nothing is the last: the store is asked again when `_asked` has said.
         """
         for _ in range(rounds):
             if self._is_closed:
@@ -179,7 +182,7 @@ class Courier:
                 gate.is_wanted = True
                 # Whoever is at it may just have looked.
                 more = self._one(gate)
-            if more is None or not (more or gate.is_wanted):
+            if more is None or self.away or not (more or gate.is_wanted):
                 return True
         return False
 

@@ -7,7 +7,7 @@ writes, but for the list of services, which is for looking.
 
 *Time.* It is the server's, as its script reads it, held: for each service this process knows what the store's time
 should be, from its own steady clock and the latest reply. A server's clock that steps moves no limit: the fleet's
-time goes on, and the step is logged. The script says how.
+time goes on, and the step is logged. What a request's or an answer's way can explain is no step. The script says how.
 
 *Bounded.* Nothing waits for longer than *patience*. A request whose answer is late is given up with its connection;
 what became of it is not known, and requests may be made again.
@@ -34,7 +34,7 @@ from egressor.errors import ConfigError
 
 from . import PATIENCE, StoreAway
 from .redis_place import Place
-from .redis_words import SCHEMA, Again, Foreign, Moment, Tags, Unfit, ask, look, read, seen, sent
+from .redis_words import SCHEMA, Again, Foreign, Moment, Stepped, Tags, Unfit, ask, look, read, seen, sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,6 +120,7 @@ class RedisStore:
         tags = self._tags_of(service)
         member = (service, request.member)
         is_told = self._told.get(member) == (request.address, request.info)
+        began = _steady()
         moment = self._moment(service)
         for _ in range(_TURNS):
             try:
@@ -132,6 +133,8 @@ class RedisStore:
                 told = read(answer, names, request)
             except Again as again:
                 moment = moment._replace(wall=again.wall)
+            except Stepped as stepped:
+                moment = moment.after(stepped, _steady() - began)
             except Foreign:
                 raise self._foreign() from None
             else:

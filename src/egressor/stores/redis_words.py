@@ -34,6 +34,7 @@ __all__ = [
     "Again",
     "Foreign",
     "Moment",
+    "Stepped",
     "Tags",
     "Told",
     "Unfit",
@@ -77,6 +78,21 @@ class Again(Exception):
         self.wall = wall
 
 
+class Stepped(Exception):
+    """
+    The store's time is not what it should be, or the request was late; nothing was done.
+
+    Args:
+        wall: The server's wall time, in microseconds.
+        now: The store's time, likewise.
+    """
+
+    def __init__(self, wall: int, now: int) -> None:
+        super().__init__(wall, now)
+        self.wall = wall
+        self.now = now
+
+
 class Foreign(Exception):
     """
     The keys were written by a version that this one doesn't know.
@@ -92,12 +108,24 @@ class Moment(NamedTuple):
         expect: What the store's time should be; -1 where nobody knows.
         within: By how much it may differ from that.
         fixed: The store's time, where it is to be no other; None asks the server.
+        at: The server's wall time at which the store's time should be *expect*; -1: as the request is sent.
     """
 
     wall: int
     expect: int = -1
     within: int = 0
     fixed: int | None = None
+    at: int = -1
+
+    def after(self, stepped: Stepped, took: int) -> Moment:
+        """
+        Return what to say next to a server whose time is not the expected one, *took* microseconds after this moment.
+        """
+        ahead = stepped.now - self.expect
+        if 0 < ahead <= took + self.within:
+            # The request may have been on its way for so long.
+            return Moment(stepped.wall)
+        return self._replace(wall=stepped.wall, at=stepped.wall)
 
 
 class Tags:
@@ -221,6 +249,7 @@ def ask(tags: Tags, request: Request, moment: Moment, *, is_told: bool) -> tuple
         "schema": SCHEMA,
         "expect": moment.expect,
         "within": moment.within,
+        "at": moment.at,
         "version": request.version,
         "standing": int(request.standing is not None),
         "told": int(is_told),
@@ -273,10 +302,13 @@ def read(answer: Sequence[Any], names: Sequence[str], request: Request) -> Told:
 
     Raises:
         Again: It was made for another time.
+        Stepped: The store's time is not what the request says that it should be.
         Foreign: The keys are of another version.
     """
     if answer[0] == b"again":
         raise Again(int(answer[1]))
+    if answer[0] == b"step":
+        raise Stepped(int(answer[1]), int(answer[2]))
     if answer[0] == b"schema":
         raise Foreign
     now, wall, step, is_new, version, members, *rest = map(int, answer[1].split())

@@ -114,6 +114,10 @@ class SqliteStore:
         self._hots: dict[str, Hot] = {}
         self._looked = 0
         self._bell: Bell | None = None
+        # When the step under way came, the last one was given up, and why.
+        self._came = 0.0
+        self._lost_at = 0.0
+        self._why = ""
 
     # --- what is shared ----------------------------------------------------------------------------------------------
 
@@ -293,6 +297,7 @@ class SqliteStore:
         if self._forks:
             # Whoever is about to fork would not get the lock past a thread that never stops asking.
             self._has_forked.wait(PATIENCE)
+        came = time.monotonic()
         try:
             while not self._alone.acquire(timeout=PATIENCE):
                 # It may stand in line, and the line moves.
@@ -305,6 +310,7 @@ class SqliteStore:
                     msg = f"{self.path.name} is busy with what a signal has interrupted"
                     raise StoreAway(msg)
                 self._is_busy = True
+                self._came = came
                 return work(*args)
             finally:
                 if not is_inner:
@@ -320,6 +326,16 @@ class SqliteStore:
         """
         Do *work* with the file, and with no other process at it; with a new file if the one that is there is damaged.
         """
+        if self._came < self._lost_at:
+            # Whoever stood behind a step that waited in vain has waited as well: its time is over, too.
+            raise StoreAway(self._why)
+        try:
+            return self._alone_at(work, *args)
+        except StoreAway as error:
+            self._lost_at, self._why = time.monotonic(), str(error)
+            raise
+
+    def _alone_at(self, work: Callable[..., T], *args: Any) -> T:
         if self._is_closed:
             msg = f"{self.path.name} is closed"
             raise StoreAway(msg)

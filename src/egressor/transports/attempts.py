@@ -104,12 +104,7 @@ class _Reading(Reading):
         self._is_ahead = care is Heed.AHEAD
         tape = self._noted = self._tape(status, response.reason_phrase, response.headers, ok=verdict.ok)
         if response.is_closed:
-            if care is Heed.AHEAD:
-                verdict = self._judge(response, response.content[:MOST])
-            if tape is not None:
-                tape.spoil()  # It was unpacked by whoever has read it, and how it came nobody knows.
-            self._count(response.headers, response.content, verdict)
-            return Outcome(Answer(verdict, response=response), verdict=verdict)
+            return self._read_before(response, verdict)
         if not verdict.ok or care is Heed.AHEAD or not self._has_body(status):
             return None
         if tape is not None and tape.is_document:
@@ -122,6 +117,25 @@ class _Reading(Reading):
         if tape is not None:
             heard = Taped(tape, heard)
         return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=True)
+
+    def _read_before(self, response: Any, verdict: Verdict) -> Outcome:
+        """
+        Return the outcome of an answer that has come read: one of a `MockTransport`, or that a transport has looked at.
+        """
+        tape = self._noted
+        read = verdict
+        if self._is_ahead or (tape is not None and self._has_body(response.status_code)):
+            read = self._judge(response, response.content[:MOST])
+        if self._is_ahead:
+            verdict = read
+        if tape is not None:
+            raw = self._family.unread(response)
+            if raw is None or (tape.fresh_for and not read.ok):
+                tape.spoil()
+            else:
+                tape.take([raw], is_whole=True)
+        self._count(response.headers, response.content, verdict)
+        return Outcome(Answer(verdict, response=response), verdict=verdict)
 
     def _read(self, response: Any, chunks: list[bytes], verdict: Verdict) -> Outcome:
         """

@@ -59,6 +59,15 @@ class Family:
             return None
         return (self._async_watched if is_async else self._watched)(stream)
 
+    def unread(self, response: Any) -> bytes | None:
+        """
+        Return the body of *response*, which was read already, as it came; None if it was unpacked, and nobody knows.
+        """
+        if isinstance(response.stream, self.library.ByteStream):
+            return b"".join(response.stream)
+        content: bytes = response.content
+        return None if "content-encoding" in response.headers else content
+
     def readable(self, headers: Mapping[str, str], raw: bytes) -> bytes:
         """
         Return the beginning of a body as the classifier reads it: *raw* without its content encoding, at most 8 KiB.

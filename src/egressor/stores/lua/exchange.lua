@@ -47,15 +47,22 @@ local version, last, shift, fresh = tonumber(main[2] or 0), tonumber(main[3] or 
 -- The server's time, held: a member that has heard of it lately knows what it should be. A server whose clock steps, or
 -- another one that takes over, is followed only in how time goes on. A member that is behind what the fleet was told
 -- already has been asleep, and teaches nobody.
+--
+-- What it should be is said for when the request was sent, and nobody here knows how long it was on its way: a server
+-- that was stopped finds requests that were given up long ago. So nothing is done for one that is far off, and its
+-- member is told what time it is. If that can't be explained by the way, the member says what the time should have been
+-- as the server's clock showed `at`: that is the same however late it comes.
 local stamp = call("TIME")
 local raw = stamp[1] * 1000000 + stamp[2]
 local step = 0
 local function clock()
   local now = raw + shift
-  if q.expect >= 0 and math.abs(q.expect - now) > q.within and q.expect >= last - q.within then
-    step = now - q.expect
+  local expect = q.at < 0 and q.expect or q.expect + raw - q.at
+  if q.expect >= 0 and math.abs(expect - now) > q.within and expect >= last - q.within then
+    if q.at < 0 then return nil end
+    step = now - expect
     shift = shift - step
-    now = q.expect
+    now = expect
   end
   return max(now, last)
 end
@@ -65,6 +72,9 @@ if q.now then
 else
   now = clock()
   wall = raw
+end
+if not now then
+  return {"step", text(raw), text(raw + shift)}
 end
 
 -- Windows by the calendar are worked out in Python, for the time that it thinks it is. Nothing has changed yet.
