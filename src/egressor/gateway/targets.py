@@ -110,7 +110,7 @@ def _key(service: str, secret: Secret) -> str:
         key = os.environ.get(secret.env, "")
         source = f"the environment variable {secret.env}"
     else:
-        source = f"the file {secret.file}"
+        source = f"the {secret.shown}"
         try:
             key = Path(str(secret.file)).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
