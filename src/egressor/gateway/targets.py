@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from egressor.policies import Config, Policy, Secret
     from egressor.policies.patterns import ErrorPattern
 
-__all__ = ["Origin", "origins"]
+__all__ = ["Origin", "origins", "refusals"]
 
 _LONGEST_KEY = 16_384
 # Where a service of each dialect takes its key, and what stands before it.
@@ -83,6 +83,20 @@ def origins(config: Config) -> dict[str, Origin]:
         for name, policy in config.services.items()
         if policy.base_url is not None
     }
+
+
+def refusals(config: Config) -> list[ConfigError]:
+    """
+    Return why ``egressor serve`` would not start with *config* in this environment: all that `origins` would raise.
+    """
+    found = []
+    for name, policy in config.services.items():
+        try:
+            if policy.base_url is not None:
+                _origin(name, policy, policy.base_url)
+        except ConfigError as error:
+            found.append(error)
+    return found
 
 
 def _origin(name: str, policy: Policy, base_url: str) -> Origin:
