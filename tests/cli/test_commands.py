@@ -65,6 +65,30 @@ def test_check_shows_sources(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "my.toml:3" in text
 
 
+def test_check_warns_of_what_serve_would_refuse(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A key's variable that isn't set here is no mistake in the file, and no secret of a good report.
+    """
+    (here / "egressor.toml").write_text(
+        "[services.a]\nbase_url = 'https://a.example'\napi_key = {env = 'ABSENT_KEY'}\n"
+    )
+    monkeypatch.delenv("ABSENT_KEY", raising=False)
+    codes = [main(["check"]), main(["check", "--json"])]
+    text, _, document = capsys.readouterr().out.rpartition("\n{")
+    monkeypatch.setenv("ABSENT_KEY", "k")
+    main(["check"])
+
+    why = "the environment variable ABSENT_KEY is empty or not set"
+    assert codes == [0, 0]
+    assert text.endswith(f"\nwarning: services.a.api_key: {why}; egressor serve would not start here")
+    assert [(each["key"], each["message"]) for each in json.loads("{" + document)["warnings"]] == [
+        ("services.a.api_key", why)
+    ]
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_check_shows_what_the_commands_take(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
     Store and ledger that the file doesn't name are those of the commands; one that it names has its line.

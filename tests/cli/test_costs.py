@@ -17,6 +17,7 @@ CONFIG = """
 ledger = 'sqlite:///history.db'
 [services.api]
 budget = { total = 1 }
+[services.other]
 """
 
 
@@ -70,7 +71,7 @@ def test_costs_as_csv_run_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_costs_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    What `Governor.costs` returns; of another service, nothing.
+    What `Governor.costs` returns; of a service that has cost nothing, nothing.
     """
     main(["costs", "--json"])
     found = json.loads(capsys.readouterr().out)
@@ -79,6 +80,20 @@ def test_costs_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert (found["total"]["usd"], found["budgets"][0]["left_usd"]) == ("0.500000", "0.500000")
     assert (none["total"]["calls"], none["budgets"]) == (0, [])
+
+
+def test_a_service_is_known_by_its_configuration_or_by_what_it_has_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A slip gets 2 and the nearest name, where it was told that nothing was spent.
+    """
+    slip = main(["costs", "--service", "apii"])
+    said = capsys.readouterr().err
+    Path("egressor.toml").write_text(CONFIG.replace("services.api]", "services.renamed]"))
+    old = main(["costs", "--service", "api"])
+
+    assert (slip, old) == (2, 0)
+    assert said.endswith("the configuration has api, other (did you mean 'api'?)\n")
+    assert "0.500000" in capsys.readouterr().out
 
 
 def test_a_spent_budget_is_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,6 +52,20 @@ def look(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, list[tuple[
     return code, found
 
 
+@pytest.mark.parametrize(("value", "expected"), [("", 1), ("k", 0)])
+def test_a_key_that_serve_would_miss(
+    value: str, expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    It found all fit where the gateway doesn't start.
+    """
+    Path("egressor.toml").write_text("[services.a]\nbase_url = 'https://a.example'\napi_key = {env = 'ABSENT_KEY'}\n")
+    monkeypatch.setenv("ABSENT_KEY", value)
+    code, found = look(capsys)
+
+    assert (code, [level for level, _ in found.get("upstream", [])]) == (expected, ["bad"] * expected)
+
+
 def test_a_fit_file(capsys: pytest.CaptureFixture[str]) -> None:
     """
     Store and ledger in a file: who is alive is counted, and so is what they hold; all of it is fit.

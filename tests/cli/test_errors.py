@@ -182,6 +182,29 @@ def test_wrong_usage(words: list[str], message: str, capsys: pytest.CaptureFixtu
     assert message in capsys.readouterr().err
 
 
+def test_a_slip_is_no_good_news(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A check of a service that nobody knows got 0 and "no errors"; one that is no longer configured stays readable.
+    """
+    written()
+    codes = [main([command, "--service", "apii"]) for command in ("errors", "bans")]
+    said = capsys.readouterr().err
+    (Path.cwd() / "egressor.toml").write_text(CONFIG.replace("services.api]", "services.renamed]"))
+    codes += [main([command, "--service", "api"]) for command in ("errors", "bans")]
+
+    assert codes == [2, 2, 1, 0]
+    assert said.count("(did you mean 'api'?)") == 2
+
+
+def test_a_service_that_nobody_can_know_now_is_no_slip() -> None:
+    """
+    While the ledger is away it is not known what it holds.
+    """
+    Path("history.db").write_text("no database " * 1000)
+
+    assert main(["errors", "--service", "apii"]) == 1
+
+
 def test_csv_holds_no_formula(capsys: pytest.CaptureFixture[str]) -> None:
     """
     What a spreadsheet would run begins with an apostrophe.

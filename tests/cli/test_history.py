@@ -149,6 +149,9 @@ def test_an_import_names_the_line_that_is_wrong(capsys: pytest.CaptureFixture[st
         (["--since", "99999-01-01"], 2, "is no time"),
         (["--limit", "0"], 2, "0 is not in the range"),
         (["--config", "none.toml"], 2, "none.toml"),
+        (["--kind", "opertor"], 2, "unknown kind 'opertor': operator, breaker, ban, error, budget (did you mean"),
+        (["--service", "apii"], 2, "unknown service 'apii': the ledger has no entry of it, and the configuration has"),
+        (["--service", "apii", "--export", "-"], 2, "(did you mean 'api'?)"),
     ],
 )
 def test_wrong_usage(options: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import pytest
 
 from egressor.dialects import NAMES, classify, reading
+from egressor.policies import Policy
+from egressor.policies.values import ALSO
 from tests.dialects.cases import CASES, Case
 
 NOW = 1795313500.0
@@ -44,6 +46,15 @@ def test_every_dialect_has_cases() -> None:
     A dialect that enters the list has its answers here.
     """
     assert set(NAMES) - {"generic", "ietf"} == {case.dialect for case in CASES}
+
+
+def test_every_name_that_a_policy_may_have_is_read() -> None:
+    """
+    The configuration accepts those dialects that have a reader, and no other.
+    """
+    assert {*reading._HOMES, *reading._PLAIN} == set(NAMES)
+    assert set(ALSO.values()) <= set(NAMES)
+    assert [Policy(dialect=name).dialect for name in (*NAMES, *ALSO)] == [*NAMES, *ALSO.values()]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in {"generic", "ietf"}])

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,9 @@ from egressor import ConfigError, Governor, ServiceType
 from egressor.policies import from_services
 from egressor.testing import FakeClock
 from tests.ledger.places import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ONE = {"api": {"breaker": {"consecutive": 2, "open_for": 10.0}, "retry": {"attempts": 1}}}
 
@@ -94,6 +97,47 @@ def test_operators_actions_are_written_with_who_and_why() -> None:
         assert mine.endswith(f"@{socket.gethostname()}, process {os.getpid()}")
         assert found[0]["data"] == {"reason": "leaked (not shown: it may be a key)"}
         assert found[5]["data"] == {"services": 2, "added": ["other"]}
+
+
+@pytest.mark.parametrize(
+    ("look", "nearest"),
+    [
+        (lambda gov: gov.history("plian"), "plain"),
+        (lambda gov: gov.history(kind="opertor"), "operator"),
+        (lambda gov: gov.errors("plian"), "plain"),
+        (lambda gov: gov.bans("plian"), "plain"),
+        (lambda gov: gov.costs("plian"), "plain"),
+    ],
+    ids=["history", "kind", "errors", "bans", "costs"],
+)
+@pytest.mark.parametrize("settings", [{}, {"budget": {"day": 1}}], ids=["free", "budget"])
+def test_what_nobody_knows_has_no_history(
+    look: Callable[[Governor], Any], nearest: str, settings: dict[str, Any]
+) -> None:
+    """
+    A slip raises; nothing found would look as if all were well.
+    """
+    with Governor({"plain": settings}) as gov, pytest.raises(ConfigError) as caught:
+        look(gov)
+
+    assert caught.value.nearest == nearest
+
+
+def test_what_the_ledger_knows_has_a_history() -> None:
+    """
+    A service that was taken away, one of another program, a kind that a later version writes, and a preset.
+    """
+    with Governor({"plain": {}, "old": {}}) as gov:
+        gov.reload({"plain": {}})
+        gov.ledger.note("ban", "began", service="elsewhere", data={"until": "2999-01-01T00:00:00Z"})
+        gov.ledger.note("later", "is", service="elsewhere")
+        found = [
+            len(gov.history(service, kind=kind))
+            for service, kind in [("old", ""), ("elsewhere", "ban"), ("", "later"), (ServiceType.LLM_API, "budget")]
+        ]
+        total = gov.bans("elsewhere")["total"]
+
+    assert (found, total) == ([0, 1, 1, 0], 1)
 
 
 def test_what_was_refused_is_not_written() -> None:

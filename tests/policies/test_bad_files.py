@@ -95,7 +95,9 @@ SETTINGS: list[Row] = [
     (SERVICE + "queue_size = 10_000_001\n", 2, "services.x.queue_size", None, "10000001 is above 10000000"),
     (SERVICE + "max_concurrency = 0\n", 2, "services.x.max_concurrency", None, "0 is below 1"),
     (SERVICE + "max_concurrency = true\n", 2, "services.x.max_concurrency", None, "expected a whole number"),
-    (SERVICE + "dialect = 'Open AI'\n", 2, "services.x.dialect", None, "is not a dialect's name"),
+    (SERVICE + "dialect = 'opnai'\n", 2, "services.x.dialect", "openai", '"opnai" is no dialect: egressor'),
+    (SERVICE + "dialect = 'twiter'\n", 2, "services.x.dialect", "twitter", '"twiter" is no dialect'),
+    (SERVICE + "dialect = 3\n", 2, "services.x.dialect", None, 'expected a dialect such as "openai"'),
     (SERVICE + "learn = 'adaptive'\n", 2, "services.x.learn", None, 'learn = "adaptive" is not supported'),
     (SERVICE + "learn = 'header'\n", 2, "services.x.learn", "headers", "is none of off, headers, adaptive"),
     (SERVICE + "priority = 'urgent'\n", 2, "services.x.priority", None, "is none of low, medium, high, critical"),
@@ -164,6 +166,8 @@ PARTS: list[Row] = [
 ]  # fmt: skip
 
 PRICES: list[Row] = [
+    ("[[prices.discounts]]\npercent = 9\nprovider = 'opnai'\n", 3, "prices.discounts[0].provider", "openai",
+     "is no dialect"),
     ("[prices]\non_unknown_price = 'refuze'\n", 2, "prices.on_unknown_price", "refuse", "is none of refuse"),
     ("[prices]\n[[prices.models]]\nmodel = 'm'\nusd_per_mtok = { inptu = 1 }\n", 4,
      "prices.models[0].usd_per_mtok.inptu", "input", "unknown unit"),

@@ -117,6 +117,19 @@ HIDDEN = [
     "http --auth alice:hunter GET https://api.example.com",
     "['http', '--auth', 'alice:a hunter']",
     "--auth=alice:hunter",
+    "invalid token 'hunter_12'",
+    "access token hunter1XYZ expired",
+    "API key “hunter-key-1” is wrong",
+    "APP_SECRET is hunter8e7r6",
+    "bad credentials for user bob:hunter2pass",
+    "login=bob:hunter",
+    "GET /v1?code=hunter&state=1 failed",
+    "https://a.example/cb?state=1&scope=a&code=hunter",
+    "grant_type=authorization_code&code=hunter&redirect_uri=x",
+    "https://a.example/cb?code=hunter11yy22",
+    "Passwort: hunter",
+    "mot de passe: hunter",
+    "パスワード\uff1ahunter",
 ]
 SHOWN = [
     "",
@@ -179,6 +192,27 @@ SHOWN = [
     "GET https://api.example.com/services/Tools/list",
     "POST /services/translate/v1 failed",
     "option --auth: no such method",
+    "error code: 404",
+    "status code 500",
+    "code=rate_limited",
+    "https://api.example.com/e?code=rate_limited&x=1",
+    "https://api.example.com/e?code=ERR_42901",
+    "code=-2015&msg=x",
+    "Unexpected token 'abc123def' in JSON at position 5",
+    "unexpected token x12345y",
+    "token limit 8192 reached",
+    "missing key 'price_24h'",
+    "the access token expired 3600 s ago",
+    "user bob: not found",
+    "user 1000:1000",
+    "login=localhost:8080",
+    "login=https://example.com/a",
+    "account arn:aws:iam::123456789012:user/a1",
+    "pin 13 is low",
+    "pinned to 20260101",
+    "the security policy 20",
+    "verification of 123456 rows",
+    "das Passwort fehlt",
 ]
 
 
@@ -208,6 +242,23 @@ def test_words_stay_readable(text: str) -> None:
     What only looks a little like a secret's name hides nothing.
     """
     assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"pin":"471199"}', f'{{"pin":{NOT_SHOWN}}}'),
+        ("{'pin': 471199, 'n': 1}", f"{{'pin': {NOT_SHOWN}, 'n': 1}}"),
+        ("otp code 123456 is wrong", f"otp code {NOT_SHOWN} is wrong"),
+        ("your verification code is 123456.", f"your verification code is {NOT_SHOWN}."),
+        ("OTP: 1234", f"OTP: {NOT_SHOWN}"),
+    ],
+)
+def test_a_code_of_digits_is_hidden_where_it_is_said_what_it_is(text: str, expected: str) -> None:
+    """
+    Digits alone look like nothing.
+    """
+    assert redact(text) == expected
 
 
 def test_brackets_hide_to_their_own_end() -> None:
@@ -381,7 +432,23 @@ def test_prose_stays_readable(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["-u a:", "curl -u", "mysql -p", "api key ", "/webhooks/1/", "phrase abcd ", "hooks.a/", "-p ", "'-p','"]
+    "piece",
+    [
+        "-u a:",
+        "curl -u",
+        "mysql -p",
+        "api key ",
+        "/webhooks/1/",
+        "phrase abcd ",
+        "hooks.a/",
+        "-p ",
+        "'-p','",
+        "token a1",
+        "user a:",
+        "&code=",
+        "state=&",
+        "pin ",
+    ],
 )
 def test_a_text_that_begins_a_secret_over_and_over_is_looked_through(piece: str) -> None:
     """

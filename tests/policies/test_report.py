@@ -22,6 +22,7 @@ from egressor.policies import (
     from_table,
     load,
 )
+from egressor.policies.hiding import NOT_SHOWN
 from egressor.policies.prices import Prices
 from egressor.policies.report import Row, effective, template
 from egressor.policies.settings import settings_of
@@ -53,6 +54,34 @@ priority = "low"
 [prices]
 on_unknown_price = "estimate"
 """
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "expected"),
+    [
+        (
+            {"base_url": "https://api.telegram.org/bot123456789:AAEhBOweik6ad9r_QXMENQjcrGbqCr4K-bc"},
+            "base_url",
+            f"https://api.telegram.org/bot{NOT_SHOWN}",
+        ),
+        (
+            {"base_url": "https://a1b2c3d4e5f6g7.example.com/v1"},
+            "base_url",
+            "https://a1b2c3d4e5f6g7.example.com/v1",
+        ),
+        ({}, "base_url", None),
+        ({"api_key": {"file": "sk-proj-abcdef123456"}}, "api_key", f"file {NOT_SHOWN}"),
+        ({"api_key": {"file": "keys/openai"}}, "api_key", "file keys/openai"),
+        ({"api_key": {"file": "/run/a1b2c3d4e5f6g7/key"}}, "api_key", "file /run/a1b2c3d4e5f6g7/key"),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_not_printed(table: dict[str, object], key: str, expected: str | None) -> None:
+    """
+    A token in a URL's path, and a key where a file's path belongs, were printed whole.
+    """
+    rows = effective(from_table({"services": {"x": table}}))
+
+    assert [row.value for row in rows if row.service == "x" and row.key == key] == [expected]
 
 
 @pytest.mark.parametrize(

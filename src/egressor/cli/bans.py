@@ -49,6 +49,7 @@ def bans(*, as_json: bool, service: str, since: str, limit: int, file: str | Non
         if code:
             return code
     else:
+        home.named(config, service)
         document = _read(config.ledger, service, start, limit)
     if as_json:
         click.echo(json.dumps(document, ensure_ascii=False))

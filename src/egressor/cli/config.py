@@ -30,7 +30,12 @@ _DEFAULT = "egressor.toml"
 def check(file: str | None, *, as_json: bool) -> int:
     """
     Check the configuration, and show every value that holds with where it came from.
+
+    What only this environment lacks, such as a key's variable, is a warning: it may be there where the gateway runs.
     """
+    # What it needs is slow to import.
+    from egressor.gateway.targets import refusals
+
     try:
         config = settled(load(config_path(file)), anyway=True)
     except ConfigError as error:
@@ -40,12 +45,16 @@ def check(file: str | None, *, as_json: bool) -> int:
         for each in errors:
             sys.stderr.write(f"egressor: {each}\n")
         return 2
-    rows = effective(config)
+    rows, warnings = effective(config), refusals(config)
     if as_json:
         values = [{"service": row.service, "key": row.key, "value": row.value, "source": row.source} for row in rows]
-        click.echo(json.dumps({"ok": True, "settings": values}, ensure_ascii=False))
+        click.echo(
+            json.dumps({"ok": True, "settings": values, "warnings": [*map(_shown, warnings)]}, ensure_ascii=False)
+        )
     else:
         click.echo(_report(config, rows))
+        for each in warnings:
+            click.echo(f"\nwarning: {each}; egressor serve would not start here")
     return 0
 
 

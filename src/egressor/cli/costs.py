@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import click
 
 from egressor.governor.money import standing
-from egressor.ledger.costs import BY, MONTH, read_costs
+from egressor.ledger.costs import BY, MONTH, paid_for, read_costs
 from egressor.ledger.money import Page, lose
 from egressor.ledger.opening import open_ledger
 
@@ -78,6 +78,7 @@ def _read(config: Config, service: str, since: int) -> dict[str, Any]:
     asks = standing(config.services, now)
     state = {"away": "", "owed": 0, "dropped": 0}
     try:
+        home.named(config, service, paid=partial(paid_for, read))
         return read_costs(read, asks, now=now, since=since or now - MONTH, state=state, service=service)
     finally:
         ledger.close()

@@ -22,6 +22,7 @@ import click
 
 from egressor.errors import ConfigError
 from egressor.gateway import place
+from egressor.gateway.targets import refusals
 from egressor.ledger.opening import open_history
 from egressor.policies import Config, load
 from egressor.stores import StoreAway
@@ -51,7 +52,7 @@ def doctor(file: str | None, *, as_json: bool) -> int:
     The exit code is 1 if something is bad, and 0 if there are no more than warnings.
     """
     config = _config(file)
-    findings = [*_machine(), *_store(config), *_ledger(config), *_gateway()]
+    findings = [*_machine(), *_store(config), *_ledger(config), *_keys(config), *_gateway()]
     is_fit = all(each.level != BAD for each in findings)
     if as_json:
         document = {"ok": is_fit, "findings": [each._asdict() for each in findings]}
@@ -174,6 +175,10 @@ def _ledger(config: Config) -> list[Finding]:
         return [*found, Finding("ledger", WARN, text)]
     text = f"{state['ledger']}: it answers, and holds {state['entries']} entries of at most {config.history_most}"
     return [*found, Finding("ledger", OK, f"{text}, which are kept for {config.history_for / 86_400:g} days")]
+
+
+def _keys(config: Config) -> list[Finding]:
+    return [Finding("upstream", BAD, f"{each}; egressor serve would not start here") for each in refusals(config)]
 
 
 def _gateway() -> list[Finding]:

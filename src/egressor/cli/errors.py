@@ -82,6 +82,8 @@ def errors(
     address = "memory:" if config is None else config.ledger
     if action in {"resolve", "mute", "unmute"}:
         return _mark(address, url, action, fingerprint, span)
+    if config is not None and address != "memory:":
+        home.named(config, service)
     look = _look(address, url, service, moment(since), fingerprint, limit)
     if action == "tail":
         return _tail(look, as_json=as_json)

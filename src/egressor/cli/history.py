@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 import click
 
+from egressor.governor.asked import check_kind
 from egressor.ledger import LedgerAway, Pick
 from egressor.ledger.entry import as_dict, as_line, from_line
 from egressor.ledger.grouping import ERROR
@@ -39,7 +40,9 @@ _PAGE = 1_000
 @click.command
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--service", default="", help="Of this service only.")
-@click.option("--kind", default="", help="Of this kind only: operator, breaker, ban, error; default: all but error.")
+@click.option(
+    "--kind", default="", help="Of this kind only: operator, breaker, ban, error, budget; default: all but error."
+)
 @click.option("--since", default="", help="From then on: 90s, 15m, 2h, 7d, or 2026-01-31 or 2026-01-31T12:00, in UTC.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=50, help="So many at most; default: 50.")
 @click.option("--config", "file", type=click.Path(), help="Configuration file, whose ledger is read.")
@@ -68,7 +71,10 @@ def history(
     is_copy = target is not None or source is not None
     pick = Pick(service, kind, since=moment(since), limit=limit, without="" if kind or is_copy else ERROR)
     try:
-        address = _address(file, url)
+        config = home.find(file, url)
+        address = "memory:" if config is None else config.ledger
+        if config is not None and address != "memory:":
+            home.named(config, service)
         if is_copy:
             return _move(address, pick, target, source)
         code, document = _asked(url, pick) if address == "memory:" else (0, _read(address, pick))
@@ -105,14 +111,6 @@ def moment(text: str) -> int:
         raise click.BadParameter(message, param_hint="--since") from None
 
 
-def _address(file: str | None, url: str | None) -> str:
-    """
-    Return the ledger of the configuration; ``memory:`` where there is none, or the gateway is to be asked.
-    """
-    config = home.find(file, url)
-    return "memory:" if config is None else config.ledger
-
-
 def _asked(url: str | None, pick: Pick) -> tuple[int, dict[str, Any]]:
     wanted = {"service": pick.service, "kind": pick.kind, "since": pick.since / 1e6 or "", "limit": pick.limit}
     given = {name: value for name, value in wanted.items() if value}
@@ -122,6 +120,7 @@ def _asked(url: str | None, pick: Pick) -> tuple[int, dict[str, Any]]:
 def _read(address: str, pick: Pick) -> dict[str, Any]:
     way = open_history(address, wall=lambda: time.time_ns() // 1000, is_reading=True)
     try:
+        check_kind(pick.kind, way)
         return {"ledger": way.state(), "entries": [as_dict(entry) for entry in way.read(pick)]}
     finally:
         way.close()

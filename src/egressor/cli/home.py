@@ -8,6 +8,7 @@ several processes that speak of the same services, so they share a file without 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +16,18 @@ from urllib.parse import quote
 
 from egressor.errors import ConfigError
 from egressor.gateway import place
+from egressor.governor.asked import check_service
+from egressor.ledger.opening import open_history
 from egressor.policies import load
 from egressor.policies.settings import DEFAULT, with_sources
 from egressor.stores.opening import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from egressor.policies import Config
 
-__all__ = ["HOME", "config_path", "find", "is_used", "prepare", "read", "settled"]
+__all__ = ["HOME", "config_path", "find", "is_used", "named", "prepare", "read", "settled"]
 
 HOME = "default of the commands"
 """
@@ -103,6 +108,27 @@ def find(file: str | None, url: str | None) -> Config | None:
     except ConfigError:
         return None
     return read(path)
+
+
+def named(config: Config, service: str, *, paid: Callable[[], Collection[str]] = tuple) -> None:
+    """
+    Refuse a *service* that neither *config* nor its ledger knows: what is said of it would look like good news.
+
+    Args:
+        config: The configuration.
+        service: The name; empty for all.
+        paid: Returns the services that have cost something.
+
+    Raises:
+        ConfigError: Nobody knows it.
+    """
+    if service in {"", *config.services}:
+        return
+    way = open_history(config.ledger, wall=lambda: time.time_ns() // 1000, is_reading=True)
+    try:
+        check_service(service, config.services, way, paid=paid)
+    finally:
+        way.close()
 
 
 def is_used(config: Config) -> bool:

@@ -24,6 +24,7 @@ from egressor.dialects.engine import Dialect, read, read_raised
 from egressor.dialects.hints import NAMES as _HINTING
 from egressor.dialects.hints import START, Hint, read_hints
 from egressor.dialects.sniff import by_body, by_headers, by_library
+from egressor.policies.values import ALSO, DIALECTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -64,12 +65,11 @@ _HOMES: Final = {
     "telegram": ("telegram", "DIALECT"),
     "x": ("x", "DIALECT"),
 }
-NAMES: Final = (*sorted(_HOMES), "generic", "ietf")
+NAMES: Final = DIALECTS
 """
-All dialects. ``generic`` and ``ietf`` are plain HTTP: the IETF's headers are read everywhere.
+All dialects, as a policy may name them. ``generic`` and ``ietf`` are plain HTTP: the IETF's headers are read anywhere.
 """
 _PLAIN: Final = frozenset({"generic", "ietf"})
-_ALIASES: Final = {"gemini-exchange": "gemini_exchange", "huobi": "htx", "twitter": "x"}
 _HINTED: Final = 512
 _LONGEST_NAME: Final = 64
 # Names of headers as they came: in lower case if hints are read from them, else empty. Servers send the same few.
@@ -114,7 +114,7 @@ def classify(
         and (dialect == "generic" or dialect in _HOMES)
     ):
         return SUCCESS
-    name = _ALIASES.get(dialect, dialect) if isinstance(dialect, str) else dialect
+    name = ALSO.get(dialect, dialect) if isinstance(dialect, str) else dialect
     known = isinstance(name, str) and (name in _HOMES or name in _PLAIN)
     reader = _reader(name) if known else None
     if reader is _UNSAID and is_a(exception_or_response, BaseException):
@@ -161,7 +161,7 @@ def hints(
                 found.setdefault(word, []).append(text[:1024])
         if len(found) <= ("date" in found) and dialect != "discord":
             return ()  # As most answers.
-        return read_hints(_ALIASES.get(dialect, dialect), found, now, status)
+        return read_hints(ALSO.get(dialect, dialect), found, now, status)
     except Exception:  # noqa: BLE001 - a hint is a help; a broken mapping must not cost the answer
         return ()
 
@@ -212,7 +212,7 @@ def known(name: str) -> Dialect | None:
     """
     Return the dialect of that *name*, an alias included; None for plain HTTP, and for what nobody knows.
     """
-    name = _ALIASES.get(name, name)
+    name = ALSO.get(name, name)
     return load(name) if name in _HOMES else None
 
 

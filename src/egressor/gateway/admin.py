@@ -21,6 +21,8 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
+from egressor.errors import ConfigError
+
 from . import incidents
 from .guard import arrival, stranger
 from .keys import password
@@ -81,7 +83,10 @@ async def handle(gateway: Gateway, request: web.BaseRequest, path: str) -> web.S
         return _json({**status(gateway), "fleet": await _FLEET.seen(gateway)})
     if path in _LEDGER:
         _allow(request, "GET", "HEAD")
-        return _json(await _LEDGER[path](gateway, request.query))
+        try:
+            return _json(await _LEDGER[path](gateway, request.query))
+        except ConfigError as error:
+            raise RefusedError(Problem(400, "bad_query", "Bad query", str(error))) from None
     raise RefusedError(Problem(404, "not_found", "Not found", "there is nothing here; the status page is at /-/"))
 
 
@@ -210,6 +215,7 @@ async def _history(gateway: Gateway, query: Mapping[str, str]) -> dict[str, obje
     """
     Return what ``/-/history.json`` shows. A ledger may take its time: a thread waits for it.
     """
+    incidents.expect(query, "service", "kind", "since", "limit")
     service, kind = query.get("service", ""), query.get("kind", "")
     limit, since = query.get("limit", "100"), query.get("since", "0")
     if not re.fullmatch(r"[a-z0-9_.-]{0,64}", service) or not re.fullmatch(r"[a-z0-9_.-]{0,64}", kind):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from egressor._core.fingerprint import FORM
 from egressor.errors import ConfigError
+from egressor.policies.checks import nearest
 
 from .problems import Problem, RefusedError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from .app import Gateway
 
-__all__ = ["MARKING", "bans", "costs", "errors", "mark"]
+__all__ = ["MARKING", "bans", "costs", "errors", "expect", "mark"]
 
 MARKING: dict[str, tuple[str, ...]] = {"resolve": (), "mute": ("seconds",), "unmute": ()}
 """
@@ -40,6 +41,21 @@ _FORMS = {
     "limit": (_WHOLE, "limit is a whole number of 0 to 1000"),
 }
 _MOST = 1_000
+
+
+def expect(query: Mapping[str, str], *names: str) -> None:
+    """
+    Refuse a *query* with a parameter that is none of *names*: what it was to choose would not be chosen.
+
+    Raises:
+        RefusedError: It has one.
+    """
+    for name in query:
+        if name not in names:
+            near = nearest(name, names)
+            hint = f" (did you mean {near!r}?)" if near else ""
+            detail = f"unknown parameter {name[:40]!r}: {', '.join(names)}{hint}"
+            raise RefusedError(Problem(400, "bad_query", "Bad query", detail))
 
 
 async def errors(gateway: Gateway, query: Mapping[str, str]) -> dict[str, object]:
@@ -93,6 +109,7 @@ def _seconds(value: object) -> float:
 
 
 def _asked(query: Mapping[str, str], *names: str) -> dict[str, Any]:
+    expect(query, *names)
     found: dict[str, Any] = {}
     for name in names:
         text = query.get(name)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from egressor.policies import Config, Policy, Secret
     from egressor.policies.patterns import ErrorPattern
 
-__all__ = ["Origin", "origins"]
+__all__ = ["Origin", "origins", "refusals"]
 
 _LONGEST_KEY = 16_384
 # Where a service of each dialect takes its key, and what stands before it.
@@ -85,6 +85,20 @@ def origins(config: Config) -> dict[str, Origin]:
     }
 
 
+def refusals(config: Config) -> list[ConfigError]:
+    """
+    Return why ``egressor serve`` would not start with *config* in this environment: all that `origins` would raise.
+    """
+    found = []
+    for name, policy in config.services.items():
+        try:
+            if policy.base_url is not None:
+                _origin(name, policy, policy.base_url)
+        except ConfigError as error:
+            found.append(error)
+    return found
+
+
 def _origin(name: str, policy: Policy, base_url: str) -> Origin:
     credential = None
     if policy.api_key is not None:
@@ -110,7 +124,7 @@ def _key(service: str, secret: Secret) -> str:
         key = os.environ.get(secret.env, "")
         source = f"the environment variable {secret.env}"
     else:
-        source = f"the file {secret.file}"
+        source = f"the {secret.shown}"
         try:
             key = Path(str(secret.file)).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -1,13 +1,23 @@
 """
-What somebody asks of the history: checks of times and numbers.
+What somebody asks of the history: checks of names, times and numbers. A slip must not look like good news.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from egressor._core.admission import shown
 from egressor.errors import ConfigError
+from egressor.ledger import Pick
+from egressor.ledger.entry import KINDS
+from egressor.policies.checks import nearest
 
-__all__ = ["check_count", "check_since"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from egressor.ledger.history import History
+
+__all__ = ["check_count", "check_kind", "check_service", "check_since"]
 
 _LAST = 253_402_300_799
 
@@ -36,3 +46,43 @@ def check_count(number: object, key: str) -> int:
         msg = f"{key} is a whole number of 0 or more, not {shown(number)}"
         raise ConfigError(msg, key=key)
     return number
+
+
+def check_service(
+    service: object, known: Collection[str], history: History, *, paid: Callable[[], Collection[str]] = tuple
+) -> str:
+    """
+    Return *service* as a name; an empty one stands for all.
+
+    Args:
+        service: The name.
+        known: The services of the configuration.
+        history: The ledger; what it has entries of may be asked for, whether or not it is still configured.
+        paid: Returns the services that have cost something.
+
+    Raises:
+        ConfigError: Nobody knows it. While the ledger is away nobody can say so.
+    """
+    name = str(service)
+    if not name or name in known or name in paid() or _has(history, Pick(name, limit=1)):
+        return name
+    listed = ", ".join(sorted(known)) or "none"
+    msg = f"unknown service {shown(name)}: the ledger has no entry of it, and the configuration has {listed}"
+    raise ConfigError(msg, key="service", nearest=nearest(name, known))
+
+
+def check_kind(kind: str, history: History) -> str:
+    """
+    Return *kind*; an empty one stands for all.
+
+    Raises:
+        ConfigError: It is none, nor has *history* an entry of it.
+    """
+    if not kind or kind in KINDS or _has(history, Pick(kind=kind, limit=1)):
+        return kind
+    msg = f"unknown kind {shown(kind)}: {', '.join(KINDS)}"
+    raise ConfigError(msg, key="kind", nearest=nearest(kind, KINDS))
+
+
+def _has(history: History, pick: Pick) -> bool:
+    return bool(history.read(pick) or history.state()["away"])

@@ -36,7 +36,7 @@ from egressor.stores.shared import SharedGate, shared
 from egressor.telemetry import Event, Taps
 
 from . import bans
-from .asked import check_count, check_since
+from .asked import check_count, check_kind, check_since
 from .calls import Context, Here, athrough, through
 from .decorate import Binding, decorate, is_async, refuse_async_fallback
 from .explain import explain
@@ -497,17 +497,18 @@ class Governor(Incidents):
 
         Args:
             service: Of this service only. Default: of all, and what concerns none.
-            kind: ``operator``, ``breaker``, ``ban`` or ``error`` only. Default: all but ``error``.
+            kind: ``operator``, ``breaker``, ``ban``, ``error`` or ``budget`` only. Default: all but ``error``.
             since: From this time on, in seconds since 1970.
             limit: So many at most.
 
         Raises:
-            ConfigError: *since* is no time from 1970 to 9999, or *limit* no whole number of 0 or more.
+            ConfigError: Neither the configuration nor the ledger knows *service*, there is no such *kind*, *since* is
+                no time from 1970 to 9999, or *limit* no whole number of 0 or more.
         """
         begin, most = check_since(since), check_count(limit, "limit")
         self._failures.gather()
-        without = "" if kind else ERROR
-        found = self.ledger.read(Pick(str(service), kind, since=begin, limit=most, without=without))
+        name, kind = self._known(service), check_kind(kind, self.ledger)
+        found = self.ledger.read(Pick(name, kind, since=begin, limit=most, without="" if kind else ERROR))
         return [as_dict(entry) for entry in found]
 
     def tap(self, observer: Callable[[Event], object]) -> None:

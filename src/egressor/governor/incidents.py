@@ -6,29 +6,30 @@ of the money.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.admission import shown
 from egressor._core.fingerprint import FORM
-from egressor._core.model import Outcome
+from egressor._core.model import Outcome, ServiceType
 from egressor.errors import ConfigError
 from egressor.ledger import Pick
 from egressor.ledger.bans import read_bans
-from egressor.ledger.costs import MONTH, read_costs
+from egressor.ledger.costs import MONTH, paid_for, read_costs
 from egressor.ledger.failure import caught
 from egressor.ledger.grouping import ERROR
 from egressor.ledger.history import here
 from egressor.ledger.plain import fitted
 from egressor.ledger.statistics import MARKS, WEEK, Window, read_errors
 
-from .asked import check_count, check_since
+from .asked import check_count, check_service, check_since
 from .money import standing
 from .route import check_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
-    from egressor._core.model import ServiceType, Verdict
+    from egressor._core.model import Verdict
     from egressor._drivers.clock import Clock
     from egressor.ledger.failures import Failures
     from egressor.ledger.history import History
@@ -53,6 +54,8 @@ class Incidents:
     ledger: History
     _context: Context
     _failures: Failures
+    _gates: dict[str, Gate]
+    _removed: dict[str, Gate]
 
     def gate(self, service: str | ServiceType) -> Gate:
         """
@@ -85,15 +88,16 @@ class Incidents:
             recent: So many of the newest failures at most.
 
         Raises:
-            ConfigError: *since* is no time from 1970 to 9999, or *groups* or *recent* is no whole number of 0 or more.
+            ConfigError: Neither the configuration nor the ledger knows *service*, *since* is no time from 1970 to 9999,
+                or *groups* or *recent* is no whole number of 0 or more.
         """
         begin = None if since is None else check_since(since)
         check_count(groups, "groups")
         check_count(recent, "recent")
         self._failures.gather()
-        now = self.clock.wall()
+        name, now = self._known(service), self.clock.wall()
         start = now - WEEK if begin is None else begin
-        found = read_errors(self.ledger, Window(start, now, fingerprint, groups, recent), service=str(service))
+        found = read_errors(self.ledger, Window(start, now, fingerprint, groups, recent), service=name)
         return {**found, "dropped": self._failures.dropped, "merged": self._failures.merged}
 
     def record_error(
@@ -147,10 +151,11 @@ class Incidents:
             limit: So many at most.
 
         Raises:
-            ConfigError: *since* is no time from 1970 to 9999, or *limit* no whole number of 0 or more.
+            ConfigError: Neither the configuration nor the ledger knows *service*, *since* is no time from 1970 to 9999,
+                or *limit* no whole number of 0 or more.
         """
         begin, most, now = check_since(since), check_count(limit, "limit"), self.clock.wall()
-        return read_bans(self.ledger, now=now, since=begin, service=str(service), limit=most)
+        return read_bans(self.ledger, now=now, since=begin, service=self._known(service), limit=most)
 
     def costs(self, service: str | ServiceType = "", *, since: float | None = None) -> dict[str, Any]:
         """
@@ -166,15 +171,17 @@ class Incidents:
             since: From the day, in UTC, of this time on, in seconds since 1970. Default: the last 30 days.
 
         Raises:
-            ConfigError: *since* is no time from 1970 to 9999.
+            ConfigError: Neither the configuration nor the ledger knows *service*, or *since* is no time from 1970 to
+                9999.
         """
         now, money = self.clock.wall(), self._context.money
         start = now - MONTH if since is None else check_since(since)
+        name = self._known(service, paid=tuple if money is None else partial(paid_for, money.till.read))
         if money is None:
             state = {"away": "", "owed": 0, "dropped": 0}
             return read_costs(lambda _: ([], []), (), now=now, since=start, state=state)
         asks, state = standing(self.config.services, now), money.till.state()
-        return read_costs(money.till.read, asks, now=now, since=start, state=state, service=str(service))
+        return read_costs(money.till.read, asks, now=now, since=start, state=state, service=name)
 
     def resolve_error(self, fingerprint: str, *, by: str = "") -> None:
         """
@@ -208,6 +215,12 @@ class Incidents:
 
     def _verdict(self, outcome: Outcome, gate: Gate) -> Verdict:
         raise NotImplementedError
+
+    def _known(self, service: str | ServiceType, *, paid: Callable[[], Collection[str]] = tuple) -> str:
+        # What a reload took away, and a preset that nobody has used yet, are no slips.
+        if service in self._removed or isinstance(service, ServiceType):
+            return str(service)
+        return check_service(service, self._gates, self.ledger, paid=paid)
 
     def _mark(self, action: str, fingerprint: str, by: str, **data: object) -> None:
         self._failures.gather()

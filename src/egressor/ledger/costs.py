@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .money import Budget, Page
 
-__all__ = ["BY", "MONTH", "read_costs"]
+__all__ = ["BY", "MONTH", "paid_for", "read_costs"]
 
 BY: Final = ("service", "model", "feature", "user", "day")
 """
@@ -69,6 +69,19 @@ def read_costs(
         "budgets": budgets,
         "ledger": state,
     }
+
+
+def paid_for(read: Callable[[Callable[[Page], Any]], Any]) -> set[str]:
+    """
+    Return the services that have ever cost something, as far as it is known; none while the ledger is away.
+
+    Args:
+        read: Does a piece of work on the page of money.
+    """
+    try:
+        return {each.tags.service for each in read(lambda page: page.sums(0))}
+    except LedgerAway:
+        return set()
 
 
 def _amount(sums: Iterable[Sum]) -> dict[str, Any]:

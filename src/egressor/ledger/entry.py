@@ -23,7 +23,12 @@ from .plain import bounded, clean
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Entry", "as_dict", "as_line", "from_line", "made", "new_id", "stamp"]
+__all__ = ["KINDS", "Entry", "as_dict", "as_line", "from_line", "made", "new_id", "stamp"]
+
+KINDS = ("operator", "breaker", "ban", "error", "budget")
+"""
+The kinds of entries that this version writes.
+"""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -42,7 +47,7 @@ class Entry(NamedTuple):
         id: A UUID of version 7; entries sort by it.
         at: When it happened, in microseconds since 1970 UTC.
         kind: ``operator`` (somebody stepped in), ``breaker`` (a breaker changed its state), ``error`` (an attempt
-            failed) or ``ban`` (a service has banned us).
+            failed), ``ban`` (a service has banned us) or ``budget`` (a soft bound was passed).
         service: The service; empty for what concerns all.
         what: What was done, or the new state.
         who: Who did it; empty where nobody did.

@@ -41,6 +41,7 @@ from egressor.policies.patterns import ErrorPattern
 from egressor.policies.presets import PRESETS
 from egressor.policies.prices import Prices
 from egressor.policies.settings import UNSET, Settings, setting, with_preset
+from egressor.policies.values import dialect as to_dialect
 from egressor.policies.values import limit, url, zone
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ class Policy(Settings):
 
     Attributes:
         type: The kind of service, whose preset fills what is left out. Default: none, and so no limit.
-        dialect: Whose headers and bodies the service speaks. Default: ``generic``, plain HTTP.
+        dialect: Whose headers and bodies the service speaks, one of `egressor.dialects.NAMES`. Default: ``generic``,
+            plain HTTP.
         base_url: Where the service is: the gateway forwards there, and a transport finds the service by it.
             Default: none, which is enough for decorators.
         private: Whether *base_url*'s name may lead to a private address. Default: false; an address that is written as
@@ -135,7 +137,7 @@ class Policy(Settings):
     """
 
     type: ServiceType | None = setting(None, optional(one_of(*ServiceType, kind=ServiceType)))
-    dialect: str = setting("generic", text(r"[a-z][a-z0-9_]{0,31}", what="a dialect's name: lower-case letters"))
+    dialect: str = setting("generic", to_dialect)
     base_url: str | None = setting(None, optional(url))
     private: bool = setting(default=False, check=flag)
     api_key: Secret | None = setting(None, optional(to_secret))

@@ -25,6 +25,7 @@ from egressor.policies.checks import (
     text,
     whole,
 )
+from egressor.policies.hiding import hide
 from egressor.policies.settings import Settings, ordered, setting
 from egressor.policies.values import limit, money, scope_values, zone
 
@@ -86,6 +87,14 @@ class Secret(Settings):
 
     def __str__(self) -> str:
         return f"env {self.env}" if self.env is not None else f"file {self.file}"
+
+    @property
+    def shown(self) -> str:
+        """
+        Where it is found, for people; what looks like a key that was pasted in a path's place is not shown.
+        """
+        file = self.file or ""
+        return str(self) if self.env is not None or file.startswith("/") else f"file {hide(file)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

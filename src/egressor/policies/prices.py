@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from egressor.errors import ConfigError
 from egressor.policies.checks import Check, SettingError, many, nearest, one_of, optional, show, text, unlike, whole
 from egressor.policies.settings import Settings, cause_of, setting, settings_of
+from egressor.policies.values import dialect
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -140,7 +141,7 @@ class OwnPrice(Settings):
     """
 
     model: str = field(metadata={"check": _name})
-    provider: str | None = setting(None, optional(_name))
+    provider: str | None = setting(None, optional(dialect))
     since: date | None = setting(None, optional(_day))
     tier: str | None = setting(None, optional(_name))
     batch: bool | None = setting(None, _either)
@@ -168,7 +169,7 @@ class Discount(Settings):
 
     percent: Decimal = field(metadata={"check": _percent})
     model: str = setting("*", _name)
-    provider: str | None = setting(None, optional(_name))
+    provider: str | None = setting(None, optional(dialect))
     since: date | None = setting(None, optional(_day))
 
 

@@ -56,6 +56,16 @@ _SAID = (
     r"(?!(?:not|none|null|no|is|was|are|must|may|can|it|the|your|you|a|an|please|check|see|try|use|get|invalid|incorrect"
     r"|wrong|bad|missing|required|expired|revoked|disabled|inactive|unknown|unauthorized|limit|error)\b)"
 )
+# What has a digit and a letter, as no word of a sentence does.
+_MIXED = r"(?=[^\s\"']{0,60}\d)(?=[^\s\"']{0,60}[A-Za-z])[^\s\"',;&()<>\u2018-\u201f\xab\xbb]{6,}"
+_QUOTES = r"[\"'`\u2018-\u201f\xab\xbb]"
+# The word for a password elsewhere, as servers there say it.
+_FOREIGN = (
+    *("passwort", "kennwort", "mot de passe", "contraseña", "contrasena", "senha", "wachtwoord", "lösenord", "hasło"),
+    *("пароль", "密码", "密碼", "パスワード", "비밀번호"),
+)
+# What stands beside the code of OAuth, and beside no code of an error.
+_BESIDE = r"(?:state|grant_type|redirect_uri|code_verifier|client_id)="
 # A command's user and password, as curl has them.
 _USER = r"(?<![\w-])(?:-u|--(?:(?:proxy-|http-)?user|auth))"
 _GONE = "\0"
@@ -97,6 +107,31 @@ _SPOKEN_OF = _rules(
     # A wallet's words, as many as there are at the least.
     r"(\b(?:mnemonic|phrase|words)\b(?:\s(?:is|was|of))?[\s:\"'=]{1,4})(?:[a-z]{3,8}[\s,]{1,3}){11,23}[a-z]{3,8}\b",
 )
+_SENTENCES = _rules(
+    # A secret that a sentence is about; a parser's token is none.
+    rf"((?<![A-Za-z])(?<!unexpected\s)(?:secret|token|(?:api|access|secret|private|signing|client|auth)[\s_-]?key)"
+    rf"\s{{1,4}}(?:(?:is|was)\s{{1,4}})?{_QUOTES}?){_MIXED}",
+)
+_CODES = _rules(
+    # Of digits alone, so it must be said what for.
+    r"(\b(?:otp|totp|2fa|mfa|sms|pin|one-time|verification|security)(?:[\s_-](?:code|password|passcode|pin))?"
+    rf"\s{{0,4}}(?:(?:is|was)\s{{1,4}}|[:=]\s{{0,4}})?{_QUOTES}?)\d{{4,10}}\b",
+    rf"((?<=[\"'])pin{_QUOTE}\s{{0,8}}[:=]\s{{0,8}})(?:(?:{_STRING})|{_VALUE}+)",
+)
+_LOGINS = _rules(
+    # A user and a password, as they are joined; a number behind a colon is a port.
+    rf"(\b(?:login|user(?:name)?|creds?|credentials?)={_QUOTES}?[^\s:/\"'=,;&]{{1,100}}:)(?!//|\d{{1,5}}(?!\w))"
+    r"[^\s\"',;&]+",
+    rf"(\b(?:login|user(?:name)?|account|credentials?)\s{{1,4}}(?:(?:for|of)\s{{1,4}})?{_QUOTES}?(?!arn:|urn:)"
+    rf"[A-Za-z][^\s:/\"'=,;&]{{0,100}}:){_MIXED}",
+)
+_GRANTS = _rules(
+    rf"((?<![\w-])code=)[^\s&;\"'<>()]+(?=&(?:[^\s\"'<>()]{{0,300}}&)?{_BESIDE})",
+    rf"((?<![\w-]){_BESIDE}[^\s\"'<>()]{{0,300}}?&code=)[^\s&;\"'<>()]+",
+    # A code of an error is words, and a number behind them.
+    rf"([?&]code=)(?![A-Za-z_.-]{{0,60}}\d{{0,6}}(?:[\s&;\"'<>()]|\Z)){_MIXED}",
+)
+_ELSEWHERE = _rules(rf"((?:{'|'.join(_FOREIGN)}){_QUOTE}\s{{0,4}}[:=\uff1a]\s{{0,4}})(?:(?:{_STRING})|{_VALUE}+)")
 _OPTIONS = (
     *_rules(
         rf"({_USER}(?:[ \t]{{1,8}}|=|[\"']\s{{0,4}},\s{{0,4}})([\"'])[^\s:\"']{{0,100}}:)(?!//)"
@@ -130,6 +165,11 @@ _GROUPS: tuple[tuple[tuple[str, ...], _Rules], ...] = (
     (("-----begin",), _FILES),
     (("@",), _USERS),
     (("key", "token", "mnemonic", "phrase", "words"), _SPOKEN_OF),
+    (("key", "token", "secret"), _SENTENCES),
+    (("otp", "2fa", "mfa", "sms", "pin", "one-time", "verification", "security"), _CODES),
+    (("login", "user", "cred", "account"), _LOGINS),
+    (("code=",), _GRANTS),
+    (_FOREIGN, _ELSEWHERE),
     (("hook", "/services/", "/interactions/", "/bot"), _PATHS),
     (tuple(f"{name}{sign}" for name in _PARAMETERS for sign in ("=", "%3d")), _QUERIES),
 )

@@ -9,6 +9,7 @@ from enum import Enum, StrEnum
 from typing import TYPE_CHECKING
 
 from egressor.policies.parts import Rule, Secret
+from egressor.policies.redaction import redact
 from egressor.policies.settings import Settings, settings_of
 from egressor.policies.template import TEMPLATE
 
@@ -79,7 +80,7 @@ def _rows(owner: Settings, prefix: str) -> Iterator[tuple[str, Plain, str]]:
             for position, pattern in enumerate(value):
                 yield from (row for row in _rows(pattern, f"errors[{position}]") if row[2] != "default")
         else:
-            yield key, _plain(value), owner.sources[each.name]
+            yield key, _address(value) if each.name == "base_url" else _plain(value), owner.sources[each.name]
 
 
 def _of_prices(prices: Prices) -> Iterator[tuple[str, Plain, str]]:
@@ -102,7 +103,20 @@ def _of_rule(rule: Rule) -> Iterator[tuple[str, Plain, str]]:
             yield key, value, source
 
 
+def _address(url: str | None) -> str | None:
+    """
+    Return *url* without the secrets in its path; there some services have them.
+    """
+    if url is None:
+        return None
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host}{redact(slash + path)}"
+
+
 def _plain(value: object) -> Plain:
+    if isinstance(value, Secret):
+        return value.shown
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, Enum):

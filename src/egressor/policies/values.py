@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from egressor.errors import ConfigError
 from egressor.policies.checks import SettingError, nearest, show, unlike
@@ -16,7 +16,7 @@ from egressor.policies.hiding import NOT_SHOWN, holds_secret
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["limit", "money", "scope_values", "url", "zone"]
+__all__ = ["ALSO", "DIALECTS", "dialect", "limit", "money", "scope_values", "url", "zone"]
 
 _SCOPE_KEY = r"[a-z][a-z0-9_]{0,31}"
 _URL = r"(?s)(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)"
@@ -24,6 +24,32 @@ _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253})|\[[0-9A-Fa-f:.]+\])(?::(?P<por
 _LAST_PORT = 65_535
 _MICRO = "0.000001"
 _SCOPE_KEYS = ("user", "feature", "endpoint", "model")
+
+DIALECTS: Final = (
+    *("anthropic", "azure", "binance", "bitget", "bybit", "coinbase", "coingecko", "coinmarketcap", "deepseek"),
+    *("deribit", "discord", "gate", "gemini", "gemini_exchange", "github", "groq", "htx", "kraken", "kucoin", "mexc"),
+    *("mistral", "okx", "openai", "openrouter", "reddit", "stackexchange", "telegram", "x", "generic", "ietf"),
+)
+"""
+All dialects; `egressor.dialects` reads them. ``generic`` and ``ietf`` are plain HTTP.
+"""
+ALSO: Final = {"gemini-exchange": "gemini_exchange", "huobi": "htx", "twitter": "x"}
+"""
+Other names of some of them.
+"""
+
+
+def dialect(value: object) -> str:
+    """
+    Check a dialect's name; returned as `DIALECTS` has it.
+    """
+    if not isinstance(value, str):
+        raise unlike(value, 'a dialect such as "openai"')
+    name = ALSO.get(value, value)
+    if name not in DIALECTS:
+        message = f"{show(value)} is no dialect: egressor.dialects.NAMES lists them"
+        raise SettingError(message, nearest=nearest(value, (*DIALECTS, *ALSO)))
+    return name
 
 
 def limit(value: object) -> Limit:
