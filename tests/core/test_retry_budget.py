@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egressor._core.retry import BudgetCell, BudgetSpec, balance, deposit, may_retry, withdraw
+from egressor._core.retry import BudgetCell, BudgetSpec, balance, deposit, in_share, may_retry, overdraw, withdraw
 from egressor.errors import ConfigError
 
 SECOND = 1_000_000
@@ -242,3 +242,40 @@ def test_clocks_that_step_back_mint_nothing(steps: list[tuple[int, bool]]) -> No
 
         # Within 60 s nothing is forgotten, so that each retry was paid for by a call of its own.
         assert retries <= calls
+
+
+@pytest.mark.parametrize(
+    ("free", "untold", "members", "expected"),
+    [
+        (1, 0, 1, True),
+        (0, 0, 1, False),
+        (0, 1, 1, False),
+        (1, 5, 1, True),
+        # One in any case, and then a quarter of what there was before.
+        (1, 0, 4, True),
+        (1, 1, 4, False),
+        (11, 2, 4, True),
+        (9, 2, 4, False),
+        (9, 3, 4, False),
+    ],
+)
+def test_a_share_of_the_budget(free: int, untold: int, members: int, expected: bool) -> None:
+    """
+    Who has not told of its retries yet makes no more than its part of what there was.
+    """
+    cell, spec = BudgetCell(), make(reserve=free)
+
+    assert in_share(cell, spec, BEGIN, untold=untold, members=members) is expected
+
+
+def test_what_was_made_already_is_a_debt() -> None:
+    """
+    Two more than there are have to be paid by calls, or forgotten, before there is another one.
+    """
+    cell, spec = BudgetCell(), make(reserve=1)
+    for _ in range(3):
+        overdraw(cell, spec, BEGIN)
+    in_debt = balance(cell, spec, BEGIN)
+    deposit_many(cell, spec, BEGIN, 30)
+
+    assert (in_debt, drain(cell, spec, BEGIN), drain(cell, spec, BEGIN + 11 * SECOND)) == (-2000, 1, 1)

@@ -16,7 +16,7 @@ from egressor._core.ban import BanNews
 from egressor._core.breaker import BreakerState
 from egressor._core.learn import INVALID, Hint
 from egressor._core.model import ErrorCategory, Verdict
-from egressor.policies import BanPolicy, BreakerPolicy, Policy
+from egressor.policies import BanPolicy, BreakerPolicy, Policy, RetryPolicy
 from egressor.stores.agreed import Agreed
 from egressor.stores.compiled import Compiled
 from egressor.stores.counts import Counts
@@ -341,6 +341,92 @@ def test_a_standing_of_an_earlier_version_is_read(known: int) -> None:
 
 
 _INVALID = Hint(INVALID, limit=10_000, window=600 * _SECOND, adds=1)
+
+
+def calls(fleet: Fleet, who: int, count: int) -> int:
+    """
+    Let *count* calls of one process fail, each of which wants to retry, before it speaks; return how many may.
+    """
+    member = fleet.members[who]
+    return sum(member.may_retry(fleet.now, attempt=1, wants=True, members=len(fleet.members)) for _ in range(count))
+
+
+def test_each_process_retries_within_its_share_until_all_have_agreed() -> None:
+    """
+    100 retries are free, and each call brings half of one: of four that speak to nobody each makes its quarter.
+    """
+    fleet = Fleet(4, retry=RetryPolicy(budget=0.5))
+    for _ in range(180):
+        fleet.members[0].may_retry(fleet.now, attempt=1, wants=False)
+    fleet.agree_all()
+
+    assert [calls(fleet, who, 100) for who in range(4)] == [37] * 4
+
+
+def test_what_several_have_granted_at_once_is_a_debt_of_all() -> None:
+    """
+    Four make the one free retry that each of them knows of; until calls have paid for all four there is no other.
+    """
+    fleet = Fleet(4, retry=RetryPolicy(budget=0.5))
+    while calls(fleet, 0, 1):
+        fleet.agree_all()
+    fleet.members[0].may_retry(fleet.now, attempt=1, wants=False)
+    fleet.agree_all()
+
+    at_once = [calls(fleet, who, 1) for who in range(4)]
+    afterwards = []
+    for who in range(4):
+        fleet.agree_all()
+        afterwards.append(calls(fleet, who, 1))
+
+    assert (at_once, afterwards) == ([1, 1, 1, 1], [0, 0, 0, 1])
+
+
+def test_what_is_told_late_makes_nothing_older() -> None:
+    """
+    Retries are remembered for as long, whoever tells later of a call from before them.
+    """
+    fleet = Fleet(2, retry=RetryPolicy(budget=0.1))
+    fleet.members[0].may_retry(fleet.now, attempt=1, wants=False)
+    fleet.members[0].succeeded(fleet.now, 0, 0)
+    fleet.now += 5 * _SECOND
+    while calls(fleet, 1, 1):
+        fleet.agree(1)
+    fleet.agree_all()
+    fleet.now += 6 * _SECOND
+
+    assert [calls(fleet, who, 1) for who in range(2)] == [0, 0]
+
+
+def test_a_retry_that_is_told_when_it_would_be_forgotten_changes_nothing() -> None:
+    """
+    A process that was cut off for long neither brings the others into debt, nor makes them forget theirs.
+    """
+    fleet = Fleet(2)
+    made = calls(fleet, 0, 3)
+    fleet.now += 20 * _SECOND
+    before = 0
+    while calls(fleet, 1, 1):
+        before += 1
+        fleet.agree(1)
+    fleet.agree_all()
+    after = [calls(fleet, who, 1) for who in range(2)]
+    fleet.agree_all()
+    fleet.now += 11 * _SECOND
+    free = calls(fleet, 1, 1)
+
+    assert (made, before, after, free) == (3, 11, [0, 0], 1)
+
+
+def test_a_retry_that_nobody_could_be_told_of_is_not_made() -> None:
+    """
+    A log that is full takes no more.
+    """
+    fleet = Fleet(2)
+    for _ in range(4_096):
+        fleet.members[0].pause("")
+
+    assert calls(fleet, 0, 1) == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.booleans(), st.booleans()), max_size=30))

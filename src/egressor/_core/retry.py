@@ -40,7 +40,9 @@ __all__ = [
     "balance",
     "deposit",
     "grow",
+    "in_share",
     "may_retry",
+    "overdraw",
     "withdraw",
 ]
 
@@ -202,7 +204,8 @@ def deposit(cell: BudgetCell, spec: BudgetSpec, now: int) -> None:
 
 def balance(cell: BudgetCell, spec: BudgetSpec, now: int) -> int:
     """
-    Return what is left, in thousandths of a retry, and change nothing. Below 0 after deposits were forgotten.
+    Return what is left, in thousandths of a retry, and change nothing. Below 0 after deposits were forgotten, and while
+    more was drawn than there was.
     """
     totals = cell.window.peek(now, spec.width, fresh=cell.fresh * spec.deposit)
     return totals[0] + spec.reserve * _RETRY
@@ -221,9 +224,27 @@ def withdraw(cell: BudgetCell, spec: BudgetSpec, now: int) -> bool:
     """
     if not may_retry(cell, spec, now):
         return False
+    overdraw(cell, spec, now)
+    return True
+
+
+def overdraw(cell: BudgetCell, spec: BudgetSpec, now: int) -> None:
+    """
+    Take one retry that was made already, whether or not there is one; what is missing is a debt.
+    """
     _roll(cell, spec, now)
     cell.window.add(0, -_RETRY)
-    return True
+
+
+def in_share(cell: BudgetCell, spec: BudgetSpec, now: int, *, untold: int, members: int) -> bool:
+    """
+    Return whether one of *members* processes on one budget may retry without hearing from the others first.
+
+    Each of them may make its part of what there is, and one in any case if there is one, until all have agreed on them;
+    *untold* is how many it has made since.
+    """
+    left = balance(cell, spec, now)
+    return left >= _RETRY and (not untold or (untold + 1) * members * _RETRY <= left + untold * _RETRY)
 
 
 def _roll(cell: BudgetCell, spec: BudgetSpec, now: int) -> None:

@@ -6,6 +6,10 @@ that it takes) it also writes down, in a log. To agree, it hands the standing to
 else was faster; else it takes over what the store has, does again what its log says, and hands that in. So the same
 functions decide everywhere, in one order, and the store need not know what a breaker is.
 
+*Retries* are granted at once, too, by what is known of the budget. So that many who go by the same old figure don't
+each spend all of it, each makes its share until the others know of that. What was granted twice all the same is taken
+off when it is told: the budget is in debt then, and nobody retries until it is paid.
+
 *Probes* are the exception to "at once": two processes could each let one out. So the gate takes a probe with `reserve`,
 agrees on that, and only then lets somebody go under it, by `grant`.
 """
@@ -20,6 +24,7 @@ from egressor._core import ban as bans
 from egressor._core import breaker as breakers
 from egressor._core.admission import Lease
 from egressor._core.breaker import BreakerState
+from egressor._core.retry import in_share, overdraw
 
 from .counts import Counts
 from .standing import Standing
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from egressor._core.admission import Ask, Denied
     from egressor._core.learn import Hint
     from egressor._core.model import Verdict
+    from egressor._core.retry import BudgetSpec
 
     from .compiled import Compiled
 
@@ -60,7 +66,7 @@ class Agreed(Standing):
         is_alone: Whether there is nobody to agree with: the store is away.
     """
 
-    __slots__ = ("_failed_at", "_is_agreed", "_probe", "is_alone", "is_urgent", "log")
+    __slots__ = ("_failed_at", "_is_agreed", "_probe", "_untold", "is_alone", "is_urgent", "log")
 
     def __init__(self, compiled: Compiled, *, counts: Counts, dice: Callable[[], float]) -> None:
         super().__init__(compiled, counts=counts, dice=dice)
@@ -70,6 +76,8 @@ class Agreed(Standing):
         self.is_urgent = False
         self.is_alone = False
         self._failed_at = 0
+        # Where in the log the retries are that this process has granted.
+        self._untold: list[int] = []
 
     # --- probes ------------------------------------------------------------------------------------------------------
 
@@ -119,6 +127,7 @@ class Agreed(Standing):
         Take note that the first *deeds* of the log are known to all.
         """
         del self.log[:deeds]
+        self._untold = [place - deeds for place in self._untold if place >= deeds]
         self.is_urgent = bool(self.log)
         self._is_agreed = self._probe is not None
 
@@ -217,14 +226,47 @@ class Agreed(Standing):
         if verdict.counts:
             self._failed_at = max(self._failed_at, at)
 
-    def may_retry(self, now: int, *, attempt: int, wants: bool) -> bool:
+    def may_retry(self, now: int, *, attempt: int, wants: bool, members: int = 1) -> bool:
         """
-        Count a call with its first *attempt*, and say whether the retry that it *wants* is inside the budget.
+        Count a call with its first *attempt*, and say whether the retry that it *wants* is inside the budget, and this
+        process's share of it.
         """
-        granted = super().may_retry(now, attempt=attempt, wants=wants)
+        granted = super().may_retry(now, attempt=attempt, wants=wants, members=members)
         if self._compiled.retry_budget is not None:
-            self._note(partial(super().may_retry, now, attempt=attempt, wants=granted), is_urgent=granted)
+            if granted:
+                self._untold.append(len(self.log))
+            deed = partial(self._retried_again, now, is_call=attempt == 1, granted=granted)
+            self._note(deed, is_urgent=granted)
         return granted
+
+    def _withdraw(self, budget: BudgetSpec, now: int, members: int) -> bool:
+        if self.is_alone:
+            return super()._withdraw(budget, now, members)
+        # A retry that can't be noted would never be told.
+        if len(self.log) >= _MOST or not in_share(
+            self._retries, budget, now, untold=len(self._untold), members=members
+        ):
+            return False
+        overdraw(self._retries, budget, self._as_late(budget, now))
+        return True
+
+    def _deposit(self, budget: BudgetSpec, now: int) -> None:
+        super()._deposit(budget, self._as_late(budget, now))
+
+    def _retried_again(self, now: int, *, is_call: bool, granted: bool) -> None:
+        budget = self._compiled.retry_budget
+        # What is told too late has been forgotten.
+        if budget is None or now <= self._retries.window.start - budget.ttl:
+            return
+        if is_call:
+            self._deposit(budget, now)
+        if granted:
+            overdraw(self._retries, budget, self._as_late(budget, now))
+
+    def _as_late(self, budget: BudgetSpec, now: int) -> int:
+        # Others have counted since. That is no clock that was stepped back, for which all counts would seem older.
+        start = self._retries.window.start
+        return start if now < start < now + budget.ttl else now
 
     def undo(self, lease: Lease, now: int) -> None:
         """
@@ -335,6 +377,7 @@ class Agreed(Standing):
         Have nothing to say, in a forked child: its parent says it.
         """
         self.log.clear()
+        self._untold.clear()
         self._probe, self._is_agreed, self.is_urgent = None, False, False
 
     def replace(self, compiled: Compiled, now: int) -> None:

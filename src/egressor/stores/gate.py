@@ -680,7 +680,7 @@ class Gate:
         put_back(lease.ask.places, now, lease.at)
         self._account_for(lease, verdict, now)
         changed = self._standing.settle(lease, verdict, now)
-        may_retry = self._standing.may_retry(now, attempt=attempt, wants=wants_retry)
+        may_retry = self._standing.may_retry(now, attempt=attempt, wants=wants_retry, members=self.members)
         self._changed(changed, is_shut=verdict.category in SUSPENDS)
         self._room.freed(lease.ask.places, now)
         self._room.freed_by_server(now)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from egressor._core.admission import Ask
     from egressor._core.learn import Hint
     from egressor._core.model import Verdict
+    from egressor._core.retry import BudgetSpec
 
     from .compiled import Compiled
     from .counts import Counts
@@ -181,7 +182,7 @@ class Standing:
         budget = self._compiled.retry_budget
         haste.went_well(self._haste, now - took)
         if budget is not None:
-            deposit(self._retries, budget, now)
+            self._deposit(budget, now)
             until = self._retries.until
         breaker = self.breaker
         changed = record_success(breaker, self._compiled.breaker, now, generation, took)
@@ -261,17 +262,24 @@ class Standing:
         longest = max(told, self._compiled.retry.cap, self._haste.until - now)
         return max(now + told + told // 16 + _MOMENT, min(self.away_release, now + longest + longest // 16))
 
-    def may_retry(self, now: int, *, attempt: int, wants: bool) -> bool:
+    def may_retry(self, now: int, *, attempt: int, wants: bool, members: int = 1) -> bool:
         """
-        Count a call with its first *attempt*, and say whether the retry that it *wants* is inside the budget.
+        Count a call with its first *attempt*, and say whether the retry that it *wants* is inside the budget, which so
+        many *members* share.
         """
         self._unquiet()
         budget = self._compiled.retry_budget
         if budget is not None and attempt == 1:
-            deposit(self._retries, budget, now)
-        granted = wants and (budget is None or withdraw(self._retries, budget, now))
+            self._deposit(budget, now)
+        granted = wants and (budget is None or self._withdraw(budget, now, members))
         self._counts.retried += granted
         return granted
+
+    def _deposit(self, budget: BudgetSpec, now: int) -> None:
+        deposit(self._retries, budget, now)
+
+    def _withdraw(self, budget: BudgetSpec, now: int, members: int) -> bool:  # noqa: ARG002 - others share it in Agreed
+        return withdraw(self._retries, budget, now)
 
     def undo(self, lease: Lease, now: int) -> None:
         """
