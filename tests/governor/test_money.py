@@ -626,6 +626,17 @@ def test_a_permit_that_is_dropped_is_charged_as_unknown(make: Make) -> None:
     assert cells(gov) == {"api/day@UTC": (400, 0, 400)}
 
 
+def test_a_slip_in_a_settled_unit_leaves_the_money_as_it_was(make: Make) -> None:
+    """
+    What is refused is refused whole, also the part of it that was money.
+    """
+    gov = make({"day": 1}, limits=["1000 tokens/minute"])
+    with gov.permit("api", cost={"usd": 0.002}) as permit, suppress(ConfigError):
+        permit.settle(cost={"usd": 0.001, "token": 5})
+
+    assert cells(gov) == {"api/day@UTC": (2_000, 0, 0)}
+
+
 def test_an_awaited_permit_tells_its_truth(make: Make) -> None:
     """
     The last word counts; a unit that no limit counts changes nothing.

@@ -83,6 +83,18 @@ def test_the_true_cost_is_settled_inside_the_block(gov: Governor) -> None:
     assert held(gov) == 0
 
 
+def test_a_slip_in_a_settled_unit_is_a_mistake_that_changes_nothing(gov: Governor) -> None:
+    """
+    A unit that no limit counts was left out in silence, and the estimate stood.
+    """
+    with gov.permit("s", cost={"tokens": 10}) as permit:
+        with pytest.raises(ConfigError, match="s has no limit of 'token'") as caught:
+            permit.settle(cost={"tokens": 4, "token": 350})
+        left = tokens(gov)
+
+    assert (caught.value.nearest, left, tokens(gov)) == ("tokens", 90, 90)
+
+
 def test_settling_outside_of_the_block_is_a_mistake(gov: Governor) -> None:
     """
     A permit that is not held has nothing to settle.

@@ -197,7 +197,8 @@ class Permit:
                 was taken to cost.
 
         Raises:
-            ConfigError: A cost is not a finite number from 0 to 2^53, or the permit is not held.
+            ConfigError: A cost is not a finite number from 0 to 2^53, a unit is a slip of one that a limit counts, or
+                the permit is not held. Nothing has changed then.
         """
         units = check_cost(cost)
         if REQUESTS not in cost:
@@ -206,6 +207,7 @@ class Permit:
         if lease is None:
             msg = "the permit is not held: settle inside the block"
             raise ConfigError(msg, key="settle")
+        self._route.gate.compiled.check_units(units)
         truth = units.pop(MICRO_USD, None)
         if truth is not None and self._flight is not None and self._flight.purse is not None:
             self._flight.purse.truth = truth

@@ -166,7 +166,7 @@ class Compiled:
         if limited and (cost is ONE_REQUEST or cost == ONE_REQUEST):
             return Ask.laid(self._one_request(scope), self._spelled, level, self, scope, cost)
         if not self._units.issuperset(cost):
-            self._check_units(cost)
+            self.check_units(cost)
         return self._ask(scope, cost, level, limited=limited)
 
     def _one_request(self, scope: Mapping[str, str]) -> Laid:
@@ -237,11 +237,14 @@ class Compiled:
         entries = self._entries(scope, cost) if limited else ()
         return Ask(entries, level=level, compiled=self, scope=scope, cost=cost, limited=limited)
 
-    def _check_units(self, cost: Mapping[str, int]) -> None:
+    def check_units(self, cost: Mapping[str, int]) -> None:
         """
         Refuse a unit that looks like a slip of one that a limit counts: nothing would count it.
 
         A unit that nothing is like passes: a call may state its tokens where no limit counts any.
+
+        Raises:
+            ConfigError: There is such a unit.
         """
         for unit in sorted(set(cost) - self._units - {REQUESTS}):
             nearest = next(iter(get_close_matches(unit, self._units, n=1)), None)
