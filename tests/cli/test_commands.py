@@ -263,3 +263,31 @@ def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """
     assert main(words) == 0
     assert "egressor" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (["serv"], "serve"),
+        (["errors", "shwo"], "show"),
+        (["costs", "--by", "usr"], "user"),
+        (["key", "a", "--max-priority", "hgih"], "high"),
+    ],
+)
+def test_a_slip_names_the_nearest_word(words: list[str], nearest: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A word that there isn't is wrong usage.
+    """
+    code = main(words)
+
+    assert (code, capsys.readouterr().err.count(f"(did you mean {nearest!r}?)")) == (2, 1)
+
+
+def test_an_operator_s_slip_names_the_nearest_service(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Through a store that is shared, as through a gateway.
+    """
+    (here / "egressor.toml").write_text("[egressor]\nstore = 'sqlite:///x.db'\n[services.plain]\n")
+
+    assert main(["resume", "plian"]) == 2
+    assert capsys.readouterr().err == "egressor: no service 'plian': plain (did you mean 'plain'?)\n"

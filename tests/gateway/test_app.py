@@ -63,11 +63,11 @@ async def test_unknown_service_names_the_known_ones() -> None:
     """
     Whoever mistypes a service learns which there are, by name only.
     """
-    services = {name: {"base_url": "http://127.0.0.1:9"} for name in "ab"}
-    async with gateway_of(services) as rig, rig.session.get(rig.url + "/c/x") as answer:
+    services = {name: {"base_url": "http://127.0.0.1:9"} for name in ("plain", "other")}
+    async with gateway_of(services) as rig, rig.session.get(rig.url + "/plian/x") as answer:
         document = await answer.json()
 
-    assert "one of: a, b" in document["detail"]
+    assert "one of: other, plain (did you mean 'plain'?). The" in document["detail"]
     assert "127.0.0.1" not in document["detail"]
 
 

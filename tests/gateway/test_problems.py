@@ -23,6 +23,19 @@ from egressor.gateway.problems import Problem, of_rejection
 
 
 @pytest.mark.parametrize(
+    ("key", "title"),
+    [("price", "What the request may cost is not known"), ("t/day@UTC", "The budget has too little left")],
+)
+def test_the_title_of_a_402_says_what_is_wrong(key: str, title: str) -> None:
+    """
+    A request without a price was told that the budget is spent, of which nothing was.
+    """
+    problem = of_rejection(BudgetExceeded("t: no", service="t", key=key))
+
+    assert (problem.status, problem.reason, problem.title) == (402, "budget", title)
+
+
+@pytest.mark.parametrize(
     ("kind", "retry_after", "status", "stop"),
     [
         (WaitTooLong, 1.2, 429, False),

@@ -51,6 +51,8 @@ RULE = Rule(match={"user": "*"}, limits=(Limit("1/day"),))
         (lambda: Policy(limits=b"1/day"), "Policy.limits", "expected a list"),  # type: ignore[arg-type]
         (lambda: Policy(breaker={"window": 3}), "Policy.breaker", "expected a BreakerPolicy, got a table"),  # type: ignore[arg-type]
         (lambda: Policy(breaker=BreakerPolicy(open_for=900)), "Policy.breaker.open_for", "above max_open_for (600 s)"),
+        (lambda: Policy(limitz=[]), "Policy.limitz", "unknown setting"),  # type: ignore[call-arg]
+        (lambda: Policy(rules=(RULE, RULE)), "Policy.rules[1]", '"user=*" is there twice'),
         (lambda: Policy(type="llm"), "Policy.type", '"llm" is none of'),  # type: ignore[arg-type]
         (lambda: Policy(type=[]), "Policy.type", "expected one of llm_api"),  # type: ignore[arg-type]
         (lambda: Policy(priority=2), "Policy.priority", "expected one of low"),  # type: ignore[arg-type]
@@ -323,3 +325,21 @@ def test_unset_shows_what_it_is() -> None:
     The constructors' default is legible in signatures.
     """
     assert repr(UNSET) == "UNSET"
+
+
+@pytest.mark.parametrize(
+    ("build", "nearest"),
+    [
+        (lambda: Policy(limitz=[]), "limits"),  # type: ignore[call-arg]
+        (lambda: BreakerPolicy(open_fro=1), "open_for"),  # type: ignore[call-arg]
+        (lambda: Policy(nothing_like_it=1), None),  # type: ignore[call-arg]
+    ],
+)
+def test_an_unknown_setting_names_the_nearest(build: Callable[[], object], nearest: str | None) -> None:
+    """
+    It was a TypeError about the constructor's arguments.
+    """
+    with pytest.raises(ConfigError) as caught:
+        build()
+
+    assert caught.value.nearest == nearest

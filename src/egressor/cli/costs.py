@@ -23,7 +23,7 @@ from . import home
 from .errors import guarded
 from .history import moment, warn
 from .operate import ask
-from .text import columns
+from .text import Word, columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ __all__ = ["costs"]
 @click.command
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print what was spent as CSV.")
-@click.option("--by", type=click.Choice(BY), default="day", help="Add up by this; default: day.")
+@click.option("--by", type=Word(BY), default="day", help="Add up by this; default: day.")
 @click.option("--service", default="", help="Of this service only.")
 @click.option("--since", default="", help="From the day of this time on: 7d, 4w, or 2026-01-31; default: 30d.")
 @click.option("--config", "file", type=click.Path(), help="Configuration file, whose ledger is read.")

@@ -22,7 +22,7 @@ from egressor.ledger.statistics import WEEK, Window, read_errors
 from . import home
 from .history import moment, warn
 from .operate import ask
-from .text import columns
+from .text import Word, columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -46,7 +46,7 @@ _REMEMBERED = 5_000
 
 
 @click.command
-@click.argument("action", type=click.Choice(_ACTIONS), default="list", required=False)
+@click.argument("action", type=Word(_ACTIONS), default="list", required=False)
 @click.argument("fingerprint", default="", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the groups as CSV.")

@@ -11,6 +11,8 @@ import click
 
 from egressor.errors import ConfigError
 
+from .text import meant
+
 __all__ = ["cli", "run"]
 
 # Command, its module beside this one, its name there, and its line in the help, which must not cost an import.
@@ -49,6 +51,18 @@ class _Lazy(click.Group):
         command = getattr(importlib.import_module(f"egressor.cli.{module}"), name)
         assert isinstance(command, click.Command)  # noqa: S101 - the table above is ours
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """
+        Find a command; an unknown one is told which is near.
+        """
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            message = f"{error.message}{meant(args[0], _COMMANDS)}"
+            raise click.UsageError(message, ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

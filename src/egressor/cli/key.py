@@ -14,6 +14,8 @@ from egressor.gateway.keys import digest, new_key
 from egressor.policies import ClientKey
 from egressor.policies.settings import settings_of
 
+from .text import Word
+
 __all__ = ["key"]
 
 
@@ -24,7 +26,7 @@ __all__ = ["key"]
 @click.option("--service", "services", multiple=True, help="A service that it may call, once for each; default: all.")
 @click.option(
     "--max-priority",
-    type=click.Choice([each.name.lower() for each in Priority]),
+    type=Word([each.name.lower() for each in Priority]),
     help="The highest priority that it may ask for; default: every one.",
 )
 @click.option(

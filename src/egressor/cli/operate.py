@@ -29,7 +29,7 @@ from egressor.stores.opening import open_store
 from egressor.stores.overview import look
 
 from . import home
-from .text import columns
+from .text import columns, meant
 
 if TYPE_CHECKING:
     from egressor.policies import Config
@@ -168,7 +168,7 @@ def _act_on(config: Config, action: str, service: str, reason: str) -> tuple[int
     """
     if service not in config.services:
         names = ", ".join(sorted(config.services)) or "none is configured"
-        return _fail(2, f"no service {service[:64]!r}: {names}")[0], ""
+        return _fail(2, f"no service {service[:64]!r}: {names}{meant(service, config.services)}")[0], ""
     # Whoever acts by itself while the store is away has done nothing, and would note that it has.
     code, _ = _look(config)
     if code:

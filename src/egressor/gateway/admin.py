@@ -28,7 +28,7 @@ from .guard import arrival, stranger
 from .keys import password
 from .openapi import document
 from .page import FILES, HEADERS
-from .problems import Problem, RefusedError
+from .problems import Problem, RefusedError, meant
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -183,7 +183,8 @@ async def _act(gateway: Gateway, request: web.BaseRequest, service: str, action:
     # Only what is configured: asking the governor for an unknown name could make a preset's gate.
     if service not in gateway.gov.config.services:
         names = ", ".join(sorted(gateway.gov.config.services)) or "none"
-        raise RefusedError(Problem(404, "unknown_service", "Unknown service", f"no service {service[:64]!r}: {names}"))
+        detail = f"no service {service[:64]!r}: {names}{meant(service, gateway.gov.config.services)}"
+        raise RefusedError(Problem(404, "unknown_service", "Unknown service", detail))
     if action not in _ACTIONS:
         detail = f"no action {action[:40]!r}: {', '.join(_ACTIONS)}"
         raise RefusedError(Problem(404, "unknown_action", "Unknown action", detail))

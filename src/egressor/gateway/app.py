@@ -26,7 +26,7 @@ from .dialling import proxies
 from .faults import Faults
 from .guard import Names, arrival, check_open, is_loopback, misdirected, page, stranger
 from .keys import Keyring, Turnstile, admitted
-from .problems import Problem, RefusedError
+from .problems import Problem, RefusedError, meant
 from .relay import Order, carry
 from .targets import origins
 
@@ -207,7 +207,8 @@ class Gateway:
             detail = f"{service} has no base_url in the configuration, so there is nowhere to forward to"
             raise RefusedError(Problem(404, "no_base_url", "No upstream", detail))
         names = ", ".join(sorted(self._origins)) or "none"
-        detail = f"no service {service[:64]!r}; a path begins with one of: {names}. The status page is at /-/"
+        detail = f"no service {service[:64]!r}; a path begins with one of: {names}{meant(service, self._origins)}"
+        detail += ". The status page is at /-/"
         raise RefusedError(Problem(404, "unknown_service", "Unknown service", detail))
 
     async def _forward(

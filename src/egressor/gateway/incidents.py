@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from egressor._core.fingerprint import FORM
 from egressor.errors import ConfigError
-from egressor.policies.checks import nearest
 
-from .problems import Problem, RefusedError
+from .problems import Problem, RefusedError, meant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,9 +51,7 @@ def expect(query: Mapping[str, str], *names: str) -> None:
     """
     for name in query:
         if name not in names:
-            near = nearest(name, names)
-            hint = f" (did you mean {near!r}?)" if near else ""
-            detail = f"unknown parameter {name[:40]!r}: {', '.join(names)}{hint}"
+            detail = f"unknown parameter {name[:40]!r}: {', '.join(names)}{meant(name, names)}"
             raise RefusedError(Problem(400, "bad_query", "Bad query", detail))
 
 

@@ -12,12 +12,16 @@ import json
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
+from egressor.policies.checks import nearest
+
 from .shapes import NAMELESS, shaped, spoken
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from egressor.errors import Rejected
 
-__all__ = ["MEDIA_TYPE", "Problem", "RefusedError", "of_rejection"]
+__all__ = ["MEDIA_TYPE", "Problem", "RefusedError", "meant", "of_rejection"]
 
 MEDIA_TYPE = "application/problem+json"
 _STATUSES = {
@@ -35,13 +39,14 @@ _TITLES = {
     "wait_too_long": "The wait does not fit",
     "queue_full": "The queue is full",
     "never_fits": "The cost can never fit the limit",
-    "budget": "The budget is spent",
+    "budget": "The budget has too little left",
     "circuit_open": "The circuit breaker is open",
     "shed": "The service limps, and more urgent calls go first",
     "banned": "The service has banned us",
     "paused": "The service is paused",
     "store": "The store is away",
 }
+_NO_PRICE = "What the request may cost is not known"
 # Asking again some seconds later changes nothing about these.
 _POINTLESS = frozenset({"never_fits", "budget"})
 # Seconds. The longest Retry-After that all of these SDKs keep (`_calculate_retry_timeout` in their `_base_client.py`):
@@ -141,16 +146,26 @@ class RefusedError(Exception):
         self.headers = headers or {}
 
 
+def meant(word: str, known: Iterable[str]) -> str:
+    """
+    Return the end of a detail about *word*, with the nearest of those that there are; empty where none is near.
+    """
+    near = nearest(word, known)
+    return f" (did you mean {near!r}?)" if near else ""
+
+
 def of_rejection(error: Rejected) -> Problem:
     """
     Return the governor's refusal as a problem.
     """
     reason = error.reason
     is_final = reason in _POINTLESS or (reason == "paused" and error.retry_after is None)
+    # Nothing need be spent where nobody knows what the request may cost.
+    title = _NO_PRICE if (reason, error.key) == ("budget", "price") else _TITLES.get(reason, "Refused")
     return Problem(
         _STATUSES.get(reason, 503),
         reason,
-        _TITLES.get(reason, "Refused"),
+        title,
         str(error),
         retry_after=error.retry_after,
         is_final=is_final,

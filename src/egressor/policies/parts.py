@@ -353,6 +353,9 @@ class Rule(Settings):
         """
         return ",".join(f"{key}={value}" for key, value in self.match.items())
 
+    def __str__(self) -> str:
+        return self.name
+
     def matches(self, scope: Mapping[str, str]) -> bool:
         """
         Say whether a call of *scope* falls under the rule.

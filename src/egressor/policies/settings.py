@@ -9,10 +9,10 @@ what was given, and notes the source of each value in ``sources``.
 from __future__ import annotations
 
 from dataclasses import Field, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from egressor.errors import ConfigError
-from egressor.policies.checks import SettingError
+from egressor.policies.checks import SettingError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +71,19 @@ class Settings:
     """
 
     sources: dict[str, str] = field(default_factory=dict, init=False)
+
+    def __new__(cls, **given: object) -> Self:
+        """
+        Refuse a setting that there isn't, as the file's reader does.
+        """
+        names = [each.name for each in fields(cls) if each.init]
+        for name in given:
+            if name not in names:
+                raise SettingError("unknown setting", nearest=nearest(name, names)).config_error(
+                    key=(cls.__name__, name)
+                )
+        # With slots, dataclass makes the class anew, and super() knows the old one.
+        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         try:

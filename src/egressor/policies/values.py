@@ -12,6 +12,7 @@ from egressor.errors import ConfigError
 from egressor.policies.checks import SettingError, nearest, show, unlike
 from egressor.policies.grammar import Limit
 from egressor.policies.hiding import NOT_SHOWN, holds_secret
+from egressor.policies.redaction import redact
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -117,7 +118,8 @@ def url(value: object) -> str:
         raise unlike(value, "a URL")
     found = re.fullmatch(_URL, value)
     if found is None or found["scheme"].lower() not in {"http", "https"}:
-        message = 'it does not begin with "https://" or "http://"'
+        shown = NOT_SHOWN if holds_secret(value) else show(redact(value))
+        message = f'{shown} does not begin with "https://" or "http://"'
         raise SettingError(message)
     if "@" in found["authority"]:
         message = "a user or password in a URL would be logged along the way: use api_key"
