@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from egressor._core.fingerprint import FORM
+from egressor.ledger.entry import KINDS
 
 __all__ = ["document"]
 
@@ -129,10 +130,8 @@ _SECONDS = {
     "properties": {"seconds": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 34_560_000}},
 }
 _SINCE = {"name": "since", "in": "query", "schema": {"type": "string", "pattern": r"^[0-9]{1,11}(\.[0-9]{1,9})?$"}}
-_SERVICE = {"name": "service", "in": "query", "schema": {"type": "string", "pattern": "^[a-z0-9_.-]{0,64}$"}}
 _FINGERPRINT = {"type": "string", "pattern": f"^{FORM}$"}
 _PICK_ERRORS = [
-    _SERVICE,
     _SINCE,
     {"name": "fingerprint", "in": "query", "schema": {"type": "string", "pattern": f"^({FORM})?$"}},
     *(
@@ -141,14 +140,12 @@ _PICK_ERRORS = [
     ),
 ]
 _PICK_BANS = [
-    _SERVICE,
     _SINCE,
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 0, "maximum": 1000}},
 ]
-_PICK_COSTS = [_SERVICE, _SINCE]
+_PICK_COSTS = [_SINCE]
 _PICK = [
-    {"name": "service", "in": "query", "schema": {"type": "string", "pattern": "^[a-z0-9_.-]{0,64}$"}},
-    {"name": "kind", "in": "query", "schema": {"type": "string", "pattern": "^[a-z0-9_.-]{0,64}$"}},
+    {"name": "kind", "in": "query", "schema": {"enum": ["", *KINDS]}},
     {"name": "since", "in": "query", "schema": {"type": "string", "pattern": r"^[0-9]{1,11}(\.[0-9]{1,9})?$"}},
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000}},
 ]
@@ -172,6 +169,8 @@ def document(
     """
     Return the document for this *version*, with the operator's *actions* on *services*, and *marking* of errors.
     """
+    # What is no longer configured, and has entries, may be asked for, too; nobody has to know.
+    service = {"name": "service", "in": "query", "schema": {"enum": ["", *sorted(services)]}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Egressor's own pages", "version": version},
@@ -187,10 +186,14 @@ def document(
             "/-/page.css": {"get": _page("Its style", "text/css")},
             "/-/page.js": {"get": _page("Its script", "text/javascript")},
             "/-/status.json": {"get": _reading("The status of every service", _STATUS)},
-            "/-/history.json": {"get": {**_reading("What the ledger holds", _HISTORY), "parameters": _PICK}},
-            "/-/errors.json": {"get": {**_reading("What failed", _ERRORS), "parameters": _PICK_ERRORS}},
-            "/-/bans.json": {"get": {**_reading("Who has banned us", _BANS), "parameters": _PICK_BANS}},
-            "/-/costs.json": {"get": {**_reading("What calls have cost", _COSTS), "parameters": _PICK_COSTS}},
+            "/-/history.json": {
+                "get": {**_reading("What the ledger holds", _HISTORY), "parameters": [service, *_PICK]}
+            },
+            "/-/errors.json": {"get": {**_reading("What failed", _ERRORS), "parameters": [service, *_PICK_ERRORS]}},
+            "/-/bans.json": {"get": {**_reading("Who has banned us", _BANS), "parameters": [service, *_PICK_BANS]}},
+            "/-/costs.json": {
+                "get": {**_reading("What calls have cost", _COSTS), "parameters": [service, *_PICK_COSTS]}
+            },
             **{f"/-/errors/{{fingerprint}}/{action}": {"post": _marking(has)} for action, has in marking.items()},
             "/-/openapi.json": {"get": _reading("This document", {"type": "object"})},
             "/-/healthz": {"get": _probe("Whether the process answers", {"200": "It does."})},
