@@ -28,6 +28,7 @@ NAMES = [
     "ConfigError",
     "EgressorError",
     "ErrorCategory",
+    "ErrorPattern",
     "ErrorSeverity",
     "Governor",
     "Limit",

@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     )
     from .governor import Governor
     from .governor.defaults import acquire, configure, default, handle_with_retry, handled, throttled
-    from .policies import BanPolicy, BreakerPolicy, BudgetPolicy, CachePolicy, Config, Limit, Policy, RetryPolicy, Rule
+    from .policies import (
+        BanPolicy,
+        BreakerPolicy,
+        BudgetPolicy,
+        CachePolicy,
+        Config,
+        ErrorPattern,
+        Limit,
+        Policy,
+        RetryPolicy,
+        Rule,
+    )
 
 __all__ = [
     "BanPolicy",
@@ -43,6 +54,7 @@ __all__ = [
     "ConfigError",
     "EgressorError",
     "ErrorCategory",
+    "ErrorPattern",
     "ErrorSeverity",
     "Governor",
     "Limit",
@@ -95,6 +107,7 @@ _HOMES = {
         "BudgetPolicy",
         "CachePolicy",
         "Config",
+        "ErrorPattern",
         "Limit",
         "Policy",
         "RetryPolicy",

@@ -13,6 +13,7 @@ from egressor.policies.keys import ClientKey
 from egressor.policies.loader import from_services, from_table, load
 from egressor.policies.model import Config, Gateway, Policy
 from egressor.policies.parts import BanPolicy, BreakerPolicy, BudgetPolicy, CachePolicy, RetryPolicy, Rule, Secret
+from egressor.policies.patterns import ErrorPattern
 from egressor.policies.reading import ConfigErrors
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ClientKey",
     "Config",
     "ConfigErrors",
+    "ErrorPattern",
     "Gateway",
     "Limit",
     "Policy",
