@@ -479,34 +479,6 @@ def test_a_pattern_s_backoff_changes_the_pause(factor: float, asked: int | None,
     assert steps[-1] == Sleep(NOW + delay)
 
 
-@pytest.mark.parametrize(
-    ("asked", "cap", "until", "sleeps"),
-    [
-        (900, 1, None, True),
-        (901, 1, None, False),
-        (3_600, 3_600, None, True),
-        (3_600, 1, 3_601, True),
-        (3_600, 1, 3_600, False),
-    ],
-    ids=["a quarter of an hour", "more", "no longer than its own pauses", "within its deadline", "beyond it"],
-)
-def test_who_states_no_deadline_waits_for_a_quarter_of_an_hour(
-    asked: int, cap: int, until: int | None, sleeps: bool
-) -> None:
-    """
-    A server that asks for hours is not slept through by somebody who has not said that he would.
-    """
-    second = 1_000_000
-    made = call(dice=lambda: 0.0, until=None if until is None else NOW + until * second)
-    made.retry = RetrySpec(attempts=2, base=10, factor=2.0, cap=cap * second, jitter=False, idempotent_only=True)
-    verdict = replace(LATER, retry_after=float(asked))
-
-    steps, done = play(plan(made), [LEASE, Outcome(verdict=verdict), MAY], now=NOW)
-
-    assert (steps[-1] == Sleep(NOW + asked * second)) is sleeps
-    assert (done is None) is sleeps
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), GeneratorExit()], ids=repr)
 def test_an_exit_is_nobody_s_failure_to_make_good(error: BaseException) -> None:
     """

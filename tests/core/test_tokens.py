@@ -109,6 +109,17 @@ def test_an_answer_is_bounded_to_what_a_limit_holds(
     assert taken == fitted(sent, received, rooms)
 
 
+def test_what_was_not_read_is_bounded_too() -> None:
+    """
+    Of a body whose length alone is known nobody knows that it is too long: most of it may be a picture.
+    """
+    rooms = {"tokens": 4_000, "input_tokens": 300, "output_tokens": 300}
+
+    taken = fitted(4_001, 50, rooms, is_read=False)
+
+    assert taken == {"tokens": 4_000, "input_tokens": 300, "output_tokens": 50}
+
+
 @given(COUNTS, COUNTS, st.dictionaries(st.sampled_from(["tokens", "input_tokens", "output_tokens"]), COUNTS))
 def test_a_prompt_that_fits_is_never_refused_for_its_answer(sent: int, received: int, rooms: dict[str, int]) -> None:
     """

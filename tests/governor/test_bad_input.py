@@ -406,6 +406,15 @@ def test_a_governor_takes_a_config_or_services() -> None:
     assert Governor(config=config).config is config
 
 
+def test_a_preset_that_nobody_has_used_yet_is_no_slip(gov: Governor) -> None:
+    """
+    A monitor that starts before the first call may ask for it by its name.
+    """
+    assert gov.errors(service="llm_api") == gov.errors(service=ServiceType.LLM_API)
+    with pytest.raises(ConfigError, match="unknown service 'llm_ap'"):
+        gov.errors(service="llm_ap")
+
+
 def test_the_route_of_a_call_names_its_service(gov: Governor) -> None:
     """
     A route that transports make holds the service's gate.

@@ -502,6 +502,36 @@ def test_an_attempt_that_costs_nothing_takes_nothing_off_the_next(make: Make) ->
     assert cells(gov) == {"api/day@UTC": (50_000, 0, 0)}
 
 
+def test_a_call_inside_that_ends_late_is_no_part_of_the_next_attempt(make: Make) -> None:
+    """
+    Regression: what it was charged came off the attempt that followed, and was paid by nobody.
+    """
+    gov = make({"day": 1}, retry={"attempts": 2, "base": 0})
+    errors = iter([ConnectionRefusedError()])
+
+    async def main() -> None:
+        begun, end = asyncio.Event(), asyncio.Event()
+        late: list[asyncio.Task[None]] = []
+
+        async def inner() -> None:
+            begun.set()
+            await end.wait()
+
+        async def outer() -> None:
+            for error in errors:
+                late.append(asyncio.create_task(gov.acall("api", inner, cost={"usd": 0.02})))
+                await begun.wait()
+                raise error
+            end.set()
+            await late[0]
+
+        await gov.acall("api", outer, cost={"usd": 0.03})
+
+    asyncio.run(main())
+
+    assert cells(gov) == {"api/day@UTC": (50_000, 0, 0)}
+
+
 def test_a_permit_s_truth_is_that_of_all_inside_of_it(make: Make) -> None:
     """
     What is settled includes the calls inside; one below what they were charged takes nothing back from them.

@@ -140,6 +140,20 @@ def test_a_lock_that_can_t_be_made(tmp_path: Path) -> None:
         Latch(tmp_path / "no" / "lock").take(patience=1)
 
 
+def test_a_lock_that_can_t_be_made_whole_keeps_nothing(tmp_path: Path) -> None:
+    """
+    Regression: where only the second file could not be opened, the first stayed open, one more at each try.
+    """
+    (tmp_path / "lock.next").mkdir()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    latch = Latch(tmp_path / "lock")
+    for _ in range(20):
+        with pytest.raises(LockAway, match=r"its lock lock\.next can't be opened"):
+            latch.take(patience=1)
+
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 5
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from 3.12 on Python warns of forks where threads are
 def test_a_lock_outlives_no_fork(tmp_path: Path) -> None:
     """

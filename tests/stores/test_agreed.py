@@ -557,6 +557,22 @@ def test_a_restored_ban_ends_alike_for_all(deeds: list[str], seconds: int) -> No
     assert one == other
 
 
+def test_what_is_retried_alone_for_long_is_bounded() -> None:
+    """
+    P13: while the store is away for hours, what is to be told of retries stays within a bound.
+    """
+    fleet = Fleet(1)
+    member = fleet.members[0]
+    member.is_alone = True
+    granted = 0
+    for _ in range(6_000):
+        fleet.now += 2 * _SECOND
+        granted += member.may_retry(fleet.now, attempt=1, wants=True)
+
+    assert granted > 4_200
+    assert len(member._untold) <= 4_096
+
+
 def test_the_log_is_bounded() -> None:
     """
     While the store is away for long, what is noted stays within a bound, and failures are the last to be missed.

@@ -183,6 +183,23 @@ def test_each_key_has_an_end(opened: Callable[[], AnswerServer], client: redis.R
     assert all(end > 0 for end in ends.values())
 
 
+def test_what_is_left_of_answers_that_have_ended_counts_for_nothing(
+    opened: Callable[[], AnswerServer], client: redis.Redis
+) -> None:
+    """
+    Regression: sizes outlived the answers that they were of, and no more were kept then.
+    """
+    answers = opened()
+    put(answers, "k", kept(4_000), most=(100, 5_000))
+    client.pexpire(f"{TAG}:answers", 0)
+    client.pexpire(f"{TAG}:answer-ends", 0)
+
+    put(answers, "j", kept(4_000), most=(100, 5_000))
+
+    assert answers.get("s", "j") is not None
+    assert set(client.hkeys(f"{TAG}:answer-sizes")) == {b"j", b""}
+
+
 @pytest.mark.parametrize("value", [b"", b"x", b"x" * 100, bytes(16) + b'{"pickle": 1}\n'])
 def test_what_is_no_answer_is_none(value: bytes, opened: Callable[[], AnswerServer], client: redis.Redis) -> None:
     """

@@ -43,9 +43,6 @@ A story under way.
 """
 
 _MICRO = 1_000_000
-# So long whoever states no deadline waits because a server asks for it, or for the longest of its own pauses. It is the
-# longest pause of any preset.
-_LONGEST = 900 * _MICRO
 _LATE = Denied(Why.WAIT_TOO_LONG, "deadline", None, "its deadline had passed before it began")
 _SPENT = "the retry budget is used up"
 _INTERRUPTED = Verdict(category=ErrorCategory.CANCELLED, scope="call", why="interrupted before it was sent")
@@ -259,8 +256,6 @@ def _delay(call: Call, verdict: Verdict, attempt: int, now: int) -> int | str:
     # A user's pattern may lengthen what a server has asked for, with the jitter on top of it, and not shorten it.
     if verdict.backoff > 1 or told is None:
         delay = int(delay * verdict.backoff)
-    if call.until is None and told is not None and told > max(call.retry.cap, _LONGEST):
-        return f"its server asks to wait for {told / _MICRO:.0f} s, and it has no deadline that says that it would"
     if call.until is not None and now + delay >= call.until:
         return f"the wait of {delay / _MICRO:.3f} s does not fit its deadline"
     return delay

@@ -48,12 +48,14 @@ class Prompt(NamedTuple):
         beside: Tokens that pictures, files and sounds beside the text are taken to have.
         most_output: Tokens that one answer may have at most; None if it does not say.
         answers: How many answers it asks for: 1 or more.
+        is_read: Whether the text was read. Else *size* is the whole body's, pictures and all.
     """
 
     size: int
     beside: int = 0
     most_output: int | None = None
     answers: int = 1
+    is_read: bool = True
 
 
 class Habit(NamedTuple):
@@ -120,7 +122,7 @@ def expected(habit: Habit, prompt: Prompt) -> tuple[int, int]:
     return tokens(prompt.size, habit.factor) + prompt.beside, most * prompt.answers
 
 
-def fitted(sent: int, received: int, rooms: Mapping[str, int]) -> dict[str, int]:
+def fitted(sent: int, received: int, rooms: Mapping[str, int], *, is_read: bool = True) -> dict[str, int]:
     """
     Return what to take of each unit.
 
@@ -128,9 +130,10 @@ def fitted(sent: int, received: int, rooms: Mapping[str, int]) -> dict[str, int]
         sent: Tokens expected to be sent.
         received: Tokens expected to be received at most.
         rooms: By unit, what its limits hold at once. An answer is bounded to that, a prompt is not.
+        is_read: Whether the prompt was read; one of which only the body's length is known is bounded, too.
     """
     whole = amounts(sent, received)
-    firm = {**amounts(sent, 0), "output_tokens": 0}
+    firm = {**amounts(sent if is_read else 0, 0), "output_tokens": 0}
     return {unit: max(firm[unit], min(whole[unit], room)) for unit, room in rooms.items()}
 
 

@@ -128,7 +128,13 @@ class Latch:
             if not self.is_there():
                 self.close()
         if self._descriptor not in _held:
-            self._descriptor, self._next = _opened(self.path), _opened(_door(self.path))
+            self._descriptor = _opened(self.path)
+            try:
+                self._next = _opened(_door(self.path))
+            except LockAway:
+                # Whoever has no second one to spare may not keep the first, and take one more at each try.
+                self.close()
+                raise
         is_new = now - self._given > _GAP
         if not is_new and now - self._began >= _RUN:
             is_new = True

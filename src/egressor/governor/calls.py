@@ -529,9 +529,9 @@ def conclude(route: Route, done: Done | Stream, *, is_idempotent: bool = True) -
 def _why_no_more(done: Done, *, is_idempotent: bool) -> str:
     if done.attempts > 1:
         return f"gave up after {done.attempts} attempts" + (f": {done.why}" if done.why else "")
-    if not is_idempotent and done.verdict is not None and done.verdict.may_have_run:
-        return "not tried again: it may have been executed"
     why = done.why if done.denied is None else done.denied.text
+    if not why and not is_idempotent and done.verdict is not None and done.verdict.may_have_run:
+        why = "it may have been executed"
     return f"not tried again: {why}" if why else ""
 
 

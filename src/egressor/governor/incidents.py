@@ -218,7 +218,7 @@ class Incidents:
 
     def _known(self, service: str | ServiceType, *, paid: Callable[[], Collection[str]] = tuple) -> str:
         # What a reload took away, and a preset that nobody has used yet, are no slips.
-        if service in self._removed or isinstance(service, ServiceType):
+        if service in self._removed or service in {each.value for each in ServiceType}:
             return str(service)
         return check_service(service, self._gates, self.ledger, paid=paid)
 

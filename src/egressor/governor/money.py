@@ -155,8 +155,8 @@ class Purse:
     """
 
     __slots__ = (
-        *("_amount", "_around", "_id", "_inside", "_money", "_owners", "_paid", "_tags", "dialect", "estimate"),
-        *("is_bound", "is_priced", "is_soft", "truth", "verdict", "why"),
+        *("_amount", "_around", "_id", "_inside", "_money", "_number", "_owners", "_paid", "_tags"),
+        *("dialect", "estimate", "is_bound", "is_priced", "is_soft", "truth", "verdict", "why"),
     )
 
     def __init__(
@@ -170,9 +170,11 @@ class Purse:
         self._amount = 0
         # What attempts that are over have cost; None once nobody knows.
         self._paid: int | None = 0
-        # What calls inside of the attempt were charged, to all of this one's budgets; and whom this one tells that.
+        # What calls inside of the attempt were charged, to all of this one's budgets; which attempt it is; and whom
+        # this one tells what it was charged, if the attempt around it is still the same then.
         self._inside = 0
-        self._around: Sequence[Purse] = ()
+        self._number = 0
+        self._around: Sequence[tuple[Purse, int]] = ()
         self.truth: int | None = None
         self.verdict: Verdict | None = None
         self.estimate: int | None = None
@@ -210,7 +212,11 @@ class Purse:
 
         Of whoever has a budget that this one has not, nothing is taken off: nobody else would be charged to that.
         """
-        self._around = [each for each in payers if all(owner in self._owners for owner in each.owners)]
+        self._around = [
+            (each, each._number)  # noqa: SLF001 - of the same class
+            for each in payers
+            if all(owner in self._owners for owner in each.owners)
+        ]
 
     def judge(self, verdict: Verdict) -> None:
         """
@@ -219,7 +225,7 @@ class Purse:
         self.verdict = verdict
         if not verdict.ok and not may_be_billed(verdict):
             # It costs nothing, of which nothing can be taken off; and the next attempt's cost is another.
-            self._inside = 0
+            self._next()
 
     def hold(self, micro_usd: int) -> object | Denied:
         """
@@ -255,10 +261,10 @@ class Purse:
         self._paid = None if self._paid is None or how == UNKNOWN else self._paid + charged
         self._money.till.end(End(key, how, min(cost, self._inside) if how == UNKNOWN else charged))
         self.truth = self.verdict = None
-        self._inside = 0
+        self._next()
         if charged:
-            for purse in self._around:
-                soon(partial(purse.cover, charged))
+            for purse, number in self._around:
+                soon(partial(purse.cover, charged, number))
 
     def close(self) -> None:
         """
@@ -268,11 +274,16 @@ class Purse:
         # Tasks that start each other would make a chain of these without an end.
         self._around = ()
 
-    def cover(self, micro_usd: int) -> None:
+    def cover(self, micro_usd: int, number: int) -> None:
         """
-        Take *micro_usd*, which a call inside was charged, off what this one will be charged.
+        Take *micro_usd*, which a call inside of attempt *number* was charged, off what that one will be charged.
         """
-        self._inside += micro_usd
+        if number == self._number:
+            self._inside += micro_usd
+
+    def _next(self) -> None:
+        self._inside = 0
+        self._number += 1
 
     def meter(self, media: str) -> Meter | None:
         """

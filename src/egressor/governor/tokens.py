@@ -129,7 +129,7 @@ def counted(route: Route, wish: Any) -> Route:
     wish.tally = Tally(gate, habits, key, prompt=request.prompt, sent=sent, units=tuple(rooms))
     options = copy(options)
     options.scope = scope
-    options.cost = {**stated, **fitted(sent, received, rooms)}
+    options.cost = {**stated, **fitted(sent, received, rooms, is_read=request.prompt.is_read)}
     return Route(route.service, gate, options, route.context)
 
 
@@ -144,7 +144,7 @@ def _read(wish: Any) -> _Request | None:
     if body is None:
         # It is still on its way: all that is known is how long it is, and that not always.
         kind = kind_at(path)
-        return _Request(kind, "", Prompt(getattr(wish, "size", 0))) if kind else None
+        return _Request(kind, "", Prompt(getattr(wish, "size", 0), is_read=False)) if kind else None
     parsed = parse(body)
     asking = read_parsed(parsed, body, path)
     if asking is None or not isinstance(parsed, dict):

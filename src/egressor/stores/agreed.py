@@ -233,7 +233,7 @@ class Agreed(Standing):
         """
         granted = super().may_retry(now, attempt=attempt, wants=wants, members=members)
         if self._compiled.retry_budget is not None:
-            if granted:
+            if granted and len(self.log) < _MOST:
                 self._untold.append(len(self.log))
             deed = partial(self._retried_again, now, is_call=attempt == 1, granted=granted)
             self._note(deed, is_urgent=granted)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import RLock, Thread
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 from weakref import finalize
 
@@ -78,6 +78,7 @@ class Clerk(Generic[_Hand]):
         self._orders: SimpleQueue[Callable[[_Hand], object] | None] = SimpleQueue()
         self._claims: dict[Claim, Callable[[], bool]] = {}
         self._thread: Thread | None = None
+        self._lock = RLock()
         finalize(self, self._orders.put, None).atexit = False
 
     def keep(self, order: Callable[[_Hand], object]) -> None:
@@ -94,11 +95,17 @@ class Clerk(Generic[_Hand]):
         Do *order* soon.
         """
         if self._thread is None:
-            work = _Work(self._orders, self._way, self._claims, self._renew)
-            thread = Thread(target=work.run, name="egressor-answers", daemon=True)
-            if starts(thread):
-                self._thread = thread
+            self._begin()
         self._orders.put(order)
+
+    def _begin(self) -> None:
+        # Two threads would do what was ordered out of its order.
+        with self._lock:
+            if self._thread is None:
+                work = _Work(self._orders, self._way, self._claims, self._renew)
+                thread = Thread(target=work.run, name="egressor-answers", daemon=True)
+                if starts(thread):
+                    self._thread = thread
 
     def claimed(self, claim: Claim, *, is_alive: Callable[[], bool]) -> None:
         """

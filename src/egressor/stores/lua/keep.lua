@@ -7,6 +7,12 @@ local answers, sizes, ends = KEYS[1], KEYS[2], KEYS[3]
 local now, ttl = tonumber(ARGV[3]), tonumber(ARGV[4])
 local most, most_bytes = tonumber(ARGV[5]), tonumber(ARGV[6])
 
+-- Each of the three ends by itself: what is left of them means nothing.
+if redis.call('ZCARD', ends) == 0 or redis.call('HGET', sizes, '') == false then
+  for _, key in ipairs(KEYS) do
+    redis.call('PEXPIRE', key, 0)
+  end
+end
 local sum = tonumber(redis.call('HGET', sizes, '') or 0)
 
 local function drop(key)
