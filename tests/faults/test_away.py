@@ -19,6 +19,7 @@ Start = Callable[..., Fleet]
 
 AWAY = 2.5
 BACK = 2 * SECOND
+UNTOLD = 5_000
 FIRST = 0.3
 AFTER = 0.005
 _SLACK = 0.2
@@ -45,8 +46,11 @@ def test_shares_together_are_no_more_than_the_limit(start: Start, place: Place, 
     during = [line for line in lines if lost <= line.at < returned]
     after = [line for line in lines if line.at >= returned + BACK]
     judge, window = (most_aligned, SECOND) if "fixed" in limit else (most, SECOND - SLIP)
-    assert judge(during, window) <= 40 + burst
-    assert judge(lines, window) <= 40 + burst
+    # What one took in the very moment of the loss the other may not have been told of: nobody can know of it, so it may
+    # come on top (as in `tests.stores.test_simulated.taken_twice`). Mostly that moment is a quiet one.
+    untold = sum(abs(line.at - lost) <= UNTOLD for line in lines)
+    assert judge(during, window) <= 40 + burst + untold
+    assert judge(lines, window) <= 40 + burst + untold
     # Nobody's share is nothing, and none is lost for good.
     assert len(during) >= 40
     assert len(after) >= 35
