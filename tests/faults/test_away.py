@@ -19,7 +19,7 @@ Start = Callable[..., Fleet]
 
 AWAY = 2.5
 BACK = 2 * SECOND
-UNTOLD = 5_000
+MOMENT = 5_000
 FIRST = 0.3
 AFTER = 0.005
 _SLACK = 0.2
@@ -33,24 +33,28 @@ def test_shares_together_are_no_more_than_the_limit(start: Start, place: Place, 
     fleet = start(2, {"s": {"limits": [limit], "max_wait": 30.0}})
     burst = 8 if "burst" in limit else 0
     fleet.all("threads(3)")
-    # To half of a window: where all of one is being taken, each may not know yet what the other took just now.
-    run_for(0.7 + (0.8 - time.time()) % 1)
+    for _ in range(10):
+        begun = now()
+        # To half of a window: where all of one is being taken, each may not know yet what the other took just now.
+        run_for(0.7 + (0.8 - time.time()) % 1)
 
-    with place.away():
-        lost = now()
-        run_for(AWAY)
-        returned = now()
-    run_for(3.1)
+        with place.away():
+            lost = now()
+            run_for(AWAY)
+            returned = now()
+        run_for(3.1)
 
-    lines = fleet.lines()
+        lines = [line for line in fleet.lines() if line.at >= begun]
+        if not any(abs(line.at - lost) <= MOMENT for line in lines):
+            break
+    else:
+        pytest.fail("the store was never lost at a quiet moment")
+
     during = [line for line in lines if lost <= line.at < returned]
     after = [line for line in lines if line.at >= returned + BACK]
     judge, window = (most_aligned, SECOND) if "fixed" in limit else (most, SECOND - SLIP)
-    # What one took in the very moment of the loss the other may not have been told of: nobody can know of it, so it may
-    # come on top (as in `tests.stores.test_simulated.taken_twice`). Mostly that moment is a quiet one.
-    untold = sum(abs(line.at - lost) <= UNTOLD for line in lines)
-    assert judge(during, window) <= 40 + burst + untold
-    assert judge(lines, window) <= 40 + burst + untold
+    assert judge(during, window) <= 40 + burst
+    assert judge(lines, window) <= 40 + burst
     # Nobody's share is nothing, and none is lost for good.
     assert len(during) >= 40
     assert len(after) >= 35
