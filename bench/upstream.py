@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import sys
 from functools import cache
 
@@ -30,6 +31,7 @@ PAUSE = 0.005
 Seconds between two events: a proxy that is given several at once passes them on as one.
 """
 
+_UNSENT = 1 << 16
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *([0-9]+)")
 _WAIT = re.compile(rb"/wait/([0-9]+) ")
 _BYTES = re.compile(rb"/bytes/([0-9]+) ")
@@ -145,7 +147,11 @@ async def main(port: int) -> None:
     """
     Serve on *port* of this machine until the process is ended.
     """
-    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", port, backlog=4096)
+    sock = socket.create_server(("127.0.0.1", port), backlog=4096)
+    # Accepted ones have it, too. What an upstream keeps of answers that nobody reads would be on another machine: here
+    # it would bring the kernel's memory for connections to its bound, which slows everyone.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT)
+    server = await asyncio.get_running_loop().create_server(Connection, sock=sock, backlog=4096)
     await server.serve_forever()
 
 

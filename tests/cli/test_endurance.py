@@ -153,6 +153,16 @@ def connect(program: Program, data: bytes, *, buffer: int = 0) -> socket.socket:
     return connection
 
 
+def unsent(connection: socket.socket) -> int:
+    """
+    Return the bytes that the kernel keeps for *connection*'s reader, of what the other side has written.
+    """
+    ends = [f":{connection.getpeername()[1]:04X}", f":{connection.getsockname()[1]:04X}"]
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    (row,) = [row for row in rows if row[1].endswith(ends[0]) and row[2].endswith(ends[1])]
+    return int(row[4].partition(":")[0], 16)
+
+
 def settled(number: Callable[[], int]) -> int:
     """
     Return *number* once it has not grown for half a second.
@@ -164,6 +174,16 @@ def settled(number: Callable[[], int]) -> int:
         quiet = quiet + 1 if now <= last else 0
         last = max(last, now)
     return last
+
+
+def test_an_answer_that_nobody_reads_fills_no_buffers(program: Program) -> None:
+    """
+    The kernel holds little more of it than what is on its way: without a bound of ours it takes up to 4 MB.
+    """
+    connection = connect(program, b"GET /t/send/%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % BODY, buffer=4096)
+    connection.recv(1)
+    assert 0 < settled(lambda: unsent(connection)) < MEGABYTE // 2
+    connection.close()
 
 
 def test_a_large_body_down_takes_no_memory(program: Program) -> None:

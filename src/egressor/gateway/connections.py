@@ -12,6 +12,8 @@ is not done after the grace is cancelled: a call that waits is told so, a stream
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,6 +40,16 @@ _PARTING = 0.2
 _MOST_PARTING = 8
 _LAST_WORDS = 1.0
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Server": "egressor"}
+
+
+def _bound_unsent(sock: socket.socket | None) -> None:
+    """
+    Let the kernel take from us little more than it can send: an answer that nobody reads would hold megabytes there.
+    """
+    # Where a system lacks the option, its own bound holds.
+    if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _BUFFER)
 
 
 class Listener(web.Server):
@@ -182,6 +194,7 @@ class Connection(StrictConnection):
             # uvloop's transports are no subclass of asyncio's.
             self._turn_away(cast("asyncio.Transport", transport))
         else:
+            _bound_unsent(transport.get_extra_info("socket"))
             super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
