@@ -242,7 +242,7 @@ def test_a_decorated_function_keeps_its_face() -> None:
     """
     assert top_level.__name__ == "top_level"
     assert top_level.__qualname__ == "top_level"
-    assert top_level.__doc__ == top_level.__wrapped__.__doc__
+    assert top_level.__doc__ == top_level.__wrapped__.__doc__  # type: ignore[attr-defined] # added by the decorator
     assert top_level.__module__ == __name__
     assert str(inspect.signature(top_level)) == "(number: 'int', *, more: 'int' = 0) -> 'int'"
     assert top_level.__annotations__ == {"number": "int", "more": "int", "return": "int"}
@@ -256,7 +256,7 @@ def test_a_partial_and_an_object_have_no_name_to_keep(gov: Governor) -> None:
 
     governed = gov.throttled("s")(target)
 
-    assert governed.__wrapped__ is target
+    assert governed.__wrapped__ is target  # type: ignore[attr-defined] # added by the decorator
     assert governed() == 3
 
 
@@ -292,7 +292,7 @@ def test_a_mistake_in_the_arguments_is_the_functions_own(gov: Governor) -> None:
     Wrong arguments raise the TypeError that the function raises by itself, and leave nothing behind.
     """
     with pytest.raises(TypeError, match="unexpected keyword argument 'nope'"):
-        gov.throttled("s")(function)(1, nope=2)
+        gov.throttled("s")(function)(1, nope=2)  # type: ignore[call-arg] # on purpose
 
     at_rest(gov, 1)
 

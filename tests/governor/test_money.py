@@ -700,17 +700,17 @@ def test_a_reload_begins_a_budget_and_another_ledger(tmp_path: Path) -> None:
     """
     gov = Governor({"api": {"retry": ONCE}}, ledger="memory:")
     call = gov.throttled("api", cost={"usd": 0.0009})(lambda: "served")
-    assert call() == "served"
+    assert call() == "served"  # type: ignore[no-untyped-call] # a lambda has no types
     gov.reload({"api": Policy(budget=BudgetPolicy(day=Decimal("0.001")))})
-    assert call() == "served"
+    assert call() == "served"  # type: ignore[no-untyped-call] # a lambda has no types
     with pytest.raises(BudgetExceeded):
-        call()
+        call()  # type: ignore[no-untyped-call] # a lambda has no types
     before = gov.context.money
     path = tmp_path / "egressor.toml"
     path.write_text(f"[egressor]\nledger = 'sqlite:///{tmp_path}/l.db'\n[services.api]\nbudget.day = 0.001\n")
     with gov.permit("api", cost={"usd": 0.0001}):
         gov.reload(path)
-    assert call() == "served"
+    assert call() == "served"  # type: ignore[no-untyped-call] # a lambda has no types
 
     assert before is not None
     assert before.till.read(lambda page: page.budgets())[0].cell.spent == 1000

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from egressor.policies import Config
 
@@ -27,6 +27,9 @@ __all__ = ["acquire", "configure", "default", "handle_with_retry", "handled", "t
 
 _LOCK = Lock()
 _DEFAULT: list[Governor] = []
+# What is decorated keeps its type, and a call has its function's.
+_Target = TypeVar("_Target")
+_Value = TypeVar("_Value")
 
 
 def configure(source: str | Path | Config | Mapping[str, Any] | None = None, **settings: Any) -> Governor:
@@ -78,7 +81,7 @@ def throttled(
     deadline: float | None = None,
     fallback: object = UNSET,
     idempotent: bool = True,
-) -> Callable[[Any], Any]:
+) -> Callable[[_Target], _Target]:
     """
     As `Governor.throttled`, of the governor that is the default one at the function's first call.
     """
@@ -96,14 +99,14 @@ def throttled(
 
 def handled(
     service: str | ServiceType, *, endpoint: str | None = None, fallback: object = UNSET, idempotent: bool = True
-) -> Callable[[Any], Any]:
+) -> Callable[[_Target], _Target]:
     """
     As `Governor.handled`, of the governor that is the default one at the function's first call.
     """
     return _decorator(service, Options(endpoint=endpoint, fallback=fallback, idempotent=idempotent, limited=False))
 
 
-def handle_with_retry(function: Callable[[], Any], component: str | ServiceType) -> Any:
+def handle_with_retry(function: Callable[[], _Value], component: str | ServiceType) -> _Value:
     """
     Call *function* with *component*'s retries and breaker, without limits; a coroutine function gives an awaitable.
     """
@@ -125,14 +128,15 @@ def acquire(service: str | ServiceType, priority: Priority | str | None = None, 
     return permit
 
 
-def _decorator(service: str | ServiceType, options: Options) -> Callable[[Any], Any]:
+def _decorator(service: str | ServiceType, options: Options) -> Callable[[_Target], _Target]:
     def find() -> Route:
         return default().route(service, options)
 
     if _DEFAULT:
         find()  # Decorators run while modules are imported, often before `configure`: a mistake is shown if it can be.
 
-    def decorator(target: Any) -> Any:
-        return decorate(Binding(find), target, fallback=options.fallback)
+    def decorator(target: _Target) -> _Target:
+        decorated: _Target = decorate(Binding(find), target, fallback=options.fallback)
+        return decorated
 
     return decorator

@@ -59,6 +59,9 @@ __all__ = ["Governor"]
 _PRESETS = tuple(kind.value for kind in ServiceType)
 _ROUTES = 4096
 _Handler = TypeVar("_Handler", bound=Callable[[Failure], object])
+# What is decorated keeps its type, and a call has its function's.
+_Target = TypeVar("_Target")
+_Value = TypeVar("_Value")
 
 
 class Governor(Incidents):
@@ -156,7 +159,7 @@ class Governor(Incidents):
         deadline: float | None = None,
         fallback: object = UNSET,
         idempotent: bool = True,
-    ) -> Callable[[Any], Any]:
+    ) -> Callable[[_Target], _Target]:
         """
         Decorate a function so that each of its calls passes the gate.
 
@@ -196,7 +199,7 @@ class Governor(Incidents):
         endpoint: str | None = None,
         fallback: object = UNSET,
         idempotent: bool = True,
-    ) -> Callable[[Any], Any]:
+    ) -> Callable[[_Target], _Target]:
         """
         Decorate a function with everything but limits: classification, retries, the breaker, counts.
 
@@ -213,7 +216,7 @@ class Governor(Incidents):
     def call(
         self,
         service: str | ServiceType,
-        function: Callable[..., Any],
+        function: Callable[..., _Value],
         *args: Any,
         endpoint: str | None = None,
         priority: Priority | str | None = None,
@@ -223,7 +226,7 @@ class Governor(Incidents):
         fallback: object = UNSET,
         idempotent: bool = True,
         **kwargs: Any,
-    ) -> Any:
+    ) -> _Value:
         """
         Call *function* with the other arguments through the gate, blocking. The options are those of `throttled`.
 
@@ -250,12 +253,13 @@ class Governor(Incidents):
                 idempotent=idempotent,
             ),
         )
-        return through(Here(route), function)(*args, **kwargs)
+        value: _Value = through(Here(route), function)(*args, **kwargs)
+        return value
 
     async def acall(
         self,
         service: str | ServiceType,
-        function: Callable[..., Awaitable[Any]],
+        function: Callable[..., Awaitable[_Value]],
         *args: Any,
         endpoint: str | None = None,
         priority: Priority | str | None = None,
@@ -265,7 +269,7 @@ class Governor(Incidents):
         fallback: object = UNSET,
         idempotent: bool = True,
         **kwargs: Any,
-    ) -> Any:
+    ) -> _Value:
         """
         Call *function* with the other arguments through the gate, awaiting. As `call` otherwise.
         """
@@ -281,7 +285,8 @@ class Governor(Incidents):
                 idempotent=idempotent,
             ),
         )
-        return await athrough(Here(route), function)(*args, **kwargs)
+        value: _Value = await athrough(Here(route), function)(*args, **kwargs)
+        return value
 
     def permit(
         self,
@@ -643,12 +648,13 @@ class Governor(Incidents):
                 self._routes[key] = route
         return route
 
-    def _decorator(self, service: str | ServiceType, options: Options) -> Callable[[Any], Any]:
+    def _decorator(self, service: str | ServiceType, options: Options) -> Callable[[_Target], _Target]:
         route = self.route(service, options)
 
-        def decorator(target: Any) -> Any:
+        def decorator(target: _Target) -> _Target:
             binding = Binding(lambda: route)
-            return decorate(binding, target, fallback=options.fallback)
+            decorated: _Target = decorate(binding, target, fallback=options.fallback)
+            return decorated
 
         return decorator
 
