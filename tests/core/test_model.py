@@ -81,3 +81,16 @@ def test_an_outcome_shows_neither_value_nor_message(outcome: Outcome, text: str)
     Both may hold a secret.
     """
     assert repr(outcome) == text
+
+
+@pytest.mark.parametrize("kind", [Priority, ErrorSeverity])
+def test_ranks_are_numbers_with_names(kind: type[Priority | ErrorSeverity]) -> None:
+    """
+    They are read and written as their names in lower case, and compared as numbers.
+    """
+    assert [str(each) for each in kind] == ["low", "medium", "high", "critical"]
+    assert [kind(str(each)) for each in kind] == list(kind)  # type: ignore[arg-type] # a name will do
+    assert f"{kind.HIGH} {kind.HIGH:02d}" == "high 02"
+    assert kind.LOW < kind.MEDIUM < kind.HIGH < kind.CRITICAL == 3
+    with pytest.raises(ValueError, match="'urgent' is not a valid"):
+        kind("urgent")  # type: ignore[arg-type] # no such name

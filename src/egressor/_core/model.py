@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from egressor._core.learn import Hint
@@ -16,7 +16,23 @@ __all__ = ["ErrorCategory", "ErrorSeverity", "Outcome", "Priority", "ServiceType
 Usage = dict[str, int]
 
 
-class Priority(IntEnum):
+class _Rank(IntEnum):
+    """
+    Names in an order: compared as numbers, and read and written as their names in lower case.
+    """
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        return next((each for each in cls if each.name.lower() == value), None)
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+    def __format__(self, spec: str) -> str:
+        return format(int(self), spec) if spec else str(self)
+
+
+class Priority(_Rank):
     """
     Who goes first among those that wait. A priority never lets anyone past a limit.
     """
@@ -39,7 +55,7 @@ class ServiceType(StrEnum):
     INTERNAL_API = "internal_api"
 
 
-class ErrorSeverity(IntEnum):
+class ErrorSeverity(_Rank):
     """
     How much an error matters to whoever looks after the program.
     """
