@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import pickle
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -247,7 +248,8 @@ def test_every_setting_is_documented(kind: type[Settings]) -> None:
     """
     Each setting has its line in the class's docstring, and every docstring default is in seconds, shares or words.
     """
-    missing = [each.name for each in settings_of(kind) if f"        {each.name}: " not in str(kind.__doc__)]
+    text = inspect.cleandoc(str(kind.__doc__))
+    missing = [each.name for each in settings_of(kind) if f"    {each.name}: " not in text]
 
     assert missing == []
 
