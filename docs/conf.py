@@ -35,7 +35,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(collections|contextlib|datetime|decimal|enum|http|pathlib|ssl|types|typing)\..*"),
     (r"py:.*", r"(aiohttp|httpx|httpx2|requests)\..*"),
     # Types of a signature that users hand over or get, and need not look inside.
-    (r"py:class", r"(egressor\..*\.)?(Clock|Done|Event|Hint|Messages|Plan|Step|Permit|Usage|_Handler)"),
+    (r"py:class", r"(egressor\..*\.)?(Clock|Done|Event|Hint|Messages|Plan|Step|Permit|Usage|_Handler|_Target|_Value)"),
     (r"py:class", r"(Any|AsyncGenerator|Awaitable|Callable|Decimal|Generator|Iterable|Iterator|Mapping|Path|Self)"),
     (r"py:class", r"(Sequence|optional|[A-Z]|[A-Z]_co)"),
 ]
