@@ -51,6 +51,7 @@ JSON = {"content-type": "application/json"}
         (428, "bad_request", False, False, False),
         (429, "rate_limit", True, False, False),
         (431, "bad_request", False, False, False),
+        (440, "authentication", False, False, False),
         (451, "geo_block", False, False, False),
         (498, "authentication", False, False, False),
         (499, "cancelled", False, True, False),

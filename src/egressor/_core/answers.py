@@ -80,6 +80,11 @@ _HINTS: Final = (
         _Hint(word, Kind.OVERLOADED, retry=True, statuses=_BUSY - {429})
         for word in ("overload", "capacity_exceeded", "slow_down", "slowdown")
     ),
+    # Instagram, Discord, VK, and many in their manner: a human is asked for, in JSON.
+    *(
+        _Hint(word, Kind.CHALLENGE, retry=False, statuses=_DOOR | {401, 429})
+        for word in ("captcha_required", "captcha_needed", "captcha_key", "challenge_required", "checkpoint_required")
+    ),
     _Hint("maintenance", Kind.MAINTENANCE, retry=True, statuses=frozenset({503})),
 )
 
@@ -111,12 +116,17 @@ _AWS: Final = {
     "requestlimitexceeded": Kind.RATE_LIMIT,
     "provisionedthroughputexceeded": Kind.RATE_LIMIT,
     "bandwidthlimitexceeded": Kind.RATE_LIMIT,
+    "requesttimeout": Kind.TIMEOUT,
+    "notauthorized": Kind.AUTHENTICATION,
+    "invalididentitytoken": Kind.AUTHENTICATION,
+    "optinrequired": Kind.PERMISSION,
     "resourcenotfound": Kind.NOT_FOUND,
     "nosuchentity": Kind.NOT_FOUND,
     "conditionalcheckfailed": Kind.CONFLICT,
     "resourceinuse": Kind.CONFLICT,
+    "resourcealreadyexists": Kind.CONFLICT,
 }
-_RETRIED: Final = frozenset({Kind.RATE_LIMIT, Kind.CLOCK_SKEW})
+_RETRIED: Final = frozenset({Kind.RATE_LIMIT, Kind.CLOCK_SKEW, Kind.TIMEOUT})
 _BY_STATUS: Final = {
     status: tuple(hint for hint in _HINTS if status in hint.statuses)
     for status in sorted(frozenset().union(*(hint.statuses for hint in _HINTS)))
