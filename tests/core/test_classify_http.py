@@ -107,6 +107,24 @@ def test_each_row_of_the_table_is_tested() -> None:
     assert set(STATUSES) <= {row[0] for row in rows}
 
 
+@pytest.mark.parametrize(
+    ("value", "category"),
+    [
+        ("MissingAuthenticationTokenException", "authentication"),
+        ("ExpiredTokenException:http://internal.amazon.com/coral/", "authentication"),
+        ("ThrottlingException", "rate_limit"),
+        ("ForbiddenException", "permission"),
+    ],
+)
+def test_a_code_in_a_header(value: str, category: str) -> None:
+    """
+    AWS's API Gateway has its code in a header, and a sentence in the body.
+    """
+    verdict = classify(status=403, headers={"x-amzn-errortype": value}, body=b'{"message":"Forbidden"}')
+
+    assert category == verdict.category
+
+
 @pytest.mark.parametrize("status", [None, 100, 101, 200, 201, 204, 206, 299, 301, 302, 304, 399])
 def test_success(status: int | None) -> None:
     """

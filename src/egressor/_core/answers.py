@@ -253,6 +253,11 @@ def _failed(evidence: Evidence, status: int) -> Verdict:
     kind, retry = rule.kind, rule.retry or (rule.told and wait is not None)
     word, source = "", rule.source
     hint = _hint(evidence.body, status) if status in _BY_STATUS else None
+    if hint is None and status in _DOOR:
+        # Where AWS's API Gateway has its code: "MissingAuthenticationTokenException:http://…".
+        hint = _by_code(
+            [_code(name.partition(":")[0]) for name in evidence.headers.get("x-amzn-errortype", ())], status
+        )
     if hint is not None:
         kind, retry, word, source = hint.kind, hint.retry, hint.word, f"{source}; its body says {hint.word}"
     elif status == 403 and wait:

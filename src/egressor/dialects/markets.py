@@ -166,6 +166,7 @@ SENTENCES: Final = phrases(
             "read access",
             "write access",
             "permission denied",
+            "operation not allowed",
             "permissions for",
             "ip white",
             "ip is not",
