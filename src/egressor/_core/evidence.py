@@ -148,26 +148,22 @@ def is_plain(exc: BaseException) -> bool:
 
     Most exceptions do, and the dozen lookups in vain would cost more than the rest of the reading.
     """
-    try:
-        kind: type = type(exc)
-        return _is_type_without(kind, _ON_TYPES) and _ON_OBJECTS.isdisjoint(exc.__dict__)
-    except Exception:  # noqa: BLE001 - whatever somebody's metaclass raises, such an exception isn't plain
-        return False
+    return is_without(exc, _ON_TYPES, _ON_OBJECTS)
 
 
-def is_without(exc: BaseException, names: frozenset[str]) -> bool:
+def is_without(exc: BaseException, names: frozenset[str], own: frozenset[str]) -> bool:
     """
-    Whether *exc* surely has no attribute of these *names*, without asking for each of them.
+    Whether *exc* surely has no attribute of these *names* from its type, and none of its *own*.
     """
     try:
         kind: type = type(exc)
-        return _is_type_without(kind, names) and names.isdisjoint(exc.__dict__)
+        return _is_type_without(kind, names) and own.isdisjoint(exc.__dict__)
     except Exception:  # noqa: BLE001 - whatever somebody's metaclass raises, nobody can be sure then
         return False
 
 
-# Remembers what never changes, for the 512 types met last.
-@lru_cache(maxsize=512)
+# Remembers what never changes, for the types met last.
+@lru_cache(maxsize=1024)
 def _is_type_without(kind: type, names: frozenset[str]) -> bool:
     own = hasattr(kind, "__getattr__") or attribute(kind, "__getattribute__") is not _READING
     return not own and not any(hasattr(kind, name) for name in names)

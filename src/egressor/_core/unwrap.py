@@ -83,7 +83,7 @@ def inner(exc: BaseException) -> list[BaseException]:
     arguments = attribute(exc, "args")
     links: list[object] = [*members(exc), cause]
     if type(arguments) is tuple:
-        plain = is_without(exc, _NAMES)
+        plain = is_without(exc, _NAMES, _NAMES)
         if plain and cause is None and len(arguments) == 1 and type(arguments[0]) is str and len(links) == 1:
             # A message and nothing else, as most exceptions have it.
             return []
