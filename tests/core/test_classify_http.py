@@ -51,6 +51,7 @@ JSON = {"content-type": "application/json"}
         (428, "bad_request", False, False, False),
         (429, "rate_limit", True, False, False),
         (431, "bad_request", False, False, False),
+        (440, "authentication", False, False, False),
         (451, "geo_block", False, False, False),
         (498, "authentication", False, False, False),
         (499, "cancelled", False, True, False),
@@ -104,6 +105,24 @@ def test_each_row_of_the_table_is_tested() -> None:
     rows = test_status_alone.pytestmark[0].args[1]  # type: ignore[attr-defined]
 
     assert set(STATUSES) <= {row[0] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("value", "category"),
+    [
+        ("MissingAuthenticationTokenException", "authentication"),
+        ("ExpiredTokenException:http://internal.amazon.com/coral/", "authentication"),
+        ("ThrottlingException", "rate_limit"),
+        ("ForbiddenException", "permission"),
+    ],
+)
+def test_a_code_in_a_header(value: str, category: str) -> None:
+    """
+    AWS's API Gateway has its code in a header, and a sentence in the body.
+    """
+    verdict = classify(status=403, headers={"x-amzn-errortype": value}, body=b'{"message":"Forbidden"}')
+
+    assert category == verdict.category
 
 
 @pytest.mark.parametrize("status", [None, 100, 101, 200, 201, 204, 206, 299, 301, 302, 304, 399])

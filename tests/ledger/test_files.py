@@ -18,6 +18,7 @@ from threading import Thread
 import psycopg
 import pytest
 
+from egressor._host.lock import Latch
 from egressor.errors import ConfigError
 from egressor.ledger import Ledger, LedgerAway, Pick
 from egressor.ledger.money import Page, Sum, Tags
@@ -525,3 +526,49 @@ def test_an_interpreter_that_ends_leaves_the_file_in_peace(tmp_path: Path) -> No
 
     assert (done.returncode, done.stderr) == (0, "")
     assert SqliteLedger(tmp_path / "x.db").tally().entries == 0
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_who_has_no_patience_does_not_wait_for_this_process(kind: str, tmp_path: Path, postgres: Postgres) -> None:
+    """
+    A reader that may not wait is told at once that another thread has the ledger.
+    """
+    ledger: SqliteLedger | PostgresLedger = SqliteLedger(tmp_path / "a.db")
+    if kind == "postgresql":
+        ledger = PostgresLedger(postgres.new_database())
+    ledger.append(entries(1))
+    lock = ledger._alone if isinstance(ledger, SqliteLedger) else ledger._lock
+    said: list[str] = []
+
+    def look() -> None:
+        for ask in (ledger.tally, partial(ledger.read, Pick())):
+            try:
+                ask(patience=0.0)
+            except LedgerAway as error:
+                said.append(str(error))
+
+    with lock:
+        thread = Thread(target=look)
+        thread.start()
+        thread.join()
+
+    assert ["has kept this process waiting for 0 s" in each for each in said] == [True, True]
+    assert ledger.read(Pick(), patience=0.0)
+    ledger.close()
+
+
+def test_who_has_no_patience_does_not_wait_for_another_process(tmp_path: Path) -> None:
+    """
+    A reader that may not wait is told at once that another process has the lock.
+    """
+    ledger = SqliteLedger(tmp_path / "a.db")
+    ledger.append(entries(1))
+    other = Latch(tmp_path / "a.db.lock")
+    other.take(patience=2.0)
+
+    with pytest.raises(LedgerAway, match="held its lock"):
+        ledger.read(Pick(), patience=0.0)
+    other.give()
+    assert ledger.read(Pick(), patience=0.0)
+    ledger.close()
+    other.close()

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -76,19 +77,19 @@ class Moody(MemoryLedger):
             raise LedgerAway(message)
         return new
 
-    def read(self, pick: Pick) -> list[Entry]:
+    def read(self, pick: Pick, *, patience: float | None = None) -> list[Entry]:
         """
         Read, or be away.
         """
         self._check()
-        return super().read(pick)
+        return super().read(pick, patience=patience)
 
-    def tally(self) -> Tally:
+    def tally(self, *, patience: float | None = None) -> Tally:
         """
         Count, or be away.
         """
         self._check()
-        return super().tally()
+        return super().tally(patience=patience)
 
     def _check(self) -> None:
         if self.is_away:
@@ -486,3 +487,77 @@ def test_the_thread_survives_a_fault_of_ours(tmp_path: Path) -> None:
         until(lambda: not history._away)
 
         assert numbers(history) == [1]
+
+
+class Stingy(Moody):
+    """
+    A ledger that is kept locked: it uses up all the patience that it is given, by moving the clock.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = time.monotonic()
+        self.lent: list[float] = []
+
+    def _check(self) -> None:
+        message = "locked"
+        raise LedgerAway(message)
+
+    def read(self, pick: Pick, *, patience: float | None = None) -> list[Entry]:
+        """
+        Wait in vain.
+        """
+        self._wait(patience)
+        return super().read(pick)
+
+    def tally(self, *, patience: float | None = None) -> Tally:
+        """
+        Wait in vain.
+        """
+        self._wait(patience)
+        return super().tally()
+
+    def _wait(self, patience: float | None) -> None:
+        self.lent.append(2.0 if patience is None else patience)
+        self.clock += self.lent[-1]
+
+
+def test_who_looks_waits_half_a_second_for_a_locked_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Regression: gov.errors() waited 5.5 s; now there is what memory and spool have, and the reason for no more.
+    """
+    ledger = Stingy()
+    with opened(ledger, Spool(tmp_path / "spool")) as history:
+        monkeypatch.setattr("egressor.ledger.history.time", SimpleNamespace(monotonic=lambda: ledger.clock))
+        ledger.is_away = True
+        note(history, 1, 2)
+        until(lambda: history._spool is not None and history._spool.count == 2)
+        ledger.lent.clear()
+        found, state = history.look(Pick(), Pick(kind="ban"))
+
+        assert sum(ledger.lent) <= 0.5
+        assert ([each.data["n"] for each in found[0]], found[1], state["away"]) == ([2, 1], [], "locked")
+
+
+def test_a_look_does_not_wait_for_the_thread_that_brings_the_spool_home(tmp_path: Path) -> None:
+    """
+    Regression: the thread waited for the ledger's lock with the spool's own in its hand.
+    """
+    with opened(Moody(), Spool(tmp_path / "spool")) as history:
+        note(history, 1)
+        history.flush(5)
+        held, done = Event(), Event()
+
+        def hold() -> None:
+            with history._changed:
+                held.set()
+                done.wait(30)
+
+        thread = Thread(target=hold)
+        thread.start()
+        held.wait(30)
+        found, state = history.look(Pick())
+        done.set()
+        thread.join()
+
+        assert ([each.data["n"] for each in found[0]], state["away"]) == ([1], "")

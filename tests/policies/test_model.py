@@ -345,3 +345,24 @@ def test_an_unknown_setting_names_the_nearest(build: Callable[[], object], neare
         build()
 
     assert caught.value.nearest == nearest
+
+
+BOT = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
+PASTED = "sk-proj-abcdefghijklmnopqrst1234567890ABCD"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Policy(base_url=f"https://api.telegram.org/bot{BOT}"),
+        Policy(api_key=Secret(file=PASTED)),
+        Secret(file=PASTED),
+    ],
+)
+def test_what_is_shown_holds_no_secret(value: Policy | Secret) -> None:
+    """
+    Regression: a policy's repr held a bot's token in its URL, and a key that was pasted where its file is asked for.
+    """
+    shown = f"{value!r} {value}"
+
+    assert (BOT in shown, PASTED in shown, "not shown" in shown) == (False, False, True)

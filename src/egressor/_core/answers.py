@@ -80,6 +80,11 @@ _HINTS: Final = (
         _Hint(word, Kind.OVERLOADED, retry=True, statuses=_BUSY - {429})
         for word in ("overload", "capacity_exceeded", "slow_down", "slowdown")
     ),
+    # Instagram, Discord, VK, and many in their manner: a human is asked for, in JSON.
+    *(
+        _Hint(word, Kind.CHALLENGE, retry=False, statuses=_DOOR | {401, 429})
+        for word in ("captcha_required", "captcha_needed", "captcha_key", "challenge_required", "checkpoint_required")
+    ),
     _Hint("maintenance", Kind.MAINTENANCE, retry=True, statuses=frozenset({503})),
 )
 
@@ -111,12 +116,17 @@ _AWS: Final = {
     "requestlimitexceeded": Kind.RATE_LIMIT,
     "provisionedthroughputexceeded": Kind.RATE_LIMIT,
     "bandwidthlimitexceeded": Kind.RATE_LIMIT,
+    "requesttimeout": Kind.TIMEOUT,
+    "notauthorized": Kind.AUTHENTICATION,
+    "invalididentitytoken": Kind.AUTHENTICATION,
+    "optinrequired": Kind.PERMISSION,
     "resourcenotfound": Kind.NOT_FOUND,
     "nosuchentity": Kind.NOT_FOUND,
     "conditionalcheckfailed": Kind.CONFLICT,
     "resourceinuse": Kind.CONFLICT,
+    "resourcealreadyexists": Kind.CONFLICT,
 }
-_RETRIED: Final = frozenset({Kind.RATE_LIMIT, Kind.CLOCK_SKEW})
+_RETRIED: Final = frozenset({Kind.RATE_LIMIT, Kind.CLOCK_SKEW, Kind.TIMEOUT})
 _BY_STATUS: Final = {
     status: tuple(hint for hint in _HINTS if status in hint.statuses)
     for status in sorted(frozenset().union(*(hint.statuses for hint in _HINTS)))
@@ -243,6 +253,11 @@ def _failed(evidence: Evidence, status: int) -> Verdict:
     kind, retry = rule.kind, rule.retry or (rule.told and wait is not None)
     word, source = "", rule.source
     hint = _hint(evidence.body, status) if status in _BY_STATUS else None
+    if hint is None and status in _DOOR:
+        # Where AWS's API Gateway has its code: "MissingAuthenticationTokenException:http://…".
+        hint = _by_code(
+            [_code(name.partition(":")[0]) for name in evidence.headers.get("x-amzn-errortype", ())], status
+        )
     if hint is not None:
         kind, retry, word, source = hint.kind, hint.retry, hint.word, f"{source}; its body says {hint.word}"
     elif status == 403 and wait:

@@ -23,9 +23,11 @@ instead of plain HTTP: this room knows no provider. ``egressor.dialects`` picks 
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from egressor._core.answers import SUCCESS, read_answer
@@ -46,7 +48,7 @@ from egressor._core.grade import failure
 from egressor._core.model import ErrorCategory as Kind
 from egressor._core.model import Verdict
 from egressor._core.retry_after import LONGEST, retry_after
-from egressor._core.type_rules import GARBLED, PROGRAM, PROXY
+from egressor._core.type_rules import GARBLED, PROGRAM, PROXY, UNFOLLOWED
 from egressor._core.unwrap import DEPTH, members, unwrap, walk, walked
 from egressor._core.wordings import by_text, status_in_text
 from egressor.errors import ConfigError, EgressorError, PartialResponse, Rejected
@@ -93,8 +95,9 @@ _REFUSALS: Final[dict[str, Kind]] = {
 # Where aiohttp's parser has its errors. Their code, 400 for whatever it can't read, is no status of the server's, and
 # their words ("not enough data") are none of a provider's.
 _PARSER: Final = "aiohttp.http_exceptions"
+_FIELDS: Final = 16
+_FIELD: Final = 512
 _UNREADABLE: Final = failure(Kind.UNKNOWN, fingerprint="unreadable", why="reading it failed", counts=False)
-_REDIRECT: Final = TypeRule(Kind.BAD_RESPONSE, "a redirect that was not followed")
 # Verdicts that only a status of "your fault" or "not you" has decided.
 _COARSE: Final = frozenset({"http.400", "http.403", "http.422"})
 # What says most comes first when several exceptions are vague: a time-out, then no connection, then a failing wire.
@@ -327,6 +330,8 @@ def _answered(clue: _Clue, reader: Reader) -> Verdict | None:
         # What broke on the way has no status, whatever number its message begins with (aiohttp's ClientPayloadError).
         spoken = status_in_text(clue.inner)
         evidence = evidence if spoken is None else evidence._replace(status=spoken)
+    if evidence.status is None and type(evidence.body) is dict:
+        evidence = _in_a_stream(evidence, evidence.body)
     verdict = SUCCESS if evidence.status is None else reader.answer(evidence)
     has_none = verdict.ok and clue.rule.kind in _BROKEN and is_of_http(clue.inner)
     if not has_none and (verdict.ok or verdict.fingerprint == f"http.{evidence.status}"):
@@ -338,6 +343,21 @@ def _answered(clue: _Clue, reader: Reader) -> Verdict | None:
     return verdict if wait is None else replace(verdict, retry_after=wait)
 
 
+def _in_a_stream(evidence: Evidence, body: dict[str, object]) -> Evidence:
+    """
+    Read a *body* without a status as what it came from: an error in the middle of a stream that had begun well.
+
+    OpenAI's and Groq's SDKs keep its inside alone. Of that the words and numbers are put back into an event.
+    """
+    inside = body.get("error")
+    fields = islice((inside if type(inside) is dict else body).items(), _FIELDS)
+    kept = {name: each[:_FIELD] if isinstance(each, str) else each for name, each in fields if type(each) in {str, int}}
+    if not kept:
+        return evidence
+    event = json.dumps({"type": "error", "error": kept}, skipkeys=True)
+    return evidence._replace(status=200, body=f"event: error\ndata: {event}\n\n")
+
+
 def _vaguest(clues: list[_Clue]) -> Verdict:
     """
     Decide among vague *clues*: an unfollowed redirect, the wire's trouble inside, the message, else the outermost one.
@@ -345,7 +365,7 @@ def _vaguest(clues: list[_Clue]) -> Verdict:
     first = clues[0]
     status = first.evidence.status
     if status is not None and 300 <= status <= 399:
-        return _placed(first._replace(rule=_REDIRECT))
+        return _placed(first._replace(rule=UNFOLLOWED))
     for wish in _VAGUE:
         clue = next((clue for clue in clues if (clue.rule.kind, clue.rule.ran) == wish), None)
         if clue is not None:

@@ -27,6 +27,7 @@ __all__ = [
     "headers_of",
     "is_a",
     "is_plain",
+    "is_without",
     "loaded",
     "media_type",
     "status_of",
@@ -53,6 +54,7 @@ _WANTED: Final = frozenset(
         "retry-after",
         "retry-after-ms",
         "via",
+        "x-amzn-errortype",
         "x-amzn-waf-action",
         "x-app-limit-24hour-remaining",
         "x-app-limit-24hour-reset",
@@ -77,7 +79,7 @@ _LOADED: Final = ("body", "_content", "_body", "content", "text", "http_body")
 _STATUSES: Final = ("status_code", "status", "http_status", "code")
 _HEADERS: Final = ("headers", "hdrs", "response_headers")
 _LINKS: Final = ("response", "resp", "original_exception", "original_error", "reason", "os_error", "retry_after")
-_ON_TYPES: Final = (*_STATUSES, *_HEADERS, *_LINKS)
+_ON_TYPES: Final = frozenset((*_STATUSES, *_HEADERS, *_LINKS))
 _ON_OBJECTS: Final = frozenset((*_ON_TYPES, *_LOADED))
 _LOADABLE: Final = (bytes, bytearray, str, dict, list)
 
@@ -146,18 +148,25 @@ def is_plain(exc: BaseException) -> bool:
 
     Most exceptions do, and the dozen lookups in vain would cost more than the rest of the reading.
     """
+    return is_without(exc, _ON_TYPES, _ON_OBJECTS)
+
+
+def is_without(exc: BaseException, names: frozenset[str], own: frozenset[str]) -> bool:
+    """
+    Whether *exc* surely has no attribute of these *names* from its type, and none of its *own*.
+    """
     try:
         kind: type = type(exc)
-        return _is_plain_type(kind) and _ON_OBJECTS.isdisjoint(exc.__dict__)
-    except Exception:  # noqa: BLE001 - whatever somebody's metaclass raises, such an exception isn't plain
+        return _is_type_without(kind, names) and own.isdisjoint(exc.__dict__)
+    except Exception:  # noqa: BLE001 - whatever somebody's metaclass raises, nobody can be sure then
         return False
 
 
-# Remembers what never changes, for the 512 types met last.
-@lru_cache(maxsize=512)
-def _is_plain_type(kind: type) -> bool:
+# Remembers what never changes, for the types met last.
+@lru_cache(maxsize=1024)
+def _is_type_without(kind: type, names: frozenset[str]) -> bool:
     own = hasattr(kind, "__getattr__") or attribute(kind, "__getattribute__") is not _READING
-    return not own and not any(hasattr(kind, name) for name in _ON_TYPES)
+    return not own and not any(hasattr(kind, name) for name in names)
 
 
 def gather(holder: object, *, strict: bool) -> Evidence:

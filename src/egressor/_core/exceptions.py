@@ -131,6 +131,7 @@ _NAMES: Final[dict[str, TypeRule]] = {
     "RemoteDisconnected": RESET,
     "ServerDisconnectedError": RESET,
     "BadHttpMessage": GARBLED,
+    "BadStatusLine": GARBLED,
     "ContentLengthError": RESET,
     "TransferEncodingError": RESET,
     # Broken off, or unreadable: its message tells.
@@ -241,6 +242,8 @@ _SQLSTATES: Final[dict[str, TypeRule]] = {
     "23502": MALFORMED,
     "23514": MALFORMED,
     "25006": DOWN._replace(ran=False),
+    # What went before it in the transaction has failed.
+    "25P02": MALFORMED,
     "28": AUTH,
     "40": CLASH._replace(retry=True),
     "42": MALFORMED,

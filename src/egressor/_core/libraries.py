@@ -48,6 +48,9 @@ _SOME_WIRE: Final = WIRE._replace(what="the network, or something in front of th
 # A model's answer that ran into its limit of tokens: the same request runs into it again, and is paid again.
 _CUT: Final = TypeRule(Kind.BAD_RESPONSE, "the answer was cut at its limit of tokens", ran=True, counts=False)
 
+# These SDKs' plainest class is raised for an error in the middle of a stream: no status, and its sentence.
+_STREAMED: Final = DOWN._replace(what="an error in the middle of a stream", vague=True)
+
 _CCXT: Final = {
     "AccountNotEnabled": RIGHTS,
     "AccountSuspended": LOCKED,
@@ -229,6 +232,7 @@ _PSYCOPG: Final = {
     "InterfaceError": OURS,
     "InternalError": DOWN,
     "InvalidAuthorizationSpecification": AUTH,
+    "InFailedSqlTransaction": MALFORMED,
     "InvalidPassword": AUTH,
     "LockNotAvailable": CLASH._replace(retry=True),
     "NotSupportedError": OURS,
@@ -304,13 +308,16 @@ LIBRARIES: Final[dict[str, dict[str, TypeRule]]] = {
     "aiogram": _AIOGRAM,
     "aiohttp": _AIOHTTP,
     "asyncpraw": _PRAW,
+    "anthropic": {"APIError": _STREAMED},
     "asyncprawcore": _PRAWCORE,
     "binance": _BINANCE,
     "ccxt": _CCXT,
     "crawlee": _CRAWLEE,
     "dns": _DNS,
+    "groq": {"APIError": _STREAMED, "GroqError": SETUP},
     "instructor": {"IncompleteOutputException": _CUT},
-    "openai": {"LengthFinishReasonError": _CUT},
+    "mistralai": {"NoResponseError": RESET},
+    "openai": {"APIError": _STREAMED, "LengthFinishReasonError": _CUT, "OpenAIError": SETUP},
     "praw": _PRAW,
     "prawcore": _PRAWCORE,
     "psycopg": _PSYCOPG,

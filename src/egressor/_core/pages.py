@@ -24,7 +24,7 @@ READ: Final = 4096
 """
 Characters of a body in which pages are looked for.
 """
-_DOORS: Final = frozenset({400, 401, 403, 405, 406, 418, 429, 444, 451, 503, 520, 999})
+_DOORS: Final = frozenset({400, 401, 403, 405, 406, 418, 428, 429, 444, 451, 503, 520, 999})
 _HOUR: Final = 3600.0
 
 _CLOUDFLARE = "https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-1xxx-errors/"
@@ -32,6 +32,7 @@ _CHALLENGES = "https://developers.cloudflare.com/cloudflare-challenges/challenge
 _DATADOME = "https://docs.datadome.co"
 _HUMAN = "https://docs.humansecurity.com"
 _AKAMAI = "https://errors.edgesuite.net"
+_BOT_MANAGER = "https://techdocs.akamai.com/cloud-security/docs/handle-challenge-response"
 _IMPERVA = "https://docs.imperva.com"
 _AMAZON = "https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/http-403-permission-denied.html"
 _GOOGLE = "https://support.google.com/websearch/answer/86640"
@@ -83,6 +84,7 @@ _SILENT: Final = (
     Page("human", ("title:access to this page has been denied",), _challenge(_HUMAN)),
     Page("human", ('id="px-captcha"', "_pxappid"), _challenge(_HUMAN)),
     Page("datadome", ("var dd={", "captcha-delivery.com", "'t':'bv'"), _ban(_DATADOME)),
+    Page("datadome", ("var dd={", "captcha-delivery.com", '"t":"bv"'), _ban(_DATADOME)),
     Page("datadome", ("var dd={", "captcha-delivery.com"), _challenge(_DATADOME)),
     Page("human", ("title:robot or human?", "px-captcha"), _challenge(_HUMAN)),
     Page("imperva", ("title:pardon our interruption", "you were a bot"), _challenge(_IMPERVA)),
@@ -93,6 +95,17 @@ _SILENT: Final = (
         _challenge("https://docs.imunify360.com"),
     ),
     Page("aws_waf", ("title:human verification", "awswaf"), _challenge("https://docs.aws.amazon.com/waf/")),
+    Page("aws_waf", ("window.gokuprops", "awswaf"), _challenge("https://docs.aws.amazon.com/waf/")),
+    Page("akamai", ("/_sec/cp_challenge/", "sec-if-cpt-container"), _challenge(_BOT_MANAGER)),
+    Page("akamai", ("/_sec/verify?provider=interstitial",), _challenge(_BOT_MANAGER)),
+    Page("sucuri", ("sucuri_cloudproxy_js",), _challenge("https://docs.sucuri.net")),
+    Page(
+        "f5",
+        ("please enable javascript to view the page content", "support id"),
+        _challenge("https://my.f5.com"),
+    ),
+    Page("godaddy", ("title:godaddy security - access denied",), _ban("https://www.godaddy.com/help")),
+    Page("captcha", ("title:bot verification", "recaptcha"), _challenge("")),
     Page("radware", ("title:radware bot manager captcha",), _challenge("https://www.radware.com")),
     Page("radware", ("title:radware captcha page",), _challenge("https://www.radware.com")),
     Page("shieldsquare", ("title:shieldsquare captcha",), _challenge("https://www.radware.com")),
@@ -133,17 +146,24 @@ _REFUSED: Final = (
     ),
     Page("cloudflare_block", ("sorry, you have been blocked",), _ban(_CLOUDFLARE)),
     Page("cloudflare_block", ("attention required! | cloudflare",), _ban(_CLOUDFLARE)),
+    Page("cloudflare_block", ("used cloudflare to restrict access",), _ban(_CLOUDFLARE)),
+    # Whatever language the title is in.
+    Page("cloudflare_challenge", ("_cf_chl_opt",), _challenge(_CHALLENGES)),
+    Page("cloudflare_challenge", ("/cdn-cgi/challenge-platform/", "/orchestrate/"), _challenge(_CHALLENGES)),
     Page("cloudflare_challenge", ("challenges.cloudflare.com", "cf-turnstile"), _challenge(_CHALLENGES)),
     Page("cloudflare_challenge", ("checking your browser before accessing",), _challenge(_CHALLENGES)),
     Page("cloudflare_challenge", ("enable javascript and cookies to continue",), _challenge(_CHALLENGES)),
     Page("cloudflare_challenge", ("please complete the security check to access",), _challenge(_CHALLENGES)),
     Page("datadome", ("captcha-delivery.com", "'t':'bv'"), _ban(_DATADOME)),
+    Page("datadome", ("captcha-delivery.com", '"t":"bv"'), _ban(_DATADOME)),
     Page("datadome", ("captcha-delivery.com", "&t=bv"), _ban(_DATADOME)),
     Page("datadome", ("captcha-delivery.com",), _challenge(_DATADOME)),
     Page("human", ("px-captcha",), _challenge(_HUMAN)),
     Page("human", ('"blockscript"', '"appid"'), _challenge(_HUMAN)),
     Page("akamai", ("errors.edgesuite.net",), _ban(_AKAMAI)),
     Page("akamai", ("access denied", "you don't have permission to access", "reference"), _ban(_AKAMAI)),
+    Page("akamai", ("sec-cp-challenge",), _challenge(_BOT_MANAGER)),
+    Page("imperva", ("blocked by the security rules",), _ban(_IMPERVA)),
     Page("incapsula", ("incapsula incident id",), _ban(_IMPERVA)),
     Page("incapsula", ("_incapsula_resource",), _ban(_IMPERVA)),
     Page("cloudfront_country", ("cloudfront", "block access from your country"), _country(_AMAZON)),
@@ -155,6 +175,12 @@ _REFUSED: Final = (
     Page("google_sorry", ("/sorry/index",), _challenge(_GOOGLE)),
     Page("kasada", ("/ips.js", "kpsdk"), _challenge("https://www.kasada.io")),
     Page("sucuri", ("sucuri website firewall", "access denied"), _ban("https://docs.sucuri.net")),
+    Page(
+        "azure", ("the request is blocked", "<h"), _ban("https://learn.microsoft.com/azure/web-application-firewall/")
+    ),
+    Page("mod_security", ("generated by mod_security",), _ban("https://modsecurity.org")),
+    Page("fortinet", ("web page blocked", "attack id"), _ban("https://docs.fortinet.com")),
+    Page("some_wall", ("you have been blocked", "<html"), _ban("")),
     Page("wordfence", ("generated by wordfence",), _ban("https://www.wordfence.com/help/")),
     Page("reddit", ("whoa there, pardner", "network policy"), _ban(_REDDIT)),
     Page("reddit", ("blocked by network security",), _ban(_REDDIT)),

@@ -72,6 +72,7 @@ STATUSES: Final[dict[int, StatusRule]] = {
     428: StatusRule(Kind.BAD_REQUEST, "RFC 6585 3"),
     429: StatusRule(Kind.RATE_LIMIT, "RFC 6585 4", retry=True),
     431: StatusRule(Kind.BAD_REQUEST, "RFC 6585 5"),
+    440: StatusRule(Kind.AUTHENTICATION, "in no RFC, IIS, the login has expired"),
     451: StatusRule(Kind.GEO_BLOCK, "RFC 7725 3"),
     # In no RFC: an invalid token at Esri; Groq's "no capacity" is told apart by its code (see answers.py).
     498: StatusRule(Kind.AUTHENTICATION, "in no RFC, invalid token"),

@@ -41,6 +41,7 @@ __all__ = [
     "SPENT",
     "TIMEOUT",
     "TLS",
+    "UNFOLLOWED",
     "UNPLACED",
     "WIRE",
     "TypeRule",
@@ -82,6 +83,7 @@ SOME_TIMEOUT = TIMEOUT._replace(vague=True)
 POOL = TypeRule(Kind.TIMEOUT, "no free connection in our pool, nothing was sent", retry=True, counts=False)
 GARBLED = TypeRule(Kind.BAD_RESPONSE, "the answer can't be read", retry=True, ran=True)
 REDIRECTS = TypeRule(Kind.BAD_RESPONSE, "too many redirects")
+UNFOLLOWED = TypeRule(Kind.BAD_RESPONSE, "a redirect that was not followed")
 OURS = TypeRule(Kind.BAD_REQUEST, "the request is malformed, nothing was sent")
 PROGRAM = TypeRule(Kind.UNKNOWN, "an error of the program", counts=False, vague=True)
 LOCAL = TypeRule(Kind.UNKNOWN, "an error of this host, not of the service", counts=False, vague=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from egressor._core.evidence import attribute, is_a, is_plain
+from egressor._core.evidence import attribute, is_a, is_without
 from egressor.errors import Rejected
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = ["DEPTH", "inner", "members", "unwrap", "walk", "walked"]
 
 DEPTH: Final = 64
 _LINKS: Final = ("original_exception", "original_error", "reason", "os_error")
+_NAMES: Final = frozenset(_LINKS)
 
 
 def unwrap(exc: BaseException) -> BaseException:
@@ -82,7 +83,7 @@ def inner(exc: BaseException) -> list[BaseException]:
     arguments = attribute(exc, "args")
     links: list[object] = [*members(exc), cause]
     if type(arguments) is tuple:
-        plain = is_plain(exc)
+        plain = is_without(exc, _NAMES, _NAMES)
         if plain and cause is None and len(arguments) == 1 and type(arguments[0]) is str and len(links) == 1:
             # A message and nothing else, as most exceptions have it.
             return []

@@ -23,6 +23,7 @@ from egressor._core.type_rules import (
     RESET,
     TIMEOUT,
     TLS,
+    UNFOLLOWED,
     WIRE,
     TypeRule,
 )
@@ -90,6 +91,8 @@ _PHRASES: Final[tuple[tuple[str, TypeRule], ...]] = (
     ("bad gateway", DOWN),
     ("service unavailable", DOWN),
     ("gateway time", TIMEOUT),
+    # httpx's raise_for_status.
+    ("redirect response '", UNFOLLOWED),
     ("too many redirects", REDIRECTS),
     ("toomanyredirects", REDIRECTS),
     ("exceeded 30 redirects", REDIRECTS),

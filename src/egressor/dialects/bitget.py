@@ -33,7 +33,7 @@ _ERRORS: Final = "https://www.bitget.com/api-doc/common/error-code/restapi"
 _CODES: Final = table(
     _ERRORS,
     {
-        LIMITED: "429 1001 30014 30026 50009",
+        LIMITED: "429 1001 30007 30014 30026 50009",
         KEY: """
             40001 40002 40003 40006 40009 40011 40012 40037 40506 40507 30001 30002 30004 30006 30010 30012 30013
             30015 30027

@@ -28,7 +28,7 @@ DIALECT: Final = Dialect(
     source=_ERRORS,
     codes={
         **STATUS_CODES,
-        **table(_ERRORS, {LIMITED: "429", KEY: "10002 10010 10011", RIGHTS: "10005", BAN_IP: "1020"}),
+        **table(_ERRORS, {LIMITED: "429", KEY: "10002 10010 10011", RIGHTS: "10005 10012", BAN_IP: "1020"}),
     },
     places=(("status", "error_code"), ("error", "status", "error_code"), ("error_code",)),
     phrases=sentences(

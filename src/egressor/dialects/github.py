@@ -84,6 +84,8 @@ DIALECT: Final = Dialect(
             ("account is suspended", BAN_ACCOUNT),
             ("account has been suspended", BAN_ACCOUNT),
             ("maximum number of login attempts exceeded", LIMITED_ACCOUNT),
+            # Of a pull request it is said in words only, beside the code "custom".
+            ("already exists", CLASH),
             ("bad credentials", KEY),
             ("requires authentication", KEY),
             ("valid user-agent header", BAD),

@@ -39,7 +39,7 @@ _CODES: Final = table(
         LATE: "timeout",
         FUNDS: """
             1047 1048 account-frozen-balance-insufficient-error dw-insufficient-balance
-            account-balance-insufficient-error
+            account-balance-insufficient-error order-accountbalance-error
         """,
         MISSING: """
             1013 1014 1017 1061 1051 order-queryorder-invalid base-record-invalid order-orderstate-error

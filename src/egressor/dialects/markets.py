@@ -36,7 +36,15 @@ SENTENCES: Final = phrases(
     "the exchanges' lists of errors",
     # What is insufficient is money, unless it is one of these.
     *((words, RIGHTS) for words in ("insufficient permission", "insufficient privilege", "insufficient scope")),
-    *((words, BAD) for words in ("insufficient liquidity", "insufficient depth", "quantity is not enough")),
+    *(
+        (words, BAD)
+        for words in (
+            "insufficient liquidity",
+            "insufficient depth",
+            "insufficient number of",
+            "quantity is not enough",
+        )
+    ),
     *(
         (words, FUNDS)
         for words in (
@@ -75,6 +83,9 @@ SENTENCES: Final = phrases(
             "blacklist country",
         )
     ),
+    # No ban of anybody, and no repair of theirs.
+    ("banned for this", RIGHTS),
+    *((words, BAD) for words in ("maintenance margin", "maintain margin")),
     *(
         (words, BAN_ACCOUNT)
         for words in (
@@ -118,7 +129,15 @@ SENTENCES: Final = phrases(
     ),
     *(
         (words, MAINTENANCE)
-        for words in ("maintenance", "maintain", "upgrading", "being upgraded", "system upgrade", "server upgrade")
+        for words in (
+            "maintenance",
+            "maintain",
+            "upgrading",
+            "being upgraded",
+            "system upgrade",
+            "server upgrade",
+            "service upgrade",
+        )
     ),
     *(
         (words, SKEW)
@@ -143,7 +162,11 @@ SENTENCES: Final = phrases(
         for words in (
             "no permission",
             "more permission",
+            "have access to",
+            "read access",
+            "write access",
             "permission denied",
+            "operation not allowed",
             "permissions for",
             "ip white",
             "ip is not",
@@ -226,7 +249,7 @@ SENTENCES: Final = phrases(
             "no order to cancel",
         )
     ),
-    *((words, LATE) for words in ("timed out", "timeout", "time out")),
+    *((words, LATE) for words in ("timed out", "timeout", "time out", "time-out")),
     *((words, BUSY) for words in ("system busy", "systems are busy", "is busy", "overloaded", "too busy")),
     *(
         (words, DOWN)
@@ -237,6 +260,7 @@ SENTENCES: Final = phrases(
             "system error",
             "server error",
             "service unavailable",
+            "service not available",
             "temporarily unavailable",
             "try again later",
         )

@@ -136,6 +136,13 @@ _SENTENCES: Final = phrases(
     ("content management policy", POLICY),
     ("safety system", POLICY),
     ("overloaded", BUSY),
+    ("over capacity", BUSY),
+    # What an SDK keeps of an error in a stream is often its sentence alone.
+    ("rate limit reached", LIMITED),
+    ("rate limit exceeded", LIMITED),
+    ("too many requests", LIMITED),
+    ("server had an error", DOWN),
+    ("while processing your request", DOWN),
 )
 
 
@@ -151,6 +158,8 @@ def _look(answer: Answer) -> tuple[str, Rule] | None:
         return "moderation", POLICY._replace(source=_OPENROUTER)
     if status in {429, 500, 503} and "overloaded" in answer.said:
         return "overloaded", BUSY._replace(source=_OPENAI)
+    if status == 503 and "slow down" in answer.said:
+        return "slow_down", BUSY._replace(source=_OPENAI)
     if status == 413:
         # Groq names its limit of tokens by the minute, but no wait makes the request smaller.
         return "request_too_large", BAD._replace(source=_GROQ)

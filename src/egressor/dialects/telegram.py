@@ -18,6 +18,7 @@ from egressor.dialects.http_codes import STATUS_CODES
 from egressor.dialects.terms import (
     BAD,
     BAN_ACCOUNT,
+    BUSY,
     CLASH,
     DOWN,
     GARBLED,
@@ -77,9 +78,13 @@ _RPC: Final = table(
             USER_IS_BLOCKED YOU_BLOCKED_USER USER_PRIVACY_RESTRICTED USER_NOT_MUTUAL_CONTACT INPUT_USER_DEACTIVATED
             USER_IS_BOT USER_BLOCKED CHANNEL_BANNED
         """,
-        CLASH: "USERNAME_OCCUPIED PHONE_NUMBER_OCCUPIED PACK_SHORT_NAME_OCCUPIED RANDOM_ID_DUPLICATE",
+        CLASH: """
+            USERNAME_OCCUPIED PHONE_NUMBER_OCCUPIED PACK_SHORT_NAME_OCCUPIED RANDOM_ID_DUPLICATE
+            USER_ALREADY_PARTICIPANT
+        """,
         MISSING: "USERNAME_NOT_OCCUPIED PHONE_NOT_OCCUPIED",
-        DOWN: "RPC_CALL_FAIL RPC_MCGET_FAIL INTERDC_X_CALL_ERROR INTERDC_X_CALL_RICH_ERROR WORKER_BUSY_TOO_LONG_RETRY",
+        DOWN: "RPC_CALL_FAIL RPC_MCGET_FAIL INTERDC_X_CALL_ERROR INTERDC_X_CALL_RICH_ERROR",
+        BUSY: "WORKER_BUSY_TOO_LONG_RETRY",
         NOT_NOW: "FILE_MIGRATE_X NETWORK_MIGRATE_X PHONE_MIGRATE_X USER_MIGRATE_X STATS_MIGRATE_X AUTH_RESTART",
         LATE: "TIMEOUT TIMED_OUT TIMEDOUT",
     },
@@ -138,6 +143,8 @@ _SENTENCES: Final = phrases(
     ("can't send messages to bots", RECIPIENT),
     ("not enough rights", RIGHTS),
     ("have no rights", RIGHTS),
+    ("chat owner", RIGHTS),
+    ("is an administrator of the chat", RIGHTS),
     ("need administrator rights", RIGHTS),
     ("chat_write_forbidden", RIGHTS),
     ("chat_admin_required", RIGHTS),

@@ -36,6 +36,7 @@ __all__ = [
     "MAINTENANCE",
     "MISSING",
     "NOT_NOW",
+    "NOT_OFFERED",
     "NO_SENTENCES",
     "POLICY",
     "QUOTA",
@@ -72,6 +73,8 @@ GEO: Final = Rule(Kind.GEO_BLOCK)
 DOWN: Final = Rule(Kind.SERVER_ERROR, retry=True, ran=True)
 # Turned away at the door: nothing ran.
 NOT_NOW: Final = Rule(Kind.SERVER_ERROR, retry=True)
+# HTTP 501: no wait brings it.
+NOT_OFFERED: Final = Rule(Kind.SERVER_ERROR)
 BUSY: Final = Rule(Kind.OVERLOADED, retry=True)
 LATE: Final = Rule(Kind.TIMEOUT, retry=True, ran=True)
 MAINTENANCE: Final = Rule(Kind.MAINTENANCE, retry=True)

@@ -85,4 +85,5 @@ def check_kind(kind: str, history: History) -> str:
 
 
 def _has(history: History, pick: Pick) -> bool:
-    return bool(history.read(pick) or history.state()["away"])
+    (found,), state = history.look(pick)
+    return bool(found or state["away"])

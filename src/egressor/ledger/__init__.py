@@ -118,9 +118,13 @@ class Ledger(Protocol):
             LedgerAway: It was not possible; whether they are there is then unknown, and to append them again is safe.
         """
 
-    def read(self, pick: Pick) -> list[Entry]:
+    def read(self, pick: Pick, *, patience: float | None = None) -> list[Entry]:
         """
         Return the entries that are asked for.
+
+        Args:
+            pick: Which.
+            patience: How many seconds others' locks may hold it up. Default: as long as anything else.
 
         Raises:
             LedgerAway: It was not possible.
@@ -141,9 +145,9 @@ class Ledger(Protocol):
             LedgerAway: It was not possible; nothing is gone.
         """
 
-    def tally(self) -> Tally:
+    def tally(self, *, patience: float | None = None) -> Tally:
         """
-        Return what it holds.
+        Return what it holds, after *patience* seconds at most in which others' locks hold it up.
 
         Raises:
             LedgerAway: It was not possible.

@@ -32,8 +32,8 @@ def read_bans(history: History, *, now: int, since: int = 0, service: str = "", 
     """
     Return the bans in *history* that began at *since* or later, the newest first, as plain values.
     """
-    entries = history.read(Pick(service, BAN, limit=_MOST))
-    return {**bans_of(entries, now=now, since=since, limit=limit), "ledger": history.state()}
+    (entries,), state = history.look(Pick(service, BAN, limit=_MOST))
+    return {**bans_of(entries, now=now, since=since, limit=limit), "ledger": state}
 
 
 def bans_of(entries: Iterable[Entry], *, now: int, since: int = 0, limit: int = 100) -> dict[str, Any]:

@@ -44,6 +44,7 @@ _BATCH = 500
 _FIRST_RETRY = 0.1
 _LAST_RETRY = 1.0
 _GRACE = 2.0
+_LOOK = 0.45
 _PRUNE_EACH = 1_000
 
 
@@ -139,34 +140,62 @@ class History:
                 self._notes.append(entry)
             self._wake()
 
-    def read(self, pick: Pick) -> list[Entry]:
+    def read(self, pick: Pick, *, patience: float | None = None) -> list[Entry]:
         """
         Return the entries that are asked for, with those that wait for the ledger; only those where it is away.
+
+        Args:
+            pick: Which.
+            patience: How many seconds others' locks on the ledger may hold it up. Default: as long as anything else.
         """
-        self.flush(_FIRST_RETRY)
+        end = None if patience is None else time.monotonic() + patience
+        self.flush(_FIRST_RETRY if patience is None else min(_FIRST_RETRY, patience / 2))
         # In the order in which they move on: what moves meanwhile is found twice, and told once.
         waiting = [note for note in self._notes.copy() if isinstance(note, Entry)]
-        with self._changed:
-            waiting += self._pending
+        # The thread may have it for as long as a lock on the ledger lasts, while the spool's entries go home.
+        if self._changed.acquire(timeout=-1 if end is None else max(0.0, end - time.monotonic()) / 2):
+            try:
+                waiting += self._pending
+            finally:
+                self._changed.release()
+        else:
+            waiting += self._pending.copy()
         if self._spool is not None:
             waiting += self._spool.waiting()
         try:
-            return pick.of([*self._ledger.read(pick), *waiting])
+            rest = None if end is None else max(0.0, end - time.monotonic())
+            return pick.of([*self._ledger.read(pick, patience=rest), *waiting])
         except LedgerAway as error:
             self._away = self._away or str(error)
             return pick.of(waiting)
 
-    def state(self) -> dict[str, object]:
+    def look(self, *picks: Pick) -> tuple[list[list[Entry]], dict[str, object]]:
+        """
+        Return the entries of each of *picks*, and `state`, for somebody who waits in front of a screen.
+
+        A ledger that others keep locked is waited for half a second in all. Then there is what waits for it in this
+        process, and the state says why there is no more.
+        """
+        end = time.monotonic() + _LOOK
+        found = [self.read(pick, patience=max(0.0, end - time.monotonic())) for pick in picks]
+        return found, self.state(patience=max(0.0, end - time.monotonic()))
+
+    def state(self, *, patience: float | None = None) -> dict[str, object]:
         """
         Return how ledger, spool and queue are, as plain values.
+
+        Args:
+            patience: How many seconds others' locks on the ledger may hold it up. Default: as long as anything else.
         """
-        self.flush(_FIRST_RETRY)
+        if patience is None:
+            self.flush(_FIRST_RETRY)
         away = self._away
         entries = pruned = None
         try:
-            entries, pruned, _ = self._ledger.tally()
+            entries, pruned, _ = self._ledger.tally(patience=patience)
         except LedgerAway as error:
-            away = str(error)
+            # What has been waited for tells more than what there was no time left for.
+            away = away if away and patience is not None else str(error)
         return {
             "ledger": self._ledger.name,
             "away": away,
@@ -185,10 +214,15 @@ class History:
         if self._spool is None:
             self._gather()
             return True
-        with self._changed:
+        end = time.monotonic() + timeout
+        if not self._changed.acquire(timeout=max(0.0, timeout)):
+            return False
+        try:
             # Where there is no thread to be had, waiting brings nothing.
             is_hopeless = self._thread is None and not self._is_done() and not self._start()
-            return self._changed.wait_for(self._is_done, 0.0 if is_hopeless else timeout)
+            return self._changed.wait_for(self._is_done, 0.0 if is_hopeless else end - time.monotonic())
+        finally:
+            self._changed.release()
 
     def close(self, timeout: float = _GRACE) -> None:
         """

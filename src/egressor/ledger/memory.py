@@ -67,7 +67,7 @@ class MemoryLedger:
                     self._fold(errors)
             return new
 
-    def read(self, pick: Pick) -> list[Entry]:
+    def read(self, pick: Pick, *, patience: float | None = None) -> list[Entry]:  # noqa: ARG002 - nobody keeps it
         """
         Return the entries that are asked for.
         """
@@ -96,7 +96,7 @@ class MemoryLedger:
                 total += len(old)
             return total
 
-    def tally(self) -> Tally:
+    def tally(self, *, patience: float | None = None) -> Tally:  # noqa: ARG002 - nobody keeps it
         """
         Return what it holds.
         """

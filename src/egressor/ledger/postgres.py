@@ -122,15 +122,15 @@ class PostgresLedger:
             cursor.executemany(_said(INSERT), [row_of(entry) for entry in entries])
             return int(cursor.rowcount)
 
-    def read(self, pick: Pick) -> list[Entry]:
+    def read(self, pick: Pick, *, patience: float | None = None) -> list[Entry]:
         """
-        Return the entries that are asked for.
+        Return the entries that are asked for, after *patience* seconds at most in which this process is at it already.
 
         Raises:
             LedgerAway: The database can't be read now.
         """
         text, values = selection(pick)
-        with self._turn() as db:
+        with self._turn(patience=patience) as db:
             return [entry_of(row) for row in db.execute(_said(text), values)]
 
     def retain(self, keep_for: int, keep_most: int) -> None:
@@ -175,14 +175,14 @@ class PostgresLedger:
                 db.execute(_said(DROP[2]), (total,))
         return total
 
-    def tally(self) -> Tally:
+    def tally(self, *, patience: float | None = None) -> Tally:
         """
-        Return what it holds.
+        Return what it holds, after *patience* seconds at most in which this process is at it already.
 
         Raises:
             LedgerAway: The database can't be read now.
         """
-        with self._turn() as db:
+        with self._turn(patience=patience) as db:
             return Tally(*(db.execute(TALLY).fetchone() or (0, 0, None)))
 
     def money(self, work: Callable[[Page], _T], *, at_once: bool = True) -> _T:  # noqa: ARG002 - it always is
@@ -210,14 +210,19 @@ class PostgresLedger:
             self._drop()
 
     @contextmanager
-    def _turn(self) -> Iterator[Connection]:
+    def _turn(self, *, patience: float | None = None) -> Iterator[Connection]:
         """
         Lend the connection of this process for one piece of work, with the schema up to date.
         """
         import psycopg
 
         self._own()
-        with self._lock:
+        # A fork within the turn puts another in its place.
+        lock = self._lock
+        if not lock.acquire(timeout=-1 if patience is None else patience):
+            msg = f"PostgreSQL has kept this process waiting for {patience:.1g} s"
+            raise LedgerAway(msg)
+        try:
             try:
                 if self._db is None or self._db.closed:
                     self._db = self._open(self._address, patience=_PATIENCE)
@@ -233,6 +238,8 @@ class PostgresLedger:
             except BaseException:
                 self._drop()
                 raise
+        finally:
+            lock.release()
 
     def _own(self) -> None:
         if self._pid != os.getpid():

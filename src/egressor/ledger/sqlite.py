@@ -20,6 +20,7 @@ the ledger is away for now.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager, suppress
 from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
@@ -128,9 +129,9 @@ class SqliteLedger:
             db.executemany(INSERT, [row_of(entry) for entry in entries])
             return db.total_changes - before
 
-    def read(self, pick: Pick) -> list[Entry]:
+    def read(self, pick: Pick, *, patience: float | None = None) -> list[Entry]:
         """
-        Return the entries that are asked for.
+        Return the entries that are asked for, after *patience* seconds at most in which others' locks hold it up.
 
         Raises:
             LedgerAway: The file can't be read now.
@@ -138,7 +139,7 @@ class SqliteLedger:
         if not self.path.exists():
             return []
         text, values = selection(pick)
-        with self._turn() as db:
+        with self._turn(patience=patience) as db:
             rows = db.execute(text, values).fetchall()
         # Others need not wait while they are read.
         return [entry_of(row) for row in rows]
@@ -194,16 +195,16 @@ class SqliteLedger:
                 db.execute(DROP[2], (total,))
         return total
 
-    def tally(self) -> Tally:
+    def tally(self, *, patience: float | None = None) -> Tally:
         """
-        Return what it holds.
+        Return what it holds, after *patience* seconds at most in which others' locks hold it up.
 
         Raises:
             LedgerAway: The file can't be read now.
         """
         if not self.path.exists():
             return Tally(0, 0, None)
-        with self._turn() as db:
+        with self._turn(patience=patience) as db:
             return Tally(*db.execute(TALLY).fetchone())
 
     def money(self, work: Callable[[Page], _T], *, at_once: bool = True) -> _T:
@@ -238,19 +239,25 @@ class SqliteLedger:
                     self._latch.close()
 
     @contextmanager
-    def _turn(self, *, at_once: bool = True) -> Iterator[Connection]:
+    def _turn(self, *, at_once: bool = True, patience: float | None = None) -> Iterator[Connection]:
         """
         Lend the file for one piece of work, with nobody else at it and the schema up to date.
         """
         if self._pid != os.getpid():
             self._abandon()
-        with self._alone:
+        end = None if patience is None else time.monotonic() + patience
+        # A fork within the turn puts another in its place.
+        alone = self._alone
+        if not alone.acquire(timeout=-1 if patience is None else patience):
+            msg = f"{self.path.name} has kept this process waiting for {patience:.1g} s"
+            raise LedgerAway(msg)
+        try:
             if self._is_busy:
                 msg = f"{self.path.name} is busy with what a signal has interrupted"
                 raise LedgerAway(msg)
             self._is_busy = True
             try:
-                self._latch.take(patience=_PATIENCE)
+                self._latch.take(patience=_PATIENCE if end is None else max(0.0, end - time.monotonic()))
                 with self._told():
                     db = self._opened()
                     if at_once != self._is_full:
@@ -262,6 +269,8 @@ class SqliteLedger:
             finally:
                 self._latch.give()
                 self._is_busy = False
+        finally:
+            alone.release()
 
     @contextmanager
     def _told(self) -> Iterator[None]:

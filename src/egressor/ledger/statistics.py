@@ -83,9 +83,8 @@ def read_errors(history: History, window: Window, *, service: str = "") -> dict[
     """
     Return the errors in *history*, of one *service* or of all, as plain values.
     """
-    entries = history.read(Pick(service, ERROR, limit=_MOST))
-    marks = history.read(Pick(kind="operator", limit=_MARKS))
-    return {**errors_of(entries, states_of(marks), window), "ledger": history.state()}
+    (entries, marks), state = history.look(Pick(service, ERROR, limit=_MOST), Pick(kind="operator", limit=_MARKS))
+    return {**errors_of(entries, states_of(marks), window), "ledger": state}
 
 
 def states_of(marks: Iterable[Entry]) -> dict[str, Mark]:

@@ -86,15 +86,17 @@ class Secret(Settings):
             raise SettingError(message)
 
     def __str__(self) -> str:
-        return f"env {self.env}" if self.env is not None else f"file {self.file}"
+        return self.shown
 
     @property
     def shown(self) -> str:
         """
         Where it is found, for people; what looks like a key that was pasted in a path's place is not shown.
         """
+        if self.env is not None:
+            return f"env {self.env}"
         file = self.file or ""
-        return str(self) if self.env is not None or file.startswith("/") else f"file {hide(file)}"
+        return f"file {file}" if file.startswith("/") else f"file {hide(file)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

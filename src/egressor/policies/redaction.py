@@ -29,26 +29,31 @@ __all__ = ["cut", "is_secret_name", "learn", "learn_environment", "redact"]
 _PHRASE = r"mnemonic|(?:seed|recovery|backup|secret)[-_. ]?(?:phrase|words)"
 _NAMES = (
     r"(?:password|passwd|passphrase|passcode|secret|token(?!s)|apikey|signature|credential|authorization|cookie|sessionid"
-    r"|(?:api|access|secret|private|signing|session|client|auth|master|shared|account|encryption|subscription)[-_.]?key"
+    r"|(?:api|access|secret|private|signing|session|client|auth|master|shared|account|encryption|subscription"
+    r"|listen)(?:[-_.]|%5F|%2D)?key|(?:api|code)[-_]?hash|client[-_]assertion|reddit_session|(?:(?<=[-_])sign|(?<![A-Za-z])(?-i:SIGN))(?![A-Za-z])"
     rf"|session[-_.]id|(?:proxy|http)[-_.]auth|{_PHRASE}"
     r"|(?<![A-Za-z])(?:pass|pwd|pw|jwt|hmac|otp|sid|csrf|xsrf|bearer))(?-i:(?![a-rt-z]))"
 )
 # Names of a query's or a form's parameters that mean something else in a sentence.
 _PARAMETERS = ("key", "sig", "sign", "auth", "session", "pin", "assertion")
 _STRING = r"[bru]{0,2}(?:\\{0,3}\"(?:[^\"\\]|\\(?!\").)*(?:\\?\"|\Z)|'(?:[^'\\]|\\.)*(?:'|\Z))"
-_QUOTE = r"\\{0,3}[\"']?"
+_ENTITY = r"(?:&quot;|&#3[49];)"
+_QUOTE = rf"(?:\\{{0,3}}[\"']|{_ENTITY})?"
 _VALUE = r"[^\s&,;\"'<>(){}\]]"
 _GIVEN = rf"(?:(?:{_STRING})|[^\s\"',;]+)"
 _LINE = rf"((?:cookie2?|authorization){_QUOTE}\s{{0,8}}:\s{{0,8}})"
 _WHOLE = rf"[\w.-]{{0,40}}?{_NAMES}[\w.-]{{0,40}}"
-_NAMED = rf"({_NAMES}[\w.-]{{0,40}}{_QUOTE}\]?\s{{0,8}}(?:=>|[:=]|%3[AD])\s{{0,8}})"
+_NAMED = (
+    rf"({_NAMES}[\w.-]{{0,40}}{_QUOTE}\]?\s{{0,8}}(?::=|[=-]>|[:=]|%3[AD])"
+    rf"\s{{0,8}}(?:[>|][-+]?\s{{0,4}}\n\s{{0,8}})?{_ENTITY}?(?:(?:bearer|basic|token|digest)\s{{1,4}})?)"
+)
 # What follows an option, or a password's name, in a sentence about it.
 _SPOKEN = (
     r"(?!(?:is|are|was|were|has|have|had|must|may|can|cannot|could|should|will|and|or|not|nor|in|of|on|to|for|from|with"
     r"|requires?|needs?|expects?|takes?|option|argument|flag|value|missing|given|twice|instead|but|if|when)[.,;:!?)]*(?:\s|\Z))"
 )
 _SENTENCE = (
-    r"(\b(?:password|passwd|passphrase|passcode|pwd)\s{1,4}(?:(?:is|was)\s{1,4})?[\"']?)"
+    r"(\b(?:password|passwd|passphrase|passcode|pwd)\s{1,4}(?:(?:is|was):?\s{1,4})?[\"']?)"
     r"(?=[^\s\"']{0,60}\d)(?=[^\s\"']{0,60}[A-Za-z])[^\s\"',;]{6,}"
 )
 # What is said of a key, and is none.
@@ -84,6 +89,9 @@ _USERS = _rules(
     r"(?<!http)(?<!https)(://)[^\s/?#@:\"'<>]{0,200}:[^\s\"'<>]{1,300}@",
     r"(://)[^\s/?#\"'<>]+@",
     r"(://)[^\s/?#@:\"'<>]{0,200}:(?!\d{1,5}[/?#])[^\s\"'<>]{1,300}@",
+    # Before a host without a scheme, which a port tells, and as Oracle has it.
+    r"((?<![\w/.-])[\w.%+-]{1,60}:)[^\s\"'<>@/:]{1,200}@(?=[\w.-]{1,100}:\d)",
+    r"(\b(?:thin|oracle):[^\s/\"'@]{0,60}/)[^\s@\"'<>]{1,200}@",
     shown=rf"\1{_GONE}@",
 )
 _BEHIND_NAMES = _rules(
@@ -98,6 +106,13 @@ _BEHIND_NAMES = _rules(
     rf"{_NAMED}(?:(?:{_STRING}){_VALUE}*|{_VALUE}+)",
     # "auth" is a name behind a joint or in quotes; in a sentence it is a word.
     rf"((?:(?<=\w[-.])|(?<=[_\"']))auth{_QUOTE}\s{{0,8}}[:=]\s{{0,8}})(?:(?:{_STRING}){_VALUE}*|{_VALUE}+)",
+    # A form's part, by its head.
+    rf"(\bname=[\"']?{_WHOLE}[\"']?[^\r\n]{{0,100}}(?:\r?\n|\\r\\n){{2}})[^\r\n]+",
+    # A row of a table.
+    rf"((?:password|passwd|secret|(?:api|access|secret)[-_ ]?key|(?:access|auth|api)[-_ ]token)\s{{1,20}}\|\s{{0,20}})"
+    rf"{_MIXED}",
+    # Names that say little by themselves, in a pair.
+    rf"([\"'](?:session|auth|sig|sign)[\"']\s{{0,4}},\s{{0,4}})(?:{_STRING})",
     # A phrase has several words.
     rf"((?:passphrase|{_PHRASE}){_QUOTE}\s{{0,8}}[:=]\s{{0,8}})[^\s\"',;&()<>{{}}\]\[][^\r\n\"',;&()<>{{}}\]\[]*",
 )
@@ -110,7 +125,11 @@ _SPOKEN_OF = _rules(
 _SENTENCES = _rules(
     # A secret that a sentence is about; a parser's token is none.
     rf"((?<![A-Za-z])(?<!unexpected\s)(?:secret|token|(?:api|access|secret|private|signing|client|auth)[\s_-]?key)"
-    rf"\s{{1,4}}(?:(?:is|was)\s{{1,4}})?{_QUOTES}?){_MIXED}",
+    rf"\s{{1,4}}(?:(?:is|was)\s{{1,4}})?[(]?{_QUOTES}?){_MIXED}",
+    rf"(\bSecret(?:Str|Bytes|Value)?\()(?:{_STRING})",
+    # Whose it is stands between.
+    rf"((?:password|passphrase|secret|token|key)\s(?:for|of)\s(?:the\s)?(?:user\s|account\s)?{_QUOTES}?[^\s:\"']{{1,60}}"
+    rf"{_QUOTES}?(?::|\sis:?|\swas:?|\s=)\s{{1,4}}{_QUOTES}?){_MIXED}",
 )
 _CODES = _rules(
     # Of digits alone, so it must be said what for.
@@ -124,6 +143,10 @@ _LOGINS = _rules(
     r"[^\s\"',;&]+",
     rf"(\b(?:login|user(?:name)?|account|credentials?)\s{{1,4}}(?:(?:for|of)\s{{1,4}})?{_QUOTES}?(?!arn:|urn:)"
     rf"[A-Za-z][^\s:/\"'=,;&]{{0,100}}:){_MIXED}",
+    rf"(\b(?:login|creds?|credentials?|user(?:name)?/pass(?:word)?)\b(?:\s(?:is|are|was|were|for|of))?[\s:=(]{{1,4}}{_QUOTES}?"
+    rf"[A-Za-z][^\s:/\"'=,;&]{{0,100}}/){_MIXED}",
+    rf"(\b(?:basic|proxy|digest)\s{{1,4}}auth\s{{1,4}}{_QUOTES}?[^\s:/\"'=,;&]{{1,100}}:){_MIXED}",
+    r"(\bauth\s(?:plain|login|xoauth2)\s{1,4})[^\s\"']+",
 )
 _GRANTS = _rules(
     rf"((?<![\w-])code=)[^\s&;\"'<>()]+(?=&(?:[^\s\"'<>()]{{0,300}}&)?{_BESIDE})",
@@ -165,9 +188,9 @@ _GROUPS: tuple[tuple[tuple[str, ...], _Rules], ...] = (
     (("-----begin",), _FILES),
     (("@",), _USERS),
     (("key", "token", "mnemonic", "phrase", "words"), _SPOKEN_OF),
-    (("key", "token", "secret"), _SENTENCES),
+    (("key", "token", "secret", "password", "passphrase"), _SENTENCES),
     (("otp", "2fa", "mfa", "sms", "pin", "one-time", "verification", "security"), _CODES),
-    (("login", "user", "cred", "account"), _LOGINS),
+    (("login", "user", "cred", "account", " auth", "auth "), _LOGINS),
     (("code=",), _GRANTS),
     (_FOREIGN, _ELSEWHERE),
     (("hook", "/services/", "/interactions/", "/bot"), _PATHS),
@@ -176,12 +199,12 @@ _GROUPS: tuple[tuple[tuple[str, ...], _Rules], ...] = (
 _SHORT_OPTIONS = ("-u", "-p", "-a", "-user")
 _OPTION = re.compile(r"(?<![\w-])-(?:[upa]|-(?:(?:proxy-|http-)?user|auth))", re.IGNORECASE)
 _STEMS: tuple[str, ...] = (
-    *("pass", "secret", "token", "key", "signature", "credential", "auth", "cookie", "session", "pw", "jwt", "hmac"),
-    *("otp", "sid", "csrf", "xsrf", "bearer", "mnemonic", "phrase", "words"),
+    *("pass", "secret", "token", "key", "sign", "credential", "auth", "cookie", "session", "pw", "jwt", "hmac", "hash"),
+    *("otp", "sid", "csrf", "xsrf", "bearer", "mnemonic", "phrase", "words", "assertion"),
 )
 # A name, and something that leads from it to a value.
 _NAME_SIGN = re.compile(rf"{_NAMES}|(?<![A-Za-z])auth|(?:basic|digest|proxy)auth", re.IGNORECASE)
-_LEADS = re.compile(r"[:=]|%3|--|[\"']\s{0,4},|</?|auth\(|pass|pwd", re.IGNORECASE)
+_LEADS = re.compile(r"[:=|]|->|%3|--|[\"']\s{0,4},|</?|auth\(|pass|pwd", re.IGNORECASE)
 # What a name leads to may be a list, or a dictionary, in the notation of any language.
 _OPEN = re.compile(
     rf"(?:{_NAMED[1:-1]}|(?<![A-Za-z])auth{_QUOTE}\s{{0,4}}[:=]\s{{0,4}}|(?:basic|digest|proxy)auth)(?=[\[({{])",

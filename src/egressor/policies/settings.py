@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from egressor.errors import ConfigError
 from egressor.policies.checks import SettingError, nearest
+from egressor.policies.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +60,11 @@ def setting(default: object, check: Check) -> Any:
     return field(default=UNSET, metadata={"default": default, "check": check})
 
 
+def _shown(value: object) -> str:
+    # A path of a URL may be a token (a Telegram bot's), and somebody pastes a key where its file is asked for.
+    return repr(redact(value) if isinstance(value, str) else value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Settings:
     """
@@ -102,7 +108,7 @@ class Settings:
         return hash(tuple([value for value in values if not isinstance(value, dict)]))
 
     def __repr__(self) -> str:
-        values = [f"{each.name}={getattr(self, each.name)!r}" for each in settings_of(type(self))]
+        values = [f"{each.name}={_shown(getattr(self, each.name))}" for each in settings_of(type(self))]
         return f"{type(self).__name__}({', '.join(values)})"
 
     def _complete(self) -> None:

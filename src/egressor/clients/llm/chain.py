@@ -8,7 +8,6 @@ or asked for what the first has refused. All of it has one deadline.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -126,10 +125,6 @@ def _own(error: Exception) -> EgressorError | None:
 
 def _category(error: Exception, policy: Policy) -> Kind:
     verdict = classify(error, dialect=policy.dialect, patterns=compile_patterns(policy.errors))
-    body = getattr(error, "body", None)
-    if verdict.category is Kind.UNKNOWN and isinstance(body, dict):
-        # An error in the middle of a stream: OpenAI's SDK keeps its inside alone, without the status, which was good.
-        verdict = classify(status=200, body=json.dumps({"error": body}, default=str), dialect=policy.dialect)
     return verdict.category or Kind.UNKNOWN
 
 
