@@ -177,6 +177,37 @@ def test_what_is_left_can_be_taken_and_no_more(limit: Rate, history: list[tuple[
     assert limit.ask(cell, now, left + 1) < 0
 
 
+@given(limits, histories, st.integers(1, 6))
+def test_what_is_taken_is_what_is_not_left_or_a_debt(
+    limit: Rate | Concurrency, history: list[tuple[int, int]], units: int
+) -> None:
+    """
+    `taken` is the limit less what is left, and the whole of it where nothing is; what is charged is added to the unit.
+    """
+    cell, now = used(limit, history)
+
+    taken = limit.taken(cell, now)
+
+    assert limit.left(cell, now) == max(0, limit.most - taken)
+    # Deeper debts are cut.
+    if taken + units <= limit.most:
+        assert limit.taken(limit.charge(cell, now, units), now) == taken + units
+
+
+def test_a_debt_is_told_in_full() -> None:
+    """
+    What was charged beyond a limit counts as taken, too.
+    """
+    every: list[Rate | Concurrency] = [
+        Gcra(amount=10, period=1_000, burst=10),
+        Sliding(amount=10, period=1_000),
+        Fixed(amount=10, period=1_000),
+        Concurrency(amount=10),
+    ]
+
+    assert [limit.taken(limit.charge(0, START, 14), START) for limit in every] == [14] * 4
+
+
 def test_nobody_knows_when_a_place_comes_free() -> None:
     """
     A refused place waits until somebody settles, and no wait can be told beforehand.

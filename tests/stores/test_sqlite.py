@@ -85,6 +85,33 @@ def taken(store: SqliteStore, limit: Algorithm = WINDOW, cell: str = "cell", mos
     return store.exchange("api", wants(Part(cell, 1, limit), most=most)).answers[0].times
 
 
+@pytest.mark.parametrize("period", [20 * SECOND, HOUR])
+def test_who_asks_for_the_same_again_and_again_notices_a_death_and_keeps_its_cell(
+    machine: Machine, tmp_path: Path, period: int
+) -> None:
+    """
+    A request that is as the last one is looked at less closely, but not past a member's end, nor that of a cell.
+    """
+    store = machine.store(tmp_path / "s")
+    limit = Sliding(amount=1_000, period=period)
+    seat = Part("seat|user", 1, Concurrency(amount=1))
+    request = wants(Part("cell", 1, limit))
+    assert store.exchange("api", wants(seat, member="b")).answers[0].times == 1
+    freed, kept = [], []
+    for step in range(30):
+        machine.passes(SECOND // 2)
+        if step == 5:
+            # Something else, so that it is looked at closely once more.
+            store.exchange("api", wants(Part("cell", 1, limit)))
+        store.exchange("api", request)
+        kept.append(store._hots["api"].ends["cell"] >= machine.up + limit.horizon)
+        freed.append("seat|user" not in store.look("api")[0].held)
+
+    assert all(kept)
+    assert freed.index(True) == 2 * LIFE // SECOND - 1
+    store.close()
+
+
 # --- time ------------------------------------------------------------------------------------------------------------
 
 

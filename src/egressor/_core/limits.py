@@ -164,6 +164,12 @@ class Gcra:
         """
         return max(0, (self.span - max(0, cell - now)) // self.gap)
 
+    def taken(self, cell: int, now: int, skew: int = 0) -> int:  # noqa: ARG002
+        """
+        Return how many units count as taken, a debt included; a part of one is a whole one.
+        """
+        return max(0, -((now - cell) // self.gap))
+
 
 class Sliding:
     """
@@ -241,6 +247,12 @@ class Sliding:
         """
         cell = self._advance(cell, max(now // self.width, cell & BUCKET))
         return max(0, self.amount - self._total(cell))
+
+    def taken(self, cell: int, now: int, skew: int = 0) -> int:  # noqa: ARG002
+        """
+        Return how many units count as taken, a debt included; a part of one is a whole one.
+        """
+        return self._total(self._advance(cell, max(now // self.width, cell & BUCKET)))
 
     def _total(self, cell: int) -> int:
         return (cell >> BUCKET_BITS) & self.mask
@@ -345,6 +357,12 @@ class Fixed:
         """
         return max(0, self.amount - (self._current(cell, now, skew) & _COUNT))
 
+    def taken(self, cell: int, now: int, skew: int = 0) -> int:
+        """
+        Return how many units count as taken, a debt included; a part of one is a whole one.
+        """
+        return self._current(cell, now, skew) & _COUNT
+
     @staticmethod
     def end(cell: int) -> int:
         """
@@ -434,6 +452,12 @@ class Concurrency:
         Return how many places are free.
         """
         return max(0, self.amount - cell)
+
+    def taken(self, cell: int, now: int, skew: int = 0) -> int:  # noqa: ARG002
+        """
+        Return how many units count as taken, a debt included; a part of one is a whole one.
+        """
+        return cell
 
 
 Algorithm = Gcra | Sliding | Fixed | Concurrency

@@ -367,7 +367,7 @@ class Account:
             prefix = f"{part.name}|"
             for cell, (value, _) in self._seen.items():
                 if cell == part.name or cell.startswith(prefix):
-                    left = old.limit.real.left(value, then, wall - then) // members
+                    left = (old.limit.most - old.limit.real.taken(value, then, wall - then)) // members
                     taken = max(0, part.limit.most - left)
                     self._before[cell] = part.limit.charge(0, now, taken, wall - now)
                     part.cells[cell[len(prefix) :]] = self._before[cell]
@@ -383,8 +383,8 @@ class Account:
             for key, value in list(part.cells.items()):
                 cell = cell_name(part.limit, part.name, key)
                 # What it would hold if nothing had been used since; the rest is ours.
-                then = part.limit.left(self._before.get(cell, 0), now, wall - now)
-                used = then - part.limit.left(value, now, wall - now)
+                then = part.limit.taken(self._before.get(cell, 0), now, wall - now)
+                used = part.limit.taken(value, now, wall - now) - then
                 self._before[cell] = value
                 if used > 0:
                     self.backs.append(Back(Part(cell, used, old.limit.real), None))

@@ -57,7 +57,8 @@ class Exclusive:
                 return instead
             try:
                 self.is_busy = True
-                self._catch_up()
+                if self.words:
+                    self._catch_up()
                 result = work()
             finally:
                 self.is_busy = False

@@ -17,7 +17,7 @@ from .sqlite_rows import as_key, as_name, as_number, as_shared, as_value, end_of
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-    from egressor._core.fleet_model import Request
+    from egressor._core.fleet_model import Part, Request
     from egressor._core.limits import Algorithm
 
     from .sqlite_rows import Hot
@@ -44,13 +44,31 @@ def is_light(hot: Hot, request: Request, now: int) -> bool:
     """
     Whether an exchange touches nothing but the service's text; then all is brought that it may touch.
     """
-    if request.standing is not None or request.version != hot.state.version or has_dead(hot, now):
+    if request.standing is not None or request.version != hot.state.version:
         return False
+    parts = _all_it_names(request)
+    if parts and parts is hot.plain[0] and now < hot.plain[1]:
+        return True
+    if has_dead(hot, now):
+        return False
+    until = min([member.until for member in hot.state.members.values()], default=0)
     for cell, limit in limits_of(request):
         if not is_hot(cell):
             return False
         _extend(hot, cell, limit, now)
+        if limit is not None and type(limit) is not Concurrency:
+            until = min(until, hot.ends[cell] - limit.horizon)
+    hot.plain = parts, until
     return True
+
+
+def _all_it_names(request: Request) -> tuple[Part, ...]:
+    """
+    Return the parts of *request*'s only want, where it names nothing else, nor do backs other cells: mostly so.
+    """
+    if request.places or request.backs or request.tops or request.left or len(request.wants) != 1:
+        return ()
+    return request.wants[0].parts
 
 
 def has_dead(hot: Hot, now: int) -> bool:

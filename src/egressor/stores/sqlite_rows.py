@@ -20,7 +20,7 @@ from egressor._core.fleet_model import Member, Rank, State, Wait
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from egressor._core.fleet_model import Request
+    from egressor._core.fleet_model import Part, Request
     from egressor._core.limits import Algorithm
 
 __all__ = [
@@ -82,9 +82,10 @@ class Hot:
         count: How many exchanges there were.
         state: What it says.
         ends: When nothing depends on a cell any more, by cell.
+        plain: The parts of a want that touch nothing but the text, as was found last, and until when that is so.
     """
 
-    __slots__ = ("_said", "count", "ends", "number", "state", "text")
+    __slots__ = ("_named", "_said", "count", "ends", "number", "plain", "state", "text")
 
     def __init__(self, number: int, text: str) -> None:
         self.number = number
@@ -92,8 +93,11 @@ class Hot:
         self.state = State({})
         self.count = 0
         self.ends: dict[str, int] = {}
-        # What was written of each member: most say nothing between two exchanges.
-        self._said: dict[str, tuple[Member, str]] = {}
+        self.plain: tuple[tuple[Part, ...], int] = ((), 0)
+        # What was written of each member, and its unchanging end: most say nothing between two exchanges.
+        self._said: dict[str, tuple[Member, str, str]] = {}
+        # The names of cells, quoted.
+        self._named: dict[str, str] = {}
         if text:
             self._read(text)
 
@@ -102,9 +106,12 @@ class Hot:
         Count an exchange, and say everything anew.
         """
         self.count += 1
-        state, ends = self.state, self.ends
+        state, ends, named = self.state, self.ends, self._named
         cells = ",".join(
-            [f"{_quoted(cell)}:[{_written(value)},{ends.get(cell, 0)}]" for cell, value in state.cells.items()]
+            [
+                f"{named.get(cell) or self._name(cell)}{_written(value)},{ends.get(cell, 0)}]"
+                for cell, value in state.cells.items()
+            ]
         )
         members = ",".join([self._member(name, member) for name, member in state.members.items()])
         held = _write(state.held) if state.held else "{}"
@@ -113,12 +120,21 @@ class Hot:
 
     def _member(self, name: str, member: Member) -> str:
         said = self._said.get(name)
-        if said is not None and said[0] is member:
-            return said[1]
-        until, address, info = member
-        text = f"{_quoted(name)}:[{until},{_quoted(address)},{_quoted(info)}]"
-        self._said[name] = member, text
+        if said is None:
+            end = f",{_quoted(member.address)},{_quoted(member.info)}]"
+        else:
+            was, text, end = said
+            if was is member:
+                return text
+            if was.address is not member.address or was.info is not member.info:
+                end = f",{_quoted(member.address)},{_quoted(member.info)}]"
+        text = f"{_quoted(name)}:[{member.until}{end}"
+        self._said[name] = member, text, end
         return text
+
+    def _name(self, cell: str) -> str:
+        name = self._named[cell] = f"{_quoted(cell)}:["
+        return name
 
     def sweep(self, now: int) -> None:
         """
@@ -128,6 +144,8 @@ class Hot:
             self.ends.pop(cell)
             self.state.cells.pop(cell, None)
         self._said.clear()
+        self._named.clear()
+        self.plain = (), 0
 
     def _read(self, text: str) -> None:
         self.count, version, cells, held, waits, members = _unsealed(text)
