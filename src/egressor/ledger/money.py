@@ -179,6 +179,11 @@ class Page(Protocol):
     A ledger's money inside of one transaction.
     """
 
+    def expect(self, ids: Sequence[str], keys: Sequence[str]) -> None:
+        """
+        Be told which holds and cells will be asked for, so that a page far away reads them at once.
+        """
+
     def cells(self, keys: Sequence[str]) -> dict[str, Cell]:
         """
         Return those of the cells that there are.
