@@ -108,7 +108,8 @@ class End(NamedTuple):
     Attributes:
         id: The hold's.
         how: `SPENT`; `FREE`, if nothing was; `UNKNOWN`, if nobody can say.
-        micro_usd: What was spent; of what is unknown, how much of the hold was charged otherwise, to calls inside.
+        micro_usd: What was spent; of what is unknown, how much of the hold it can't be: what calls inside were charged,
+            and what a stream that was left had not come to.
     """
 
     id: str
