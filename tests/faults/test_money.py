@@ -29,6 +29,8 @@ from tests.ledger.places import running_postgres
 SOAK = os.environ.get("EGRESSOR_SOAK") == "1"
 WORKERS = 4
 KILLS = 1_000 if SOAK else 6
+# Micro-dollars for each kill: in soak so many that the budget is not used up while there is somebody to kill.
+SHARE = 300_000 if SOAK else 20_000
 MICRO = 1_000_000
 
 pytestmark = pytest.mark.timeout(1_800)
@@ -140,7 +142,7 @@ def test_killed_at_any_instant_no_budget_is_passed(ledger: str, tmp_path: Path) 
     in the ledger once, by its truth or, if its process was killed, as unknown at what was held for it.
     """
     served, dice = tmp_path / "served", random.Random(7)
-    budget = KILLS * 20_000
+    budget = KILLS * SHARE
     workers = [start(ledger, served, f"{budget / MICRO:.6f}") for _ in range(WORKERS)]
     for _ in range(KILLS):
         time.sleep(dice.uniform(0.0, 0.1))  # real time: the workers are at work
@@ -160,7 +162,7 @@ def test_killed_at_any_instant_no_budget_is_passed(ledger: str, tmp_path: Path) 
     assert sum(truth) <= cell.spent
     assert cell.spent - cell.unknown <= sum(truth)
     assert len(truth) <= calls <= len(truth) + left_open
-    assert left_open <= (KILLS + WORKERS) * 3
+    assert (KILLS // 2 if SOAK else 0) <= left_open <= (KILLS + WORKERS) * 3
 
 
 def test_nearly_all_of_a_budget_can_be_spent(ledger: str, tmp_path: Path) -> None:
