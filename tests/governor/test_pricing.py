@@ -165,6 +165,27 @@ def test_an_answer_of_no_stated_length_may_be_estimated() -> None:
     assert Pricing(prices).quote("openai", Asked(body), NOW) == Quote(size(body) + 2 * 2 * 16_384, "m", size=size(body))
 
 
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        # By its public price, 0.15 and 0.6 USD a million, and its context of 128,000 tokens.
+        ({}, 0.6 * 128_000),
+        ({"n": 2}, 2 * 0.6 * 128_000),
+        ({"max_tokens": 1000, "previous_response_id": "resp_1"}, 0.15 * 128_000 + 600),
+    ],
+)
+def test_no_request_is_longer_than_its_model_s_context(more: dict[str, Any], expected: float) -> None:
+    """
+    So one that doesn't say how long its answer may be has a worst, too; and one whose text the provider keeps.
+    """
+    body = chat(model="gpt-4o-mini", **more)
+    found = Pricing(read_prices({})).quote("openai", Asked(body), NOW).micro_usd
+    sent = 0 if "max_tokens" in more else 0.15 * size(body)
+
+    assert found is not None
+    assert expected + sent <= found <= expected + sent + 1
+
+
 def test_a_secret_in_a_model_s_name_is_not_told() -> None:
     """
     The name goes into the ledger and into messages.

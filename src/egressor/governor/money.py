@@ -148,7 +148,7 @@ class Purse:
         verdict: What the attempt came to; None if none was made. One that costs nothing is no part of what calls inside
             of it have cost, either.
         estimate: What an attempt may cost, in micro-dollars; None if nobody knows, and then nothing is held.
-        why: Why nobody knows.
+        why: Why nobody knows, or why it is so much.
         dialect: What the service speaks.
         seen: What a stream has cost, in micro-dollars, by what was seen of it; None if nobody can tell by that. It
             counts if the stream was left.
@@ -327,7 +327,7 @@ class Purse:
             text = f"the ledger is away, and without it no budget can be kept: {answer.text}"
             return Denied(Why.STORE, "ledger", _SOON, text)
         if isinstance(answer, budget.Denied):
-            return _denied(want, answer, self._money.wall())
+            return _denied(want, answer, self._money.wall(), self.why)
         self._id, self._amount = want.id, answer.hold.amount
         self.truth = self.seen = self.verdict = None
         self.is_soft = any(cell.warned for cell in answer.cells.values())
@@ -351,14 +351,13 @@ def standing(services: Mapping[str, Policy], now: int) -> list[budget.Ask]:
     return found
 
 
-def _denied(want: Want, no: budget.Denied, now: int) -> Denied:
+def _denied(want: Want, no: budget.Denied, now: int, why: str) -> Denied:
     limit = next(ask.limit for ask in want.asks if ask.key == no.key)
     need, whole, left = shown_usd(want.worst), shown_usd(limit), shown_usd(no.left)
+    need = f"{need} USD, as {why}" if why else f"{need} USD"
     if no.why == "never":
-        return Denied(
-            Why.BUDGET, no.key, None, f"a cost of {need} USD can never fit the budget {no.key} of {whole} USD"
-        )
-    text = f"the budget {no.key} of {whole} USD has {left} USD left, and the call may cost {need} USD"
+        return Denied(Why.BUDGET, no.key, None, f"a cost of {need} can never fit the budget {no.key} of {whole} USD")
+    text = f"the budget {no.key} of {whole} USD has {left} USD left, and the call may cost {need}"
     if no.why == "in_flight":
         return Denied(Why.BUDGET, no.key, None, f"{text}: calls under way hold the rest, and may give some of it back")
     if no.renews_at is None:

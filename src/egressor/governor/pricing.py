@@ -1,8 +1,9 @@
 """
 What a request to a language model may cost, and what its answer says that it did.
 
-The worst case is held: as many tokens sent as the body has bytes, as many received as the request allows, of the
-dearest kind. An answer that says what it used is charged at that; one that doesn't, at what was held, as unknown.
+The worst case is held: as many tokens sent as the body has bytes, as many received as the request allows, or as the
+model's context has, of the dearest kind. An answer that says what it used is charged at that; one that doesn't, at what
+was held, as unknown.
 
 A stream that its client leaves is charged at what was seen of it: tokens for the bytes that were sent and received, as
 many as that model's answers had for theirs. What a model thinks unseen is in that, as it is in what those answers said
@@ -60,7 +61,7 @@ class Quote(NamedTuple):
     Attributes:
         micro_usd: Micro-dollars at most; None if nobody knows.
         model: The model that it names, or empty.
-        why: Why nobody knows.
+        why: Why nobody knows, or knows no less.
         size: Bytes that it sends.
     """
 
@@ -104,15 +105,19 @@ class Pricing:
         unknown = next((each.model for each in prices if each.unknown == "refuse"), None)
         if unknown is not None:
             return Quote(None, model, f"the model {clean(unknown) or 'that it does not name'} has no price")
-        received: int | None = asking.most_output
+        windows = [each.window for each in prices if each.window is not None]
+        window = max(windows) if len(windows) == len(prices) else None
+        received, why = asking.most_output, ""
         if asking.kind == "embeddings":
             received = 0
         if received is None and self.book.settings.on_unknown_price == "estimate":
             received = _USUAL
+        elif received is None:
+            received, why = window, "it does not say how long its answer may be: max_tokens"
         if received is None:
-            return Quote(None, model, "it does not say how long its answer may be: max_tokens")
-        sent, come = asking.size + (0 if asking.text else _BESIDE), received * asking.answers
-        return Quote(max(1, *[each.most(sent, come, text=asking.text) for each in prices]), model, size=asking.size)
+            return Quote(None, model, why)
+        sent, come = _sent(asking, window), received * asking.answers
+        return Quote(max(1, *[each.most(sent, come, text=asking.text) for each in prices]), model, why, asking.size)
 
     def _prices(self, asking: Asking, dialect: str, now: int) -> list[Price]:
         """
@@ -230,3 +235,13 @@ class Meter:
             speed=reported.speed,
         )
         return price.cost(usage).micro_usd
+
+
+def _sent(asking: Asking, window: int | None) -> int:
+    """
+    Return the tokens that a request sends at most.
+
+    That it sends no more than the model's context is no bound to go by: what a provider sells as an extra is longer.
+    """
+    most = asking.size + (0 if asking.text else _BESIDE)
+    return max(most, window or 0) if asking.fetches else most
