@@ -2,12 +2,12 @@
 A page of money in PostgreSQL, where every question is a way to the server and back.
 
 It reads what it is told to expect with one question, remembers what it has read, and writes all that has changed at the
-end, together with the commit. So a transaction goes that way three times, be it for one call or for five hundred.
+end, together with the commit. So a transaction goes that way twice, be it for one call or for five hundred.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .money import Sum
 from .money_sql import CELL, KEPT, SqlPage, cell_of, kept_of, row_of_hold
@@ -51,14 +51,16 @@ class BatchPage:
     The money of a ledger inside of a transaction of *db*.
 
     Args:
-        db: The connection, in the transaction.
+        db: The connection.
         known: Days and tags of sums that were there before; this adds those that it meets.
+        begin: What begins the transaction; it is said together with the first question, as others wait from then on.
     """
 
-    def __init__(self, db: Connection, known: set[tuple[int, Tags]]) -> None:
+    def __init__(self, db: Connection, known: set[tuple[int, Tags]], begin: Sequence[bytes] = ()) -> None:
         self._db = db
         self._known = known
-        self._page = SqlPage(lambda text, values: db.execute(text.replace("?", "%s"), values))
+        self._begin = begin
+        self._page = SqlPage(self._run)
         self._cells: dict[str, Cell | None] = {}
         self._kept: dict[str, Kept | None] = {}
         self._limits: dict[str, int] = {}
@@ -70,6 +72,7 @@ class BatchPage:
         Read the holds and the cells that will be asked for.
         """
         with self._db.pipeline():
+            self._begun()
             holds = self._db.execute(_HOLDS, (list(ids),))
             cells = self._db.execute(_CELLS, (list(keys),))
         self._kept |= {**dict.fromkeys(ids), **{row[0]: kept_of(row) for row in holds.fetchall()}}
@@ -179,6 +182,7 @@ class BatchPage:
         ]
         added = [(each.day, *each.tags, *each[2:]) for each in self._sums.values()]
         with self._db.pipeline():
+            self._begun()
             if gone:
                 self._db.execute(_DROP, (gone,))
             for text, rows in ((_KEEP, kept), (_PUT, put), (_ADD, added)):
@@ -187,6 +191,15 @@ class BatchPage:
             for text in then:
                 self._db.execute(text.encode())
         self._cells, self._kept, self._limits, self._touched, self._sums = {}, {}, {}, set(), {}
+
+    def _begun(self) -> None:
+        begin, self._begin = self._begin, ()
+        for text in begin:
+            self._db.execute(text)
+
+    def _run(self, text: str, values: Sequence[object]) -> Any:
+        self._begun()
+        return self._db.execute(text.replace("?", "%s").encode(), values)
 
 
 def _columns(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:

@@ -57,7 +57,7 @@ _TURN = 0x6567_7265_7373
 _MONEY = _TURN + 1
 # Whoever has it gives it back before the disk has what he has written: the others needn't wait for that. They write
 # behind him, so nothing of theirs can be on the disk without his.
-_BEGIN = f"BEGIN; SET LOCAL synchronous_commit = off; SELECT pg_advisory_xact_lock({_MONEY})".encode()
+_BEGIN = (b"BEGIN", b"SET LOCAL synchronous_commit = off", f"SELECT pg_advisory_xact_lock({_MONEY})".encode())
 # A transaction of its own that waits for the disk, and for a standby where the server does: for all before it, too.
 _FLUSH = "SELECT pg_logical_emit_message(true, 'egressor', '')"
 _KNOWN = 10_000
@@ -202,8 +202,7 @@ class PostgresLedger:
         if len(self._known) > _KNOWN:
             self._known.clear()
         with self._turn() as db:
-            db.execute(_BEGIN)
-            page = BatchPage(db, self._known)
+            page = BatchPage(db, self._known, _BEGIN)
             found = work(page)
             page.write("COMMIT", _FLUSH)
             return found
