@@ -300,6 +300,8 @@ def _crowd(page: Page) -> list[object]:
     wishes = [want(f"h{n}", 10 + n, 1_000, 5_000)._replace(tags=Tags("openai", f"m{n % 3}")) for n in range(20)]
     page.expect(["h0", "none"], ["hour"])
     said: list[object] = [take(page, each, now=NOW, lasts=LASTS) for each in wishes]
+    # Regression: what had changed since the page was read was forgotten, so what dead processes had held stayed held.
+    page.expect(["h1", "h2"], ["hour", "day"])
     said += [finish(page, End(f"h{n % 7}", (SPENT, FREE, UNKNOWN)[n % 3], n)) for n in range(10)]
     said += [page.kept("h8"), page.kept("h0"), page.budgets(), page.sums(0)]
     page.extend("me", NOW + 2 * LASTS)

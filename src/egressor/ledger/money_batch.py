@@ -71,6 +71,9 @@ class BatchPage:
         """
         Read the holds and the cells that will be asked for.
         """
+        # What was read before may have changed here since.
+        ids = [key for key in ids if key not in self._kept]
+        keys = [key for key in keys if key not in self._cells]
         with self._db.pipeline():
             self._begun()
             holds = self._db.execute(_HOLDS, (list(ids),))
