@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -122,9 +123,56 @@ def test_out_and_in_again(capsys: pytest.CaptureFixture[str]) -> None:
 
     lines = Path("out.jsonl").read_text().splitlines(keepends=True)
     assert [json.loads(line)["what"] for line in lines] == ["pause", "resume", "lift-ban"]
-    assert said.out == "3 entries, 3 of them new\n3 entries, 0 of them new\n" + "".join(lines)
-    assert said.err == "3 entries\negressor: out.jsonl: File exists\n3 entries\n"
+    seal = json.loads(lines[-1])["seal"][:16]
+    assert said.out == f"3 entries, 3 of them new, sealed {seal}\n3 entries, 0 of them new, sealed {seal}\n" + "".join(
+        lines
+    )
+    assert said.err == f"3 entries, sealed {seal}\negressor: out.jsonl: File exists\n3 entries, sealed {seal}\n"
     assert stat.S_IMODE(Path("out.jsonl").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("change", "number"),
+    [
+        (lambda lines: [lines[0], lines[1].replace('"who":"', '"who":"x'), lines[2]], 2),
+        (lambda lines: [lines[0], lines[2]], 2),
+        (lambda lines: lines[1:], 1),
+        (lambda lines: [lines[1], lines[0], lines[2]], 1),
+        (lambda lines: [lines[0], lines[0], *lines[1:]], 2),
+        (lambda lines: [lines[0], lines[1].partition(',"seal"')[0] + "}\n", lines[2]], 2),
+        (lambda lines: [lines[0].partition(',"seal"')[0] + "}\n", *lines[1:]], 2),
+        (lambda lines: [*lines[:2], lines[2].replace('"seal":"', '"seal":"0').replace('"}\n', "\n")], 3),
+    ],
+    ids=["changed", "taken out", "first taken out", "moved", "twice", "unsealed", "first unsealed", "no seal"],
+)
+def test_an_export_that_was_changed_is_noticed(
+    change: Callable[[list[str]], list[str]], number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A line that says something else, is gone, stands elsewhere or twice, or has no seal any more.
+    """
+    written()
+    main(["history", "--export", "out.jsonl"])
+    lines = Path("out.jsonl").read_text().splitlines(keepends=True)
+    Path("out.jsonl").write_text("".join(change(lines)))
+    capsys.readouterr()
+
+    assert main(["history", "--import", "out.jsonl"]) == 2
+    assert f"out.jsonl:{number}: " in capsys.readouterr().err
+
+
+def test_lines_without_seals_are_taken_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    As other programs, and versions before this one, write them.
+    """
+    written()
+    main(["history", "--export", "out.jsonl"])
+    lines = [line.partition(',"seal"')[0] + "}\n" for line in Path("out.jsonl").read_text().splitlines()]
+    Path("out.jsonl").write_text("".join(lines))
+    capsys.readouterr()
+
+    assert main(["history", "--import", "out.jsonl"]) == 0
+    assert capsys.readouterr().out == "3 entries, 0 of them new\n"
 
 
 def test_an_import_names_the_line_that_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egressor._core.learned import ONE, Costs, guess, learn_tokens, observe, quantile, tokens
+from egressor._core.learned import ONE, Costs, guess, learn_most, learn_tokens, observe, quantile, tokens
 
 
 def learned(*micro_usd: int) -> Costs:
@@ -128,3 +128,15 @@ def test_the_factor_stays_between_a_tenth_and_eight(calls: list[tuple[int, int]]
         factor = learn_tokens(factor, utf8_bytes=size, truth=truth)
 
     assert ONE // 10 <= factor <= 8 * ONE
+
+
+def test_what_is_rather_too_high_goes_up_at_once_and_down_slowly() -> None:
+    """
+    A model that thinks unseen now and then is taken to do so for some calls.
+    """
+    factors = [0]
+    for truth in (1000, 9000, 1000, 9000):
+        factors.append(learn_most(factors[-1], utf8_bytes=4000, truth=truth))
+
+    assert factors[1:] == [ONE, 9 * ONE, 8 * ONE, 9 * ONE]
+    assert learn_most(0, utf8_bytes=3, truth=1) == 1_333_334

@@ -63,7 +63,7 @@ def test_a_request_tells_what_it_asks_for(path: str, body: dict[str, Any], expec
     """
     data = json.dumps(body).encode()
 
-    assert Asking._make((*expected, len(data), True, "", "", ())) == read_request(data, path)
+    assert Asking._make((*expected, len(data), True, "", "", (), False)) == read_request(data, path)
 
 
 def test_a_request_tells_what_makes_it_dearer() -> None:
@@ -75,7 +75,10 @@ def test_a_request_tells_what_makes_it_dearer() -> None:
 
     found = [read_request(json.dumps(each).encode()) for each in (dear, odd)]
 
-    assert [each and each[-3:] for each in found] == [("priority", "fast", ("a", "b")), ("", "", ())]
+    assert [each and (each.tier, each.speed, each.others) for each in found] == [
+        ("priority", "fast", ("a", "b")),
+        ("", "", ()),
+    ]
 
 
 @pytest.mark.parametrize(

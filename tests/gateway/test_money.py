@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 import pytest
-from aiohttp import ClientError, web
+from aiohttp import ClientError, ClientSession, TCPConnector, web
 
 from egressor.ledger.money import Away
 from egressor.policies.loader import from_table
@@ -33,6 +33,8 @@ class Server:
         self.is_hanging = False
         self.says = "hi"
         self.is_chunked = False
+        # How many pieces of its streams come before it hangs.
+        self.pieces = 1
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """
@@ -49,7 +51,8 @@ class Server:
             return answer
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
-        await response.write(b'data: {"model": "m", "choices": [{"delta": {"content": "hi"}}]}\n\n')
+        for _ in range(self.pieces):
+            await response.write(b'data: {"model": "m", "choices": [{"delta": {"content": "hi"}}]}\n\n')
         if self.is_hanging:
             await asyncio.sleep(30)  # real time: until its client is gone
         if asked.get("stream_options", {}).get("include_usage"):
@@ -174,7 +177,8 @@ async def test_of_fifty_requests_at_once_as_many_are_served_as_are_paid_for() ->
 
 async def test_a_client_that_leaves_in_mid_stream_is_charged_as_unknown() -> None:
     """
-    Its provider may bill all that it had asked for; the next call finds no phantom hold.
+    As long as no answer of the model has said what it used, its provider may bill all that was asked for; the next call
+    finds no phantom hold.
     """
     server = Server()
     server.is_hanging = True
@@ -189,6 +193,75 @@ async def test_a_client_that_leaves_in_mid_stream_is_charged_as_unknown() -> Non
 
     assert during[0] == 0
     assert after == (during[1], 0, during[1])
+
+
+async def leave(rig: Rig, pieces: int) -> None:
+    """
+    Ask for a stream, and leave it behind so many pieces, or behind its head.
+    """
+    answer = await rig.session.post(f"{rig.url}/t/v1/chat/completions", json={**ASKED, "stream": True})
+    text = b""
+    while text.count(b"data:") < pieces:
+        text += await answer.content.readany()
+    answer.close()
+
+
+async def test_a_stream_that_is_left_is_charged_at_what_was_seen() -> None:
+    """
+    Behind each of its pieces in turn: what was sent, and a token for each piece, as the answer before had; with no more
+    above it than what may be on its way. Of one that had said nothing nobody knows, and all that was held is charged.
+    """
+    server = Server()
+    server.pieces = 5
+    charged = []
+    async with upstream(server) as url, gateway_of(services(url, 1)) as rig:
+        priced(rig)
+        await ask(rig, stream=True)
+        await until(lambda: cell(rig) == (20, 0, 0))
+        server.is_hanging = True
+        for pieces in range(12):
+            server.pieces = pieces
+            before = cell(rig)[0]
+            await leave(rig, pieces)
+            await until(lambda: cell(rig)[1] == 0)
+            spent, _, unknown = cell(rig)
+            assert unknown == spent - 20
+            charged.append(spent - before)
+
+    body = json.dumps({**ASKED, "stream": True})
+    assert charged[0] == len(body) + 200
+    assert all(10 + 2 * pieces <= charged[pieces] <= 10 + 2 * (pieces + 17) for pieces in range(1, 12))
+
+
+@pytest.mark.timeout(120)
+async def test_after_five_hundred_that_left_there_is_money_for_one_that_fits() -> None:
+    """
+    While they are under way they hold all that there is; what they held comes back at once, but for what was seen.
+    """
+    server, many = Server(), 500
+    server.pieces = 5
+    held = len(json.dumps({**ASKED, "stream": True})) + 200
+    tables = services("", (20 + many * held) / 1e6)
+    async with upstream(server) as url:
+        tables["t"]["base_url"] = url
+        async with gateway_of(tables) as rig, ClientSession(connector=TCPConnector(limit=0)) as session:
+            priced(rig)
+            await ask(rig, stream=True)
+            await until(lambda: cell(rig) == (20, 0, 0))
+            server.is_hanging = True
+            path = f"{rig.url}/t/v1/chat/completions"
+            answers = await asyncio.gather(*(session.post(path, json={**ASKED, "stream": True}) for _ in range(many)))
+            during, refused = cell(rig), (await ask(rig))[0]
+            for answer in answers:
+                await answer.content.readany()
+                answer.close()
+            await until(lambda: cell(rig)[1] == 0)
+            left, served = cell(rig), (await ask(rig))[0]
+
+    assert {answer.status for answer in answers} == {200}
+    assert (during, refused) == ((20, many * held, 0), 402)
+    assert many * 20 <= left[2] <= many * (20 + 34)
+    assert served == 200
 
 
 async def told(rig: Rig, path: str = "/t/v1/chat/completions", **more: Any) -> tuple[int, str | None, str | None]:

@@ -74,7 +74,7 @@ def test_a_request_is_quoted_at_its_worst(body: dict[str, Any], received: int) -
     """
     A token for each byte that is sent, and all that may come, for each answer.
     """
-    assert Pricing(PRICES).quote("openai", Asked(body), NOW) == Quote(size(body) + 2 * received, "m")
+    assert Pricing(PRICES).quote("openai", Asked(body), NOW) == Quote(size(body) + 2 * received, "m", size=size(body))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_a_request_may_come_to_is_quoted(more: dict[str, Any], times: int |
     body = chat(max_tokens=100, **more)
     expected = size(body) + 2 * 4 * 100 if times is None else times * (size(body) + 200)
 
-    assert Pricing(PRICES).quote("openai", Asked(body), NOW) == Quote(expected, "m")
+    assert Pricing(PRICES).quote("openai", Asked(body), NOW) == Quote(expected, "m", size=size(body))
 
 
 def test_a_model_that_may_answer_instead_needs_a_price() -> None:
@@ -121,7 +121,9 @@ def test_embeddings_have_no_output() -> None:
     """
     body = {"model": "m", "input": "hello"}
 
-    assert Pricing(PRICES).quote("openai", Asked(body, "/v1/embeddings"), NOW) == Quote(size(body), "m")
+    assert Pricing(PRICES).quote("openai", Asked(body, "/v1/embeddings"), NOW) == Quote(
+        size(body), "m", size=size(body)
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,8 @@ def test_embeddings_have_no_output() -> None:
         (Asked(chat(model="zzz")), "openai", Quote(None, "zzz", "the model zzz has no price")),
         (Asked(chat(model=3), "/v1/responses"), "openai",
          Quote(None, "", "the model that it does not name has no price")),
-        (Asked(chat(model="free", max_tokens=9)), "openai", Quote(1, "free")),
+        (Asked(chat(model="free", max_tokens=9)), "openai",
+         Quote(1, "free", size=size(chat(model="free", max_tokens=9)))),
     ],
 )  # fmt: skip
 def test_what_can_not_be_priced_says_why(asked: Asked, dialect: str, expected: Quote) -> None:
@@ -159,7 +162,28 @@ def test_an_answer_of_no_stated_length_may_be_estimated() -> None:
                           "on_unknown_price": "estimate"})  # fmt: skip
     body = chat(n=2)
 
-    assert Pricing(prices).quote("openai", Asked(body), NOW) == Quote(size(body) + 2 * 2 * 16_384, "m")
+    assert Pricing(prices).quote("openai", Asked(body), NOW) == Quote(size(body) + 2 * 2 * 16_384, "m", size=size(body))
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        # By its public price, 0.15 and 0.6 USD a million, and its context of 128,000 tokens.
+        ({}, 0.6 * 128_000),
+        ({"n": 2}, 2 * 0.6 * 128_000),
+        ({"max_tokens": 1000, "previous_response_id": "resp_1"}, 0.15 * 128_000 + 600),
+    ],
+)
+def test_no_request_is_longer_than_its_model_s_context(more: dict[str, Any], expected: float) -> None:
+    """
+    So one that doesn't say how long its answer may be has a worst, too; and one whose text the provider keeps.
+    """
+    body = chat(model="gpt-4o-mini", **more)
+    found = Pricing(read_prices({})).quote("openai", Asked(body), NOW).micro_usd
+    sent = 0 if "max_tokens" in more else 0.15 * size(body)
+
+    assert found is not None
+    assert expected + sent <= found <= expected + sent + 1
 
 
 def test_a_secret_in_a_model_s_name_is_not_told() -> None:
@@ -211,6 +235,53 @@ def test_an_answer_says_what_it_cost(media: str, body: bytes, is_whole: bool, ex
         meter.feed(b"")
 
         assert meter.cost(is_whole=is_whole) == expected
+
+
+PIECES = events({"model": "m", "choices": [{"delta": {"content": "0123456789"}}]})
+STARTED = events({"type": "message_start", "message": {"model": "m", "usage": {"input_tokens": 7, "output_tokens": 1}}})
+
+
+@pytest.mark.parametrize(
+    ("dialect", "media", "body", "expected"),
+    [
+        ("openai", "text/event-stream", b"", None),
+        ("openai", "text/event-stream", events({"model": "m", "choices": [{"delta": {}}]}), None),
+        ("openai", "text/event-stream", PIECES, 10 + 2 * (5 + 16)),
+        ("openai", "text/event-stream", 3 * PIECES, 10 + 2 * (15 + 16)),
+        ("openai", "text/event-stream", PIECES + b"data: [DONE]\n\n", None),
+        ("openai", "text/event-stream", PIECES + events({"error": {"message": "no"}}), None),
+        ("openai", "application/json", PIECES, None),
+        ("anthropic", "text/event-stream", STARTED + PIECES, 7 + 2 * (5 + 16)),
+    ],
+)
+def test_what_was_seen_of_a_stream_is_priced(dialect: str, media: str, body: bytes, expected: int | None) -> None:
+    """
+    By what an answer before it has said of its bytes, twice ten of which were ten tokens; what it has said itself
+    counts, but not what it has said at its beginning of its end.
+    """
+    pricing = Pricing(PRICES)
+    meter = pricing.meter(dialect, "m", media, NOW, 100)
+    assert meter is not None
+    meter.feed(body)
+    at_first = meter.seen()
+    whole = pricing.meter(dialect, "m", "text/event-stream", NOW, 100)
+    assert whole is not None
+    whole.feed(PIECES + events({"choices": [], "usage": USAGE}) + b"data: [DONE]\n\n")
+    cost = whole.cost(is_whole=True)
+
+    assert (at_first, cost, meter.seen()) == (None, 20, expected)
+
+
+def test_so_many_models_are_remembered() -> None:
+    """
+    What a client calls his models is his to choose: of the others nothing is learned.
+    """
+    pricing = Pricing(PRICES)
+    for number in range(300):
+        pricing.learn("openai", f"m{number}", (100, 10), (10, 5))
+
+    assert pricing.factors("openai", "m255") == (400_000, 2_000_000)
+    assert pricing.factors("openai", "m256") is None
 
 
 def test_other_dialects_have_no_meter() -> None:

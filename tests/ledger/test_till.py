@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, TypeVar
@@ -162,7 +163,7 @@ def test_only_renewals_wait_for_the_disk(place: Place, monkeypatch: pytest.Monke
     strict = place.ledger.waited[3:]
     place.till.is_strict = False
     # All holds are over, so that nothing has to be renewed.
-    monkeypatch.setattr(place.till, "_open", set())
+    monkeypatch.setattr(place.till, "_open", {})
     monkeypatch.setattr("egressor.ledger.till._RENEW", 0.05)
     place.till._renew_at = 0.0
     place.till.end(End("none", FREE))
@@ -640,6 +641,31 @@ def test_a_server_that_goes_and_comes_back_charges_all_once(
 
     assert isinstance(refused, Away)
     assert shown == (200, 0, 0)
+
+
+def test_what_was_answered_outlives_the_server_s_crash(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The others' turn comes before the disk has a hold, but its answer only afterwards.
+    """
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    address = postgres.new_database()
+    kept = []
+    for number in range(2):
+        till = open_till(address, wall=lambda: NOW)
+        one = Want(new_id(NOW), till.owner, (Ask(f"k{number}", 1000, 900, 0, NEVER),), 100, Tags("api"))
+        until(partial(_is_held, till, one))
+        postgres.stop(signal.SIGQUIT)
+        postgres.start()
+        kept.append(till.read(lambda page: [each.cell.held for each in page.budgets()]))
+        till.close()
+
+    assert kept == [[100], [100, 100]]
+
+
+def _is_held(till: Till | MemoryTill, want: Want) -> bool:
+    return isinstance(till.hold(want), Held)
 
 
 def test_a_till_by_its_ledger_s_address(tmp_path: Path) -> None:

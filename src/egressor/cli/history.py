@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -29,6 +30,7 @@ from .text import columns
 
 if TYPE_CHECKING:
     from egressor.ledger import Ledger
+    from egressor.ledger.entry import Entry
 
 __all__ = ["history", "moment", "warn"]
 
@@ -141,13 +143,26 @@ def _move(address: str, pick: Pick, target: str | None, source: str | None) -> i
 
 
 def _export(ledger: Ledger, pick: Pick, target: str) -> int:
-    count = 0
+    count, seal = 0, ""
     with nullcontext(sys.stdout) if target == "-" else _private(target) as stream:
         for entry in _pages(ledger, pick):
-            stream.write(as_line(entry) + "\n")
+            line = as_line(entry)
+            seal = _sealing(seal, line)
+            stream.write(f'{line[:-1]},"seal":"{seal}"}}\n')
             count += 1
-    sys.stderr.write(f"{count} entries\n")
+    sys.stderr.write(f"{count} entries{_sealed(seal)}\n")
     return 0
+
+
+def _sealing(seal: str, line: str) -> str:
+    """
+    Return the seal of *line*, which is that of all lines up to it: *seal* is that of those before.
+    """
+    return sha256(f"{seal}{line}".encode(errors="surrogatepass")).hexdigest()
+
+
+def _sealed(seal: str) -> str:
+    return f", sealed {seal[:16]}" if seal else ""
 
 
 def _private(target: str) -> Any:
@@ -166,16 +181,51 @@ def _pages(ledger: Ledger, pick: Pick) -> Iterator[Any]:
 
 def _import(ledger: Ledger, source: str) -> int:
     new = seen = 0
+    unsealed = _Unsealed()
     with nullcontext(sys.stdin) if source == "-" else Path(source).open(encoding="utf-8", errors="replace") as stream:
         for page in _batches(stream):
             try:
-                batch = [from_line(line) for _, line in page]
-            except ValueError:
-                return _fail(2, f"{source}:{_first_wrong(page)}; {seen} entries before it are taken up")
+                batch = [unsealed.entry(number, line) for number, line in page]
+            except ValueError as error:
+                return _fail(2, f"{source}:{error}; {seen} entries before it are taken up")
             new += ledger.append(batch)
             seen += len(batch)
-    click.echo(f"{seen} entries, {new} of them new")
+    click.echo(f"{seen} entries, {new} of them new{_sealed(unsealed.seal)}")
     return 0
+
+
+class _Unsealed:
+    """
+    Reads the lines of one file in their order, each of them sealed or none.
+
+    Attributes:
+        seal: That of the lines so far; empty if none has one.
+    """
+
+    seal = ""
+    _is_begun = False
+
+    def entry(self, number: int, line: str) -> Entry:
+        """
+        Return the entry of a line.
+
+        Raises:
+            ValueError: It is none, or not what was exported behind those before it; the message begins with *number*.
+        """
+        found = re.fullmatch(r'(.*),"seal":"([0-9a-f]{64})"\}\s*', line)
+        text = line if found is None else found[1] + "}"
+        try:
+            entry = from_line(text)
+        except ValueError as error:
+            msg = f"{number}: {error}"
+            raise ValueError(msg) from None
+        if found is not None and (self.seal or not self._is_begun):
+            self.seal = _sealing(self.seal, text)
+        if self.seal != ("" if found is None else found[2]):
+            msg = f"{number}: its seal is wrong: it, or what was before it, is not what was exported"
+            raise ValueError(msg)
+        self._is_begun = True
+        return entry
 
 
 def _batches(stream: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
@@ -188,15 +238,6 @@ def _batches(stream: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
             page = []
     if page:
         yield page
-
-
-def _first_wrong(page: list[tuple[int, str]]) -> str:
-    for number, line in page:
-        try:
-            from_line(line)
-        except ValueError as error:
-            return f"{number}: {error}"
-    return ""
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:

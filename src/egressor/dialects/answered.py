@@ -27,14 +27,15 @@ class AnswerReader:
         media: Its media type, which tells a stream of events from a document.
 
     Attributes:
+        is_events: Whether it is a stream of events.
         beginning: The first byte of the body, unpacked; empty as long as there is none.
     """
 
-    __slots__ = ("_is_begun", "_reader", "_unpack", "beginning")
+    __slots__ = ("_is_begun", "_reader", "_unpack", "beginning", "is_events")
 
     def __init__(self, media: str) -> None:
-        is_events = media.strip().lower().startswith(EVENTS)
-        self._reader: StreamReader | BodyReader = StreamReader() if is_events else BodyReader()
+        self.is_events = media.strip().lower().startswith(EVENTS)
+        self._reader: StreamReader | BodyReader = StreamReader() if self.is_events else BodyReader()
         self._is_begun = False
         self._unpack: Any = None
         self.beginning = b""

@@ -69,6 +69,12 @@ _NOT_TEXT: Final = re.compile(
     rb"|web_search[a-z_0-9]*|web_fetch[a-z_0-9]*|file_search|code_interpreter|computer[a-z_0-9]*|google_search|googleSearch"
     rb'|url_context|urlContext|plugins|modalities)"'
 )
+# Those of them that stand for a text of any length.
+_FETCHED: Final = re.compile(
+    rb'"(?:file_id|fileData|cachedContent|cached_content|previous_response_id|conversation|prompt_id|container|mcp_servers'
+    rb"|web_search[a-z_0-9]*|web_fetch[a-z_0-9]*|file_search|code_interpreter|computer[a-z_0-9]*|google_search|googleSearch"
+    rb'|url_context|urlContext|plugins)"'
+)
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
@@ -89,6 +95,7 @@ class Asking(NamedTuple):
         tier: The service tier that it asks for, as it says; empty if it names none.
         speed: Anthropic's ``speed``; empty if it names none.
         others: Models that may answer in place of *model* (OpenRouter's ``models``).
+        fetches: Whether the provider may put texts of its own before the model: what it remembers, keeps or looks up.
     """
 
     kind: str
@@ -102,6 +109,7 @@ class Asking(NamedTuple):
     tier: str = ""
     speed: str = ""
     others: tuple[str, ...] = ()
+    fetches: bool = False
 
 
 def read_request(body: bytes, path: str = "") -> Asking | None:
@@ -145,6 +153,7 @@ def read_parsed(parsed: object, body: bytes, path: str = "") -> Asking | None:
         tier=_word(parsed.get("service_tier")),
         speed=_word(parsed.get("speed")),
         others=tuple([each for each in _list(parsed.get("models")) if isinstance(each, str)]),
+        fetches=_FETCHED.search(body) is not None,
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from egressor._core import budget
 from egressor._core.admission import Denied, Why
 from egressor._core.charge import may_be_billed
+from egressor._core.model import ErrorCategory
 from egressor.ledger.entry import new_id, stamp
 from egressor.ledger.money import FREE, SPENT, UNKNOWN, Away, End, Tags, Want, shown_usd
 from egressor.ledger.plain import clean
@@ -128,6 +129,7 @@ class Money:
             purse.estimate = quote.micro_usd
             purse.why = quote.why
             purse.is_priced = True
+            purse.size = quote.size
         return purse
 
 
@@ -146,8 +148,11 @@ class Purse:
         verdict: What the attempt came to; None if none was made. One that costs nothing is no part of what calls inside
             of it have cost, either.
         estimate: What an attempt may cost, in micro-dollars; None if nobody knows, and then nothing is held.
-        why: Why nobody knows.
+        why: Why nobody knows, or why it is so much.
         dialect: What the service speaks.
+        seen: What a stream has cost, in micro-dollars, by what was seen of it; None if nobody can tell by that. It
+            counts if the stream was left.
+        size: Bytes that a priced request sends.
         is_priced: Whether *estimate* is the worst case of a request: if its answer doesn't say what it has cost, nobody
             knows.
         is_soft: Whether the soft share of one of its budgets was reached in the period of the last hold.
@@ -156,7 +161,7 @@ class Purse:
 
     __slots__ = (
         *("_amount", "_around", "_id", "_inside", "_money", "_number", "_owners", "_paid", "_tags"),
-        *("dialect", "estimate", "is_bound", "is_priced", "is_soft", "truth", "verdict", "why"),
+        *("dialect", "estimate", "is_bound", "is_priced", "is_soft", "seen", "size", "truth", "verdict", "why"),
     )
 
     def __init__(
@@ -176,6 +181,8 @@ class Purse:
         self._number = 0
         self._around: Sequence[tuple[Purse, int]] = ()
         self.truth: int | None = None
+        self.seen: int | None = None
+        self.size = 0
         self.verdict: Verdict | None = None
         self.estimate: int | None = None
         self.why = ""
@@ -259,8 +266,8 @@ class Purse:
         how, cost = self._ending()
         charged = max(0, cost - self._inside)
         self._paid = None if self._paid is None or how == UNKNOWN else self._paid + charged
-        self._money.till.end(End(key, how, min(cost, self._inside) if how == UNKNOWN else charged))
-        self.truth = self.verdict = None
+        self._money.till.end(End(key, how, self._amount - charged if how == UNKNOWN else charged))
+        self.truth = self.seen = self.verdict = None
         self._next()
         if charged:
             for purse, number in self._around:
@@ -290,7 +297,7 @@ class Purse:
         Return what reads an answer of this media type for what it has cost; None if it doesn't say that.
         """
         money = self._money
-        return money.pricing.meter(self.dialect, self._tags.model, media, money.wall())
+        return money.pricing.meter(self.dialect, self._tags.model, media, money.wall(), self.size)
 
     def _unpriced(self) -> Denied:
         text = f"it has a budget, and nobody knows what the call may cost: {self.why}; or state it as its cost in usd"
@@ -303,6 +310,8 @@ class Purse:
             return FREE, 0
         if self.verdict.ok and not self.is_priced:
             return SPENT, self._amount
+        if self.seen is not None and (self.verdict.ok or self.verdict.category is ErrorCategory.CANCELLED):
+            return UNKNOWN, min(self.seen, self._amount)
         return (UNKNOWN, self._amount) if may_be_billed(self.verdict) else (FREE, 0)
 
     def _want(self, micro_usd: int) -> Want:
@@ -318,9 +327,9 @@ class Purse:
             text = f"the ledger is away, and without it no budget can be kept: {answer.text}"
             return Denied(Why.STORE, "ledger", _SOON, text)
         if isinstance(answer, budget.Denied):
-            return _denied(want, answer, self._money.wall())
+            return _denied(want, answer, self._money.wall(), self.why)
         self._id, self._amount = want.id, answer.hold.amount
-        self.truth = self.verdict = None
+        self.truth = self.seen = self.verdict = None
         self.is_soft = any(cell.warned for cell in answer.cells.values())
         limits = {ask.key: ask.limit for ask in want.asks}
         for key in answer.warned:
@@ -342,14 +351,13 @@ def standing(services: Mapping[str, Policy], now: int) -> list[budget.Ask]:
     return found
 
 
-def _denied(want: Want, no: budget.Denied, now: int) -> Denied:
+def _denied(want: Want, no: budget.Denied, now: int, why: str) -> Denied:
     limit = next(ask.limit for ask in want.asks if ask.key == no.key)
     need, whole, left = shown_usd(want.worst), shown_usd(limit), shown_usd(no.left)
+    need = f"{need} USD, as {why}" if why else f"{need} USD"
     if no.why == "never":
-        return Denied(
-            Why.BUDGET, no.key, None, f"a cost of {need} USD can never fit the budget {no.key} of {whole} USD"
-        )
-    text = f"the budget {no.key} of {whole} USD has {left} USD left, and the call may cost {need} USD"
+        return Denied(Why.BUDGET, no.key, None, f"a cost of {need} can never fit the budget {no.key} of {whole} USD")
+    text = f"the budget {no.key} of {whole} USD has {left} USD left, and the call may cost {need}"
     if no.why == "in_flight":
         return Denied(Why.BUDGET, no.key, None, f"{text}: calls under way hold the rest, and may give some of it back")
     if no.renews_at is None:

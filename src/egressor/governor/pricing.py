@@ -1,23 +1,32 @@
 """
 What a request to a language model may cost, and what its answer says that it did.
 
-The worst case is held: as many tokens sent as the body has bytes, as many received as the request allows, of the
-dearest kind. An answer that says what it used is charged at that; one that doesn't, at what was held, as unknown.
+The worst case is held: as many tokens sent as the body has bytes, as many received as the request allows, or as the
+model's context has, of the dearest kind. An answer that says what it used is charged at that; one that doesn't, at what
+was held, as unknown.
+
+A stream that its client leaves is charged at what was seen of it: tokens for the bytes that were sent and received, as
+many as that model's answers had for theirs. What a model thinks unseen is in that, as it is in what those answers said
+that they used; so as long as none has said so, or no text has come, nobody knows, and all that was held is charged.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from egressor._core.learned import learn_most, tokens
 from egressor.dialects.answered import AnswerReader
 from egressor.dialects.asking import COUNTS, NO_TEXT, read_request
+from egressor.dialects.usage import completed
 from egressor.ledger.plain import clean
 from egressor.prices import PriceBook
 
 from .money import PRICED
 
 if TYPE_CHECKING:
+    from egressor._core.usage import Usage
     from egressor.dialects.asking import Asking
+    from egressor.dialects.usage import Reported
     from egressor.policies.prices import Prices
     from egressor.prices.price import Price
 
@@ -29,6 +38,9 @@ _BESIDE: Final = 100_000
 # Tokens that an answer is taken to have at most, where its request says nothing and may be estimated: few have more.
 _USUAL: Final = 16_384
 _PICO: Final = 10**6
+# What is on its way when a client leaves a stream, or is said by the time that its provider notices.
+_LATE: Final = 16
+_MOST_MODELS: Final = 256
 
 
 class Request(Protocol):
@@ -49,12 +61,14 @@ class Quote(NamedTuple):
     Attributes:
         micro_usd: Micro-dollars at most; None if nobody knows.
         model: The model that it names, or empty.
-        why: Why nobody knows.
+        why: Why nobody knows, or knows no less.
+        size: Bytes that it sends.
     """
 
     micro_usd: int | None
     model: str = ""
     why: str = ""
+    size: int = 0
 
 
 class Pricing:
@@ -67,6 +81,9 @@ class Pricing:
 
     def __init__(self, prices: Prices) -> None:
         self.book = PriceBook(prices)
+        # By dialect and model, tokens for each four bytes that were sent and received, in millionths. Of two changes at
+        # once one may be lost, which the next makes good.
+        self._seen: dict[tuple[str, str], tuple[int, int]] = {}
 
     def quote(self, dialect: str, request: Request, now: int) -> Quote:
         """
@@ -88,15 +105,19 @@ class Pricing:
         unknown = next((each.model for each in prices if each.unknown == "refuse"), None)
         if unknown is not None:
             return Quote(None, model, f"the model {clean(unknown) or 'that it does not name'} has no price")
-        received: int | None = asking.most_output
+        windows = [each.window for each in prices if each.window is not None]
+        window = max(windows) if len(windows) == len(prices) else None
+        received, why = asking.most_output, ""
         if asking.kind == "embeddings":
             received = 0
         if received is None and self.book.settings.on_unknown_price == "estimate":
             received = _USUAL
+        elif received is None:
+            received, why = window, "it does not say how long its answer may be: max_tokens"
         if received is None:
-            return Quote(None, model, "it does not say how long its answer may be: max_tokens")
-        sent, come = asking.size + (0 if asking.text else _BESIDE), received * asking.answers
-        return Quote(max(1, *[each.most(sent, come, text=asking.text) for each in prices]), model)
+            return Quote(None, model, why)
+        sent, come = _sent(asking, window), received * asking.answers
+        return Quote(max(1, *[each.most(sent, come, text=asking.text) for each in prices]), model, why, asking.size)
 
     def _prices(self, asking: Asking, dialect: str, now: int) -> list[Price]:
         """
@@ -109,30 +130,58 @@ class Pricing:
             for tier, speed in ways
         ]
 
-    def meter(self, dialect: str, model: str, media: str, now: int) -> Meter | None:
+    def meter(self, dialect: str, model: str, media: str, now: int, size: int = 0) -> Meter | None:
         """
-        Return what reads the cost out of an answer of this media type; None if it has none to read.
+        Return what reads the cost out of an answer of this media type, to a request of *size* bytes; None if it has
+        none to read.
         """
         if dialect not in PRICED:
             return None
-        return Meter(self.book, dialect, model, now=now, media=media)
+        return Meter(self, dialect, model, now=now, media=media, size=size)
+
+    def learn(self, dialect: str, model: str, sent: tuple[int, int], received: tuple[int, int]) -> None:
+        """
+        Take in how many tokens so many bytes were, *sent* and *received*.
+        """
+        key = (dialect, model)
+        if all(size for size, _ in (sent, received)) and (key in self._seen or len(self._seen) < _MOST_MODELS):
+            before, behind = self._seen.get(key, (0, 0))
+            self._seen[key] = (
+                learn_most(before, utf8_bytes=sent[0], truth=sent[1]),
+                learn_most(behind, utf8_bytes=received[0], truth=received[1]),
+            )
+
+    def factors(self, dialect: str, model: str) -> tuple[int, int] | None:
+        """
+        Return the tokens for each four bytes sent to a model and received from it, in millionths; None if nobody knows.
+        """
+        return self._seen.get((dialect, model))
 
 
 class Meter:
     """
     Reads the cost of one answer while its body goes by, as it was sent or unpacked.
 
+    Args:
+        pricing: What it goes by.
+        dialect: What the service speaks.
+        model: The model that was asked.
+        now: When that was.
+        media: The answer's media type.
+        size: Bytes that were sent.
+
     Attributes:
         feed: Looks at the next part of the body.
     """
 
-    __slots__ = ("_book", "_dialect", "_model", "_now", "_reader", "feed")
+    __slots__ = ("_dialect", "_media", "_model", "_now", "_pricing", "_reader", "_size", "feed")
 
-    def __init__(self, book: PriceBook, dialect: str, model: str, *, now: int, media: str) -> None:
-        self._book = book
+    def __init__(self, pricing: Pricing, dialect: str, model: str, *, now: int, media: str, size: int = 0) -> None:
+        self._pricing = pricing
         self._dialect = dialect
         self._model = model
         self._now = now
+        self._size = size
         self._reader = AnswerReader(media)
         self.feed = self._reader.feed
 
@@ -152,15 +201,47 @@ class Meter:
         """
         said = self._reader.said(is_whole=is_whole)
         reported = said.reported
+        if reported.said and said.ended:
+            usage = reported.usage
+            sent, received = (self._size, usage.sent), (said.text_bytes, usage.received)
+            self._pricing.learn(self._dialect, self._model, sent, received)
         if reported.billed_pico_usd is not None:
             return -(-reported.billed_pico_usd // _PICO)
         if not said.ended or not reported.said:
             return None
-        price = self._book.find(
+        return self._priced(reported, reported.usage)
+
+    def seen(self) -> int | None:
+        """
+        Return what a stream that was left has cost by what was seen of it, in micro-dollars, rather too high than too
+        low; None if nobody knows.
+        """
+        said = self._reader.said(is_whole=False)
+        factors = self._pricing.factors(self._dialect, self._model)
+        if factors is None or not self._reader.is_events or said.ended or said.failed or not said.text_bytes:
+            return None
+        sent, received = tokens(self._size, factors[0]), tokens(said.text_bytes, factors[1]) + _LATE
+        usage = completed(said.reported, sent=sent, received=received)
+        # What a stream says at its beginning of what it has received is true of its beginning.
+        usage = usage._replace(output=usage.output + max(0, received - usage.received))
+        return self._priced(said.reported, usage)
+
+    def _priced(self, reported: Reported, usage: Usage) -> int:
+        price = self._pricing.book.find(
             reported.model or self._model,
             at=self._now,
             provider=self._dialect,
             tier=reported.tier,
             speed=reported.speed,
         )
-        return price.cost(reported.usage).micro_usd
+        return price.cost(usage).micro_usd
+
+
+def _sent(asking: Asking, window: int | None) -> int:
+    """
+    Return the tokens that a request sends at most.
+
+    That it sends no more than the model's context is no bound to go by: what a provider sells as an extra is longer.
+    """
+    most = asking.size + (0 if asking.text else _BESIDE)
+    return max(most, window or 0) if asking.fetches else most

@@ -108,7 +108,8 @@ class End(NamedTuple):
     Attributes:
         id: The hold's.
         how: `SPENT`; `FREE`, if nothing was; `UNKNOWN`, if nobody can say.
-        micro_usd: What was spent; of what is unknown, how much of the hold was charged otherwise, to calls inside.
+        micro_usd: What was spent; of what is unknown, how much of the hold it can't be: what calls inside were charged,
+            and what a stream that was left had not come to.
     """
 
     id: str
@@ -178,6 +179,11 @@ class Page(Protocol):
     """
     A ledger's money inside of one transaction.
     """
+
+    def expect(self, ids: Sequence[str], keys: Sequence[str]) -> None:
+        """
+        Be told which holds and cells will be asked for, so that a page far away reads them at once.
+        """
 
     def cells(self, keys: Sequence[str]) -> dict[str, Cell]:
         """

@@ -16,17 +16,25 @@ from .sql import dumped
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["SqlPage"]
+__all__ = ["CELL", "KEPT", "SqlPage", "cell_of", "kept_of", "row_of_hold"]
 
-_CELL: Final = "start_at, end_at, spent, held, unknown, warned"
+CELL: Final = "start_at, end_at, spent, held, unknown, warned"
+"""
+The columns of a cell.
+"""
+
 _PUT: Final = (
-    f"INSERT INTO egressor_budgets (name, {_CELL}, most) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - words of ours
+    f"INSERT INTO egressor_budgets (name, {CELL}, most) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - words of ours
     " ON CONFLICT (name) DO UPDATE SET start_at = excluded.start_at, end_at = excluded.end_at, spent = excluded.spent,"
     " held = excluded.held, unknown = excluded.unknown, warned = excluded.warned, most = excluded.most"
 )
-_KEPT: Final = "id, owner, at, amount, places, expires_at, tags, lost"
+KEPT: Final = "id, owner, at, amount, places, expires_at, tags, lost"
+"""
+The columns of a hold.
+"""
+
 _KEEP: Final = (
-    f"INSERT INTO egressor_holds ({_KEPT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - likewise
+    f"INSERT INTO egressor_holds ({KEPT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - likewise
     " ON CONFLICT (id) DO UPDATE SET lost = excluded.lost, expires_at = excluded.expires_at"
 )
 _ADD: Final = (
@@ -56,15 +64,20 @@ class SqlPage:
     def __init__(self, run: Callable[[str, Sequence[object]], Any]) -> None:
         self._run = run
 
+    def expect(self, ids: Sequence[str], keys: Sequence[str]) -> None:
+        """
+        Do nothing: whoever is asked is near.
+        """
+
     def cells(self, keys: Sequence[str]) -> dict[str, Cell]:
         """
         Return those of the cells that there are.
         """
         found = {}
         for key in keys:
-            row = self._run(f"SELECT {_CELL} FROM egressor_budgets WHERE name = ?", (key,)).fetchone()  # noqa: S608
+            row = self._run(f"SELECT {CELL} FROM egressor_budgets WHERE name = ?", (key,)).fetchone()  # noqa: S608
             if row is not None:
-                found[key] = _cell(row)
+                found[key] = cell_of(row)
         return found
 
     def put(self, cells: Mapping[str, Cell], limits: Mapping[str, int]) -> None:
@@ -78,16 +91,14 @@ class SqlPage:
         """
         Return the hold with this id, if it is there.
         """
-        row = self._run(f"SELECT {_KEPT} FROM egressor_holds WHERE id = ?", (key,)).fetchone()  # noqa: S608
-        return None if row is None else _kept(row)
+        row = self._run(f"SELECT {KEPT} FROM egressor_holds WHERE id = ?", (key,)).fetchone()  # noqa: S608
+        return None if row is None else kept_of(row)
 
     def keep(self, kept: Kept) -> None:
         """
         Keep a hold; one with the same id is replaced.
         """
-        hold = kept.hold
-        told = dumped(hold.places), hold.expires_at, dumped(kept.tags), int(kept.is_lost)
-        self._run(_KEEP, (kept.id, kept.owner, kept.at, hold.amount, *told))
+        self._run(_KEEP, row_of_hold(kept))
 
     def drop(self, key: str) -> None:
         """
@@ -99,8 +110,8 @@ class SqlPage:
         """
         Return holds whose time is over at *now* and that are not lost yet, a thousand at most.
         """
-        text = f"SELECT {_KEPT} FROM egressor_holds WHERE lost = 0 AND expires_at <= ? ORDER BY id LIMIT 1000"  # noqa: S608
-        return [_kept(row) for row in self._run(text, (now,)).fetchall()]
+        text = f"SELECT {KEPT} FROM egressor_holds WHERE lost = 0 AND expires_at <= ? ORDER BY id LIMIT 1000"  # noqa: S608
+        return [kept_of(row) for row in self._run(text, (now,)).fetchall()]
 
     def extend(self, owner: str, until: int) -> None:
         """
@@ -125,8 +136,8 @@ class SqlPage:
         """
         Return all budgets, by key.
         """
-        rows = self._run(f"SELECT name, most, {_CELL} FROM egressor_budgets ORDER BY name", ())  # noqa: S608
-        return [Budget(name, _cell(cell), most) for name, most, *cell in rows.fetchall()]
+        rows = self._run(f"SELECT name, most, {CELL} FROM egressor_budgets ORDER BY name", ())  # noqa: S608
+        return [Budget(name, cell_of(cell), most) for name, most, *cell in rows.fetchall()]
 
     def sums(self, since: int) -> list[Sum]:
         """
@@ -146,12 +157,21 @@ class SqlPage:
             self._run(text, (value,))
 
 
-def _cell(row: Sequence[Any]) -> Cell:
+def cell_of(row: Sequence[Any]) -> Cell:
+    """
+    Return the cell of a row with the columns `CELL`.
+    """
     start, end, spent, held, unknown, warned = row
     return Cell(start, end, spent, held, unknown, bool(warned))
 
 
-def _kept(row: Sequence[Any]) -> Kept:
+def kept_of(row: Sequence[Any]) -> Kept:
+    """
+    Return the hold of a row with the columns `KEPT`.
+
+    Raises:
+        LedgerAway: The row is none.
+    """
     key, owner, at, amount, places, expires_at, tags, lost = row
     try:
         stood = tuple(Place(*each) for each in json.loads(places))
@@ -160,3 +180,12 @@ def _kept(row: Sequence[Any]) -> Kept:
         msg = f"a row is no hold: {str(key)[:36]!r}"
         raise LedgerAway(msg) from None
     return Kept(key, owner, at, Hold(amount, stood, expires_at), told, bool(lost))
+
+
+def row_of_hold(kept: Kept) -> tuple[object, ...]:
+    """
+    Return the columns `KEPT` of a hold.
+    """
+    hold = kept.hold
+    told = dumped(hold.places), hold.expires_at, dumped(kept.tags), int(kept.is_lost)
+    return kept.id, kept.owner, kept.at, hold.amount, *told

@@ -23,7 +23,7 @@ from egressor.errors import ConfigError
 
 from . import KEEP_FOR, KEEP_MOST, LedgerAway, Pick, Tally
 from .folding import KEEP_ERRORS
-from .money_sql import SqlPage
+from .money_batch import BatchPage
 from .sql import (
     CROWDED,
     DROP,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from .entry import Entry
-    from .money import Page
+    from .money import Page, Tags
     from .wire import Connection
 
 __all__ = ["PostgresLedger"]
@@ -55,6 +55,12 @@ _TURN = 0x6567_7265_7373
 # Who changes money holds this one. One lock for all budgets: no two can wait for each other, and what a process wants
 # at once is one transaction.
 _MONEY = _TURN + 1
+# Whoever has it gives it back before the disk has what he has written: the others needn't wait for that. They write
+# behind him, so nothing of theirs can be on the disk without his.
+_BEGIN = (b"BEGIN", b"SET LOCAL synchronous_commit = off", f"SELECT pg_advisory_xact_lock({_MONEY})".encode())
+# A transaction of its own that waits for the disk, and for a standby where the server does: for all before it, too.
+_FLUSH = "SELECT pg_logical_emit_message(true, 'egressor', '')"
+_KNOWN = 10_000
 _T = TypeVar("_T")
 _SETTINGS = (
     "SET synchronous_commit = on",
@@ -103,6 +109,7 @@ class PostgresLedger:
         self._keep_most = keep_most
         self._keep_errors = keep_errors
         self._migrations = migrations
+        self._known: set[tuple[int, Tags]] = set()
         self._lock = RLock()
         self._pid = os.getpid()
         self._db: Connection | None = None
@@ -192,9 +199,13 @@ class PostgresLedger:
         Raises:
             LedgerAway: The database can't be written now, or didn't say whether it has been.
         """
-        with self._turn() as db, db.transaction():
-            db.execute("SELECT pg_advisory_xact_lock(%s)", (_MONEY,))
-            return work(SqlPage(lambda text, values: db.execute(_said(text), values)))
+        if len(self._known) > _KNOWN:
+            self._known.clear()
+        with self._turn() as db:
+            page = BatchPage(db, self._known, _BEGIN)
+            found = work(page)
+            page.write("COMMIT", _FLUSH)
+            return found
 
     def moved_at(self) -> float:
         """

@@ -63,6 +63,8 @@ _PATIENCE: Final = 0.25
 _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 1.0
 _BATCH: Final = 500
+# How long a charge waits for company.
+_TOGETHER: Final = 0.002
 _OWED: Final = 10_000
 _GRACE: Final = 2.0
 _FORGET: Final = 3_600_000_000
@@ -223,7 +225,8 @@ class Till:
         self._starting = RLock()
         self._is_closed = False
         self._owed: list[End] = []
-        self._open: set[str] = set()
+        # What it holds, and in which budgets.
+        self._open: dict[str, tuple[str, ...]] = {}
         self._renew_at = 0.0
         self._forget_at = 0
         _EVERY.add(self)
@@ -390,11 +393,16 @@ class Till:
         batch: list[_Order | End] = []
         with suppress(Empty):
             one = queue.get(timeout=retry if is_owing else due)
+            together_until = time.monotonic() + _TOGETHER
             while one is not None:
                 batch.append(one)
                 if len(batch) >= _BATCH:
                     return batch, False
-                one = queue.get_nowait()
+                # For a charge nobody waits; the next call's wish is often right behind it.
+                if isinstance(one, _Order):
+                    together_until = 0.0
+                left = together_until - time.monotonic()
+                one = queue.get(timeout=left) if left > 0 else queue.get_nowait()
             return batch, True
         return batch, False
 
@@ -432,6 +440,9 @@ class Till:
             if now >= self._forget_at:
                 self._forget_at = now + _FORGET
                 forget(page, now, self._keep_for)
+        ends = [each.id for each in batch if isinstance(each, End)]
+        wanted = [ask.key for each in batch if isinstance(each, _Order) for ask in each.want.asks]
+        page.expect(ends, sorted({*wanted, *(key for end in ends for key in self._open.get(end, ()))}))
         return [finish(page, each) if isinstance(each, End) else self._take(page, each.want, now) for each in batch]
 
     @staticmethod
@@ -440,11 +451,11 @@ class Till:
 
     def _answered(self, each: _Order | End, answer: Any) -> None:
         if isinstance(each, End):
-            self._open.discard(each.id)
+            self._open.pop(each.id, None)
             _tell_over(answer)
             return
         if isinstance(answer, Held):
-            self._open.add(each.want.id)
+            self._open[each.want.id] = tuple(place.key for place in answer.hold.places)
         each.answer.set_result(answer)
 
     def _refuse(self, batch: list[_Order | End], why: str) -> bool:
@@ -482,7 +493,8 @@ class Till:
                 _tell_over(finish(page, end))
 
         self._ledger.money(work)
-        self._open.difference_update(end.id for end in ends)
+        for end in ends:
+            self._open.pop(end.id, None)
         return len(ends)
 
     def begin_in_child(self) -> None:
@@ -494,7 +506,7 @@ class Till:
         self._thread = None
         self._starting = RLock()
         self._owed = []
-        self._open = set()
+        self._open = {}
         self._away = ""
         self._spool.leave()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import selectors
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
@@ -58,6 +59,11 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
                 wanted = gen.send(self._ready(wanted, end))
         except StopIteration as stop:
             return stop.value
+        except BaseException:
+            # A pipeline's has more to say to the server when it is dropped; that the server is gone is told already.
+            with suppress(psycopg.Error, RuntimeError):
+                gen.close()
+            raise
 
     def _ready(self, wanted: Wait, end: float) -> Ready:
         with selectors.DefaultSelector() as selector:

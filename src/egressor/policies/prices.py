@@ -191,7 +191,8 @@ class Prices(Settings):
         discounts: Your discounts on public prices; the one that says most of a model holds. Default: none.
         on_unknown_price: ``refuse`` requests that nobody can price where a budget applies, or ``estimate`` them: those
             for a model without a price at the ceiling, those that don't say how long their answer may be at 16,384
-            tokens. Default: ``refuse``, as a budget that doesn't know what it spends keeps nothing.
+            tokens (``refuse`` holds as many as the model's context has, where that is known). Default: ``refuse``, as a
+            budget that doesn't know what it spends keeps nothing.
         ceiling: What such a model is taken to cost, as an `OwnPrice`. Default: the dearest of the bundled table.
     """
 

@@ -99,7 +99,7 @@ class GenaiPrices:
         context = terms.context if any(model is each for each in home.models) else {}
         prices = model.get_prices(_EPOCH + timedelta(seconds=begin), context or None)
         bands = _bands(prices)
-        return None if bands is None else (Price(model.id, self.name, bands), begin + slot)
+        return None if bands is None else (Price(model.id, self.name, bands, window=model.context_window), begin + slot)
 
 
 def _is_timed(model: Any) -> bool:

@@ -125,6 +125,8 @@ class Price(NamedTuple):
         unknown: Empty if there is a price. Else what the configuration wants done with such a model: ``refuse``, or
             ``estimate``. The bands then hold the ceiling: even a model that was refused has a price, should an answer
             turn out to be from it.
+        window: Tokens that a request and its answer have together at most, the model's context; None if its source
+            doesn't say.
     """
 
     model: str
@@ -132,6 +134,7 @@ class Price(NamedTuple):
     bands: tuple[Band, ...]
     keep: int = WHOLE
     unknown: str = ""
+    window: int | None = None
 
     def cost(self, usage: Usage) -> Cost:
         """

@@ -172,6 +172,8 @@ class Metered(Heard):
         Return what the body says, if that is an error, else *given*; and tell the purse what it has cost.
         """
         self._purse.truth = self._meter.cost(is_whole=self.is_whole)
+        if self._purse.truth is None:
+            self._purse.seen = self._meter.seen()
         if self._heard is None:
             return given
         self._heard.is_whole = self.is_whole
