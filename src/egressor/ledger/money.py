@@ -189,6 +189,11 @@ class Page(Protocol):
         Keep *cells*, with the limits of their budgets.
         """
 
+    def expect(self, keys: Sequence[str]) -> None:
+        """
+        Read the holds with these ids, which will be asked for, together.
+        """
+
     def kept(self, key: str) -> Kept | None:
         """
         Return the hold with this id, if it is there.

@@ -43,6 +43,11 @@ class MemoryPage:
         """
         self._budgets.update({key: Budget(key, cell, limits[key]) for key, cell in cells.items()})
 
+    def expect(self, keys: Sequence[str]) -> None:
+        """
+        Do nothing: all is at hand.
+        """
+
     def kept(self, key: str) -> Kept | None:
         """
         Return the hold with this id, if it is there.

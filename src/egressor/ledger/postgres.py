@@ -194,7 +194,10 @@ class PostgresLedger:
         """
         with self._turn() as db, db.transaction():
             db.execute("SELECT pg_advisory_xact_lock(%s)", (_MONEY,))
-            return work(SqlPage(lambda text, values: db.execute(_said(text), values)))
+            page = SqlPage(lambda text, values: db.execute(_said(text), values))
+            found = work(page)
+            page.flush()
+            return found
 
     def moved_at(self) -> float:
         """

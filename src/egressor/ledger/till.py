@@ -59,6 +59,8 @@ How long a hold of a process that is never heard of again stays a hold, in micro
 """
 
 _RENEW: Final = 15.0
+# Seconds that ends wait for a wish, with which they have one transaction.
+_LINGER: Final = 0.002
 _PATIENCE: Final = 0.25
 _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 1.0
@@ -388,13 +390,15 @@ class Till:
         is_owing = bool(self._away or self._owed or self._spool.count)
         due = max(0.0, self._renew_at - time.monotonic()) if self._open or self._is_loose else None
         batch: list[_Order | End] = []
+        is_wish = False
         with suppress(Empty):
             one = queue.get(timeout=retry if is_owing else due)
             while one is not None:
                 batch.append(one)
                 if len(batch) >= _BATCH:
                     return batch, False
-                one = queue.get_nowait()
+                is_wish = is_wish or isinstance(one, _Order)
+                one = queue.get_nowait() if is_wish or not queue.empty() else queue.get(timeout=_LINGER)
             return batch, True
         return batch, False
 
@@ -432,6 +436,7 @@ class Till:
             if now >= self._forget_at:
                 self._forget_at = now + _FORGET
                 forget(page, now, self._keep_for)
+        page.expect([each.id for each in batch if isinstance(each, End)])
         return [finish(page, each) if isinstance(each, End) else self._take(page, each.want, now) for each in batch]
 
     @staticmethod
