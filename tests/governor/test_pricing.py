@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from egressor.dialects.answered import AnswerReader
 from egressor.governor.pricing import Pricing, Quote
 from egressor.policies.prices import read_prices
 
@@ -204,20 +205,21 @@ def test_an_answer_says_what_it_cost(media: str, body: bytes, is_whole: bool, ex
     """
     pricing = Pricing(PRICES)
     for step in (len(body) or 1, 7):
-        meter = pricing.meter("openai", "m", media, NOW)
+        meter = pricing.meter("openai", "m", NOW)
         assert meter is not None
+        reader = AnswerReader(media)
         for at in range(0, len(body), step):
-            meter.feed(body[at : at + step])
-        meter.feed(b"")
+            reader.feed(body[at : at + step])
+        reader.feed(b"")
 
-        assert meter.cost(is_whole=is_whole) == expected
+        assert meter.cost(reader.said(is_whole=is_whole)) == expected
 
 
 def test_other_dialects_have_no_meter() -> None:
     """
     What an exchange answers says nothing of a cost.
     """
-    assert Pricing(PRICES).meter("kraken", "", "application/json", NOW) is None
+    assert Pricing(PRICES).meter("kraken", "", NOW) is None
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from multidict import CIMultiDict
 from egressor._core.classify import classify
 from egressor.dialects.inside import LONGEST
 from egressor.errors import PartialResponse
-from egressor.transports.hearing import Metered
+from egressor.transports.hearing import Counted
 from egressor.transports.reading import again
 
 from .headers import onward
@@ -113,7 +113,7 @@ async def deliver(
     is_tunnel = arrived.answer.status == 101
     verdict = arrived.verdict if is_tunnel else _CANCELLED
     try:
-        if arrived.may_tell and isinstance(arrived.heard, Metered):
+        if arrived.may_tell and isinstance(arrived.heard, Counted) and arrived.heard.meter is not None:
             await _gather(arrived, arrived.heard)
         response = _response(arrived, told(), tries)
         if takes_trailers and request.version >= (1, 1):
@@ -134,7 +134,7 @@ async def deliver(
         await opened.afinish(verdict=verdict if arrived.heard is None else arrived.heard.verdict(verdict))
 
 
-async def _gather(arrived: Arrived, metered: Metered) -> None:
+async def _gather(arrived: Arrived, heard: Counted) -> None:
     """
     Wait a moment for a short document, so that what it has cost can stand in its head.
 
@@ -144,14 +144,14 @@ async def _gather(arrived: Arrived, metered: Metered) -> None:
     # Whatever goes wrong stays wrong, and is met again where the body is relayed.
     with suppress(Exception):
         async with asyncio.timeout(_MOMENT):
-            while len(arrived.head) < LONGEST and metered.beginning in {b"", b"{"}:
+            while len(arrived.head) < LONGEST and heard.beginning in {b"", b"{"}:
                 chunk = await arrived.answer.read()
                 if not chunk:
-                    arrived.is_whole = metered.is_whole = True
-                    metered.tell()
+                    arrived.is_whole = heard.is_whole = True
+                    heard.tell()
                     break
                 arrived.head += chunk
-                metered.feed(chunk)
+                heard.feed(chunk)
 
 
 async def repeat(

@@ -32,8 +32,7 @@ from egressor.errors import Rejected
 from egressor.governor.streams import aopen_call
 from egressor.ledger.money import shown_usd
 from egressor.policies.patterns import compile_patterns
-from egressor.transports.hearing import Heard, Taped, count, metered
-from egressor.transports.tallying import tallied, tell
+from egressor.transports.hearing import Heard, Taped, count, counting
 
 from .answers import Arrived, deliver, repeat
 from .dialling import ForbiddenAddressError
@@ -270,7 +269,7 @@ class Attempts:
                 tape.spoil()
         heard = None
         if verdict.ok and is_whole:
-            self._count(answer, head)
+            count(_media(answer), head, purse=self.purse, tally=self.tally)
         elif verdict.ok:
             heard = self._counting(answer, None)
             if heard is not None:
@@ -283,18 +282,7 @@ class Attempts:
         """
         Return what listens to a good answer on its way: to its cost and its tokens, too, where somebody counts them.
         """
-        if self.tally is not None:
-            heard = tallied(self.tally, _media(answer), heard)
-        return heard if self.purse is None else metered(self.purse, _media(answer), heard)
-
-    def _count(self, answer: Answer, body: bytes) -> None:
-        """
-        Read the cost and the tokens of a good answer that has come whole.
-        """
-        if self.tally is not None:
-            tell(self.tally, _media(answer), body)
-        if self.purse is not None:
-            count(self.purse, _media(answer), body)
+        return counting(_media(answer), heard, purse=self.purse, tally=self.tally)
 
     def _tape(self, answer: Answer) -> Tape | None:
         if self._memory is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from egressor.dialects.answered import AnswerReader
 from egressor.dialects.asking import COUNTS, NO_TEXT, read_request
 from egressor.ledger.plain import clean
 from egressor.prices import PriceBook
@@ -18,6 +17,7 @@ from .money import PRICED
 
 if TYPE_CHECKING:
     from egressor.dialects.asking import Asking
+    from egressor.dialects.usage_stream import Streamed
     from egressor.policies.prices import Prices
     from egressor.prices.price import Price
 
@@ -109,57 +109,42 @@ class Pricing:
             for tier, speed in ways
         ]
 
-    def meter(self, dialect: str, model: str, media: str, now: int) -> Meter | None:
+    def meter(self, dialect: str, model: str, now: int) -> Meter | None:
         """
-        Return what reads the cost out of an answer of this media type; None if it has none to read.
+        Return what knows the cost of an answer by what it says that it used; None if it has none.
         """
-        if dialect not in PRICED:
-            return None
-        return Meter(self.book, dialect, model, now=now, media=media)
+        return Meter(self.book, dialect, model, now) if dialect in PRICED else None
 
 
-class Meter:
+class Meter(NamedTuple):
     """
-    Reads the cost of one answer while its body goes by, as it was sent or unpacked.
+    Knows the cost of one answer.
 
     Attributes:
-        feed: Looks at the next part of the body.
+        book: The prices.
+        dialect: What the service speaks.
+        model: The model that the request names.
+        now: When it was sent, in microseconds since 1970.
     """
 
-    __slots__ = ("_book", "_dialect", "_model", "_now", "_reader", "feed")
+    book: PriceBook
+    dialect: str
+    model: str
+    now: int
 
-    def __init__(self, book: PriceBook, dialect: str, model: str, *, now: int, media: str) -> None:
-        self._book = book
-        self._dialect = dialect
-        self._model = model
-        self._now = now
-        self._reader = AnswerReader(media)
-        self.feed = self._reader.feed
-
-    @property
-    def beginning(self) -> bytes:
+    def cost(self, said: Streamed) -> int | None:
         """
-        The first byte of the body, unpacked; empty as long as there is none.
+        Return what the answer did cost, in micro-dollars; None if it has not *said* so, or has not come to its end.
         """
-        return self._reader.beginning
-
-    def cost(self, *, is_whole: bool) -> int | None:
-        """
-        Return what the answer did cost, in micro-dollars; None if it has not said so, or has not come to its end.
-
-        Args:
-            is_whole: Whether all of the body has come.
-        """
-        said = self._reader.said(is_whole=is_whole)
         reported = said.reported
         if reported.billed_pico_usd is not None:
             return -(-reported.billed_pico_usd // _PICO)
         if not said.ended or not reported.said:
             return None
-        price = self._book.find(
-            reported.model or self._model,
-            at=self._now,
-            provider=self._dialect,
+        price = self.book.find(
+            reported.model or self.model,
+            at=self.now,
+            provider=self.dialect,
             tier=reported.tier,
             speed=reported.speed,
         )
