@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from egressor._core.cache import Found
     from egressor._core.model import Verdict
     from egressor.dialects.asking import UsageHider
+    from egressor.governor.caching import Tape
     from egressor.governor.streams import Opened
     from egressor.policies import Gateway as Settings
     from egressor.transports.hearing import Heard, Taped
@@ -61,7 +62,7 @@ class Arrived:
     An answer of the upstream, with as much of its body as had to be looked at.
     """
 
-    __slots__ = ("answer", "head", "heard", "hider", "is_whole", "may_tell", "verdict")
+    __slots__ = ("answer", "head", "heard", "hider", "is_whole", "may_tell", "tape", "verdict")
 
     def __init__(
         self,
@@ -79,6 +80,8 @@ class Arrived:
         self.heard = heard
         # Takes out of the body what we have asked for, and the client has not.
         self.hider: UsageHider | None = None
+        # Notes what is left then, where it may be kept.
+        self.tape: Tape | None = None
         # Whether it is a document that may say what it has cost before its head has to go out.
         self.may_tell = False
 
@@ -231,7 +234,11 @@ class _Delivery:
             return self._broken(classify(PartialResponse("the body is shorter than its stated length")))
         if arrived.hider is not None and (rest := arrived.hider.finish()):
             response.pass_on(rest)
+            if arrived.tape is not None:
+                arrived.tape.feed(rest)
         response.end(arrived.answer.trailers)
+        if arrived.tape is not None:
+            arrived.tape.is_whole = True
         if arrived.heard is not None:
             arrived.heard.is_whole = True
         return arrived.verdict
@@ -248,6 +255,8 @@ class _Delivery:
             chunk = hider.feed(chunk)
             if not chunk:
                 return True
+            if self._arrived.tape is not None:
+                self._arrived.tape.feed(chunk)
         try:
             keeps_up = self._response.pass_on(chunk)
         except ConnectionError as error:

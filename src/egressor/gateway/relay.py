@@ -149,9 +149,9 @@ class Attempts:
     @property
     def size(self) -> int:
         """
-        How many bytes the body has; 0 if the client has not said.
+        How many bytes the body has, as far as is known.
         """
-        return self._order.body.length or 0
+        return self._order.body.size
 
     async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ASYNC109 - the driver's word
         """
@@ -231,9 +231,7 @@ class Attempts:
         """
         Ask for usage in a stream, of which OpenAI's chat says nothing otherwise; nothing else of the body changes.
         """
-        # What is kept is given to others as it came.
-        is_asked = self._order.origin.dialect in ASKED and self._memory is None
-        wished = with_usage(payload) if is_asked else None
+        wished = with_usage(payload) if self._order.origin.dialect in ASKED else None
         self._asks_usage = wished is not None
         if wished is None:
             return payload, headers
@@ -251,10 +249,13 @@ class Attempts:
         if care is not Heed.AHEAD and (tape is None or not tape.is_document):
             verdict = self._taught(classify(status=answer.status), answer)
             heard = self._counting(answer, None if care is Heed.NOT else self._listener(answer))
-            arrived = Arrived(answer, verdict, heard=heard if tape is None else Taped(tape, heard))
-            arrived.may_tell = care is Heed.ALONG and not _media(answer).lower().startswith(EVENTS)
             if self._asks_usage and _is_plain_stream(answer):
-                arrived.hider = UsageHider()
+                arrived = Arrived(answer, verdict, heard=heard)
+                # Kept is what this client gets: whoever asks for usage has another key.
+                arrived.hider, arrived.tape = UsageHider(), tape
+            else:
+                arrived = Arrived(answer, verdict, heard=heard if tape is None else Taped(tape, heard))
+            arrived.may_tell = care is Heed.ALONG and not _media(answer).lower().startswith(EVENTS)
             return Outcome(arrived, verdict=verdict, open=True)
         try:
             head, is_whole = await _peek(answer, tape)
