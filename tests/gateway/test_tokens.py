@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -211,7 +211,6 @@ async def test_a_client_that_leaves_in_mid_stream_leaves_what_was_expected() -> 
     """
     Its provider may count all that it had asked for.
     """
-
     async with upstream(endless) as url, gateway(url, **policy()) as rig:
         answer = await rig.session.post(f"{rig.url}{CHAT}", json={**ASKED, "stream": True})
         await answer.content.readany()

@@ -85,6 +85,14 @@ class Arrived:
         # Whether it is a document that may say what it has cost before its head has to go out.
         self.may_tell = False
 
+    def end(self) -> None:
+        """
+        Tell those that listen that all of the body has come.
+        """
+        for each in (self.tape, self.heard):
+            if each is not None:
+                each.is_whole = True
+
 
 async def deliver(
     request: web.BaseRequest,
@@ -233,14 +241,9 @@ class _Delivery:
         if response.is_short:
             return self._broken(classify(PartialResponse("the body is shorter than its stated length")))
         if arrived.hider is not None and (rest := arrived.hider.finish()):
-            response.pass_on(rest)
-            if arrived.tape is not None:
-                arrived.tape.feed(rest)
+            self._pass_on(rest)
         response.end(arrived.answer.trailers)
-        if arrived.tape is not None:
-            arrived.tape.is_whole = True
-        if arrived.heard is not None:
-            arrived.heard.is_whole = True
+        arrived.end()
         return arrived.verdict
 
     def _take(self, chunk: bytes) -> bool:
@@ -255,16 +258,19 @@ class _Delivery:
             chunk = hider.feed(chunk)
             if not chunk:
                 return True
-            if self._arrived.tape is not None:
-                self._arrived.tape.feed(chunk)
         try:
-            keeps_up = self._response.pass_on(chunk)
+            keeps_up = self._pass_on(chunk)
         except ConnectionError as error:
             self._gone = error
             return False
         if self._response.form:
             self._tail = chunk[-4:] if len(chunk) >= 4 else (self._tail + chunk)[-4:]
         return keeps_up
+
+    def _pass_on(self, chunk: bytes) -> bool:
+        if self._arrived.tape is not None:
+            self._arrived.tape.feed(chunk)
+        return self._response.pass_on(chunk)
 
     async def tunnel(self) -> Verdict:
         """
