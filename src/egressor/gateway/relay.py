@@ -427,7 +427,7 @@ async def _peek(answer: Answer, tape: Tape | None = None) -> tuple[bytes, bool]:
     Return the beginning of an answer's body, and whether that is all of it; more of one that may be kept.
     """
     head = bytearray()
-    most = _PEEK if tape is None or not tape.fresh_for else max(_PEEK, tape.most)
+    most = _PEEK if tape is None else max(_PEEK, tape.ahead)
     while len(head) < most:
         chunk = await answer.read()
         if not chunk:
