@@ -23,12 +23,24 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench.measure import ROOT
 from bench.servers import free_port, nginx
 
-__all__ = ["FRONTS", "KEY", "LITELLM", "MODEL", "Front", "bare", "cpu_seconds", "gateway", "resident_bytes", "upstream"]
+__all__ = [
+    "FRONTS",
+    "KEY",
+    "LITELLM",
+    "MODEL",
+    "Front",
+    "bare",
+    "cpu_seconds",
+    "gateway",
+    "litellm",
+    "resident_bytes",
+    "upstream",
+]
 
 KEY = "sk-bench-0123456789abcdef0123456789abcdef"
 """
@@ -196,7 +208,13 @@ def bare(folder: Path, behind: str) -> AbstractContextManager[Front]:  # noqa: A
 
 @contextmanager
 def gateway(
-    folder: Path, behind: str, *, service: str = "", settings: str = "", ledger: str = "memory:"
+    folder: Path,
+    behind: str,
+    *,
+    service: str = "",
+    settings: str = "",
+    ledger: str = "memory:",
+    tokenizer: bool = False,
 ) -> Iterator[Front]:
     """
     Run our gateway.
@@ -207,6 +225,7 @@ def gateway(
         service: Lines for the service, in place of a limit that is never reached.
         settings: Lines for ``[gateway]``.
         ledger: The ledger's address.
+        tokenizer: Whether it has the extra of this name.
     """
     _compile()
     folder.mkdir()
@@ -216,7 +235,8 @@ def gateway(
     file.write_text(lines, encoding="utf-8")
     # It announces itself in the user's state folder: not where a real gateway does.
     environment = {"XDG_STATE_HOME": str(folder), "BENCH_API_KEY": "sk-of-the-upstream"}
-    command = [sys.executable, "-c", _MAIN, "serve", "--config", str(file), "--port", "{port}"]
+    program = ["-m", "egressor.cli.main"] if tokenizer else ["-c", _MAIN]
+    command = [sys.executable, *program, "serve", "--config", str(file), "--port", "{port}"]
     with _started(command, ready="/-/healthz", environment=environment, error=folder / "stderr") as front:
         yield front._replace(url=f"{front.url}/page")
 
@@ -226,11 +246,24 @@ def _everything(folder: Path, behind: str) -> AbstractContextManager[Front]:
 
 
 @contextmanager
-def _litellm(folder: Path, behind: str) -> Iterator[Front]:
+def litellm(
+    folder: Path, behind: str, *, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+) -> Iterator[Front]:
+    """
+    Run LiteLLM's proxy, without a database.
+
+    Args:
+        folder: An empty folder.
+        behind: The upstream's URL.
+        params: More for the deployment's ``litellm_params``.
+        settings: More for the file's sections.
+    """
     folder.mkdir()
     file = folder / "litellm.yaml"
     setup = json.loads(json.dumps(_LITELLM))
-    setup["model_list"][0]["litellm_params"]["api_base"] = f"{behind}/v1"
+    setup["model_list"][0]["litellm_params"] |= {"api_base": f"{behind}/v1", **(params or {})}
+    for section, more in (settings or {}).items():
+        setup[section] = {**setup.get(section, {}), **more}
     file.write_text(json.dumps(setup), encoding="utf-8")  # JSON is YAML.
     command = [str(LITELLM), "--config", str(file), "--host", "127.0.0.1", "--port", "{port}", "--num_workers", "1"]
     with _started(command, ready="/health/liveliness", environment=_LITELLM_FAST) as front:
@@ -243,7 +276,7 @@ FRONTS: dict[str, Open] = {
     "bare aiohttp proxy": bare,
     "**egressor** gateway": gateway,
     "**egressor**, everything on": _everything,
-    "LiteLLM proxy": _litellm,
+    "LiteLLM proxy": litellm,
 }
 """
 Each opens in a folder, before an upstream's URL.
