@@ -58,6 +58,7 @@ Where `scripts/setup litellm` puts LiteLLM.
 """
 
 _PATIENCE = 120.0
+_GRACE = 10.0
 _POLL = 0.005
 _MANY = 1_000_000
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -156,6 +157,10 @@ def _started(
             yield Front(f"http://127.0.0.1:{port}", process.pid, time.perf_counter() - since)
         finally:
             process.terminate()
+            try:
+                process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, path: str) -> None:

@@ -97,9 +97,10 @@ async def play(upstream: Upstream, url: str, name: str, who: str) -> Found:
     except TimeoutError:
         # It ends what it has started.
         process.send_signal(signal.SIGINT)
+        output, trouble = json.dumps({"ends": {f"not over in {_PATIENCE:.0f} s": 1}, "usd": None}).encode(), b""
         await process.wait()
-        raise
-    assert process.returncode == 0, trouble.decode()
+    else:
+        assert process.returncode == 0, trouble.decode()
     said: dict[str, Any] = json.loads(output.splitlines()[-1])
     key = (name, who)
     return Found(
