@@ -63,7 +63,11 @@ async def duel(who: str, name: str, base: str) -> dict[str, Any]:
     Play the duel *name* through *who* at *base*.
     """
     url = base if who == "gateway" else f"{base}/v1"
-    async with openai.AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=_PATIENCE) as sdk:
+    # As long as the SDK waits; LiteLLM doesn't read it.
+    said = {"Egressor-Deadline": f"{_PATIENCE:.0f}"}
+    async with openai.AsyncOpenAI(
+        base_url=url, api_key=KEY, max_retries=0, timeout=_PATIENCE, default_headers=said
+    ) as sdk:
         order: list[int] = []
         if name in {"stream", "crowd"}:
             await asyncio.gather(*[_left(sdk) for _ in range(CROWD if name == "crowd" else 1)])
