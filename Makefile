@@ -39,7 +39,7 @@ bench-gateway: ## Measure the gateway against nginx, a bare aiohttp proxy and Li
 	@scripts/setup litellm
 	@.venv/bin/python -m bench.gateway
 
-bench-duels: ## The client for language models and LiteLLM's Router, case by case against one upstream
+bench-duels: ## Our client and gateway beside LiteLLM's Router and proxy, case by case against one upstream
 	@scripts/setup bench
 	@scripts/setup litellm
 	@.venv/bin/python -m bench.duels

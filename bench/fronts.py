@@ -3,7 +3,9 @@ What may stand in front of an upstream, each started in an empty folder, one pro
 
 nginx's ``proxy_pass`` with keep-alive both ways, the smallest proxy that aiohttp makes, our gateway, and LiteLLM's
 proxy from an environment of its own. Ours has on what a user has on: a limit that is never reached, a limit of
-concurrency with its priorities, breaker, retry, counters.
+concurrency with its priorities, breaker, retry, counters. A second one has on all that language models need, too: a
+client's key, budgets in a ledger on the disk, tokens per minute, and a cache of 8 MiB, whose answers nobody asks for
+again. Neither has the extra `tokenizer`, whose vocabulary takes 40 MB and a time that is the text's, not the gateway's.
 """
 
 from __future__ import annotations
@@ -19,17 +21,35 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench.measure import ROOT
 from bench.servers import free_port, nginx
 
-__all__ = ["FRONTS", "KEY", "LITELLM", "Front", "bare", "cpu_seconds", "gateway", "resident_bytes", "upstream"]
+__all__ = [
+    "FRONTS",
+    "KEY",
+    "LITELLM",
+    "MODEL",
+    "Front",
+    "bare",
+    "cpu_seconds",
+    "gateway",
+    "litellm",
+    "resident_bytes",
+    "upstream",
+]
 
 KEY = "sk-bench-0123456789abcdef0123456789abcdef"
 """
 What the clients send as their key: LiteLLM wants one, the others pass it on.
+"""
+
+MODEL = "gpt-4o-mini"
+"""
+The model that they ask for, which has a price.
 """
 
 LITELLM = ROOT / ".venv-litellm" / "bin" / "litellm"
@@ -38,10 +58,36 @@ Where `scripts/setup litellm` puts LiteLLM.
 """
 
 _PATIENCE = 120.0
+_GRACE = 10.0
 _POLL = 0.005
 _MANY = 1_000_000
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 _NEVER = f'limits = ["{_MANY}/second burst {_MANY}"]\nmax_concurrency = 10000'
+_MAIN = "import sys; sys.modules['splintr'] = None; from egressor.cli.main import main; main()"
+_MONEY = 1_000_000
+_ALL = f"""\
+dialect = "openai"
+api_key = {{ env = "BENCH_API_KEY" }}
+limits = ["{_MANY}/second burst {_MANY}", "1000000000000 tokens/minute"]
+max_concurrency = 10000
+
+[services.page.budget]
+day = {_MONEY}
+month = {_MONEY}
+
+[services.page.cache]
+max_bytes = 8_388_608
+
+[[services.page.rules]]
+match = {{ user = "*" }}
+budget = {{ day = {_MONEY} }}
+"""
+_ALL_SETTINGS = f"""
+[[gateway.keys]]
+name = "bench"
+user = "bench"
+sha256 = "{sha256(KEY.encode()).hexdigest()}"
+"""
 _PROXY_HTTP = """\
 upstream page {{{{
         server {address};
@@ -56,7 +102,7 @@ location / {{
             proxy_buffering off;
         }}"""
 _LITELLM = {
-    "model_list": [{"model_name": "fake", "litellm_params": {"model": "openai/gpt-4o-mini", "api_key": "x"}}],
+    "model_list": [{"model_name": MODEL, "litellm_params": {"model": f"openai/{MODEL}", "api_key": "x"}}],
     "general_settings": {"master_key": KEY},
     "litellm_settings": {"num_retries": 0, "callbacks": [], "request_timeout": 30},
 }
@@ -111,6 +157,10 @@ def _started(
             yield Front(f"http://127.0.0.1:{port}", process.pid, time.perf_counter() - since)
         finally:
             process.terminate()
+            try:
+                process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, path: str) -> None:
@@ -162,7 +212,15 @@ def bare(folder: Path, behind: str) -> AbstractContextManager[Front]:  # noqa: A
 
 
 @contextmanager
-def gateway(folder: Path, behind: str, *, service: str = "", settings: str = "") -> Iterator[Front]:
+def gateway(
+    folder: Path,
+    behind: str,
+    *,
+    service: str = "",
+    settings: str = "",
+    ledger: str = "memory:",
+    tokenizer: bool = False,
+) -> Iterator[Front]:
     """
     Run our gateway.
 
@@ -171,26 +229,46 @@ def gateway(folder: Path, behind: str, *, service: str = "", settings: str = "")
         behind: The upstream's URL.
         service: Lines for the service, in place of a limit that is never reached.
         settings: Lines for ``[gateway]``.
+        ledger: The ledger's address.
+        tokenizer: Whether it has the extra of this name.
     """
     _compile()
     folder.mkdir()
     file = folder / "egressor.toml"
-    where = '[egressor]\nstore = "memory:"\nledger = "memory:"\n\n'
+    where = f'[egressor]\nstore = "memory:"\nledger = {json.dumps(ledger)}\n\n'
     lines = f"{where}[gateway]\n{settings}\n\n[services.page]\nbase_url = {json.dumps(behind)}\n{service or _NEVER}\n"
     file.write_text(lines, encoding="utf-8")
     # It announces itself in the user's state folder: not where a real gateway does.
-    environment = {"XDG_STATE_HOME": str(folder)}
-    command = [sys.executable, "-m", "egressor.cli.main", "serve", "--config", str(file), "--port", "{port}"]
+    environment = {"XDG_STATE_HOME": str(folder), "BENCH_API_KEY": "sk-of-the-upstream"}
+    program = ["-m", "egressor.cli.main"] if tokenizer else ["-c", _MAIN]
+    command = [sys.executable, *program, "serve", "--config", str(file), "--port", "{port}"]
     with _started(command, ready="/-/healthz", environment=environment, error=folder / "stderr") as front:
         yield front._replace(url=f"{front.url}/page")
 
 
+def _everything(folder: Path, behind: str) -> AbstractContextManager[Front]:
+    return gateway(folder, behind, service=_ALL, settings=_ALL_SETTINGS, ledger=f"sqlite:///{folder}/ledger.db")
+
+
 @contextmanager
-def _litellm(folder: Path, behind: str) -> Iterator[Front]:
+def litellm(
+    folder: Path, behind: str, *, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+) -> Iterator[Front]:
+    """
+    Run LiteLLM's proxy, without a database.
+
+    Args:
+        folder: An empty folder.
+        behind: The upstream's URL.
+        params: More for the deployment's ``litellm_params``.
+        settings: More for the file's sections.
+    """
     folder.mkdir()
     file = folder / "litellm.yaml"
     setup = json.loads(json.dumps(_LITELLM))
-    setup["model_list"][0]["litellm_params"]["api_base"] = f"{behind}/v1"
+    setup["model_list"][0]["litellm_params"] |= {"api_base": f"{behind}/v1", **(params or {})}
+    for section, more in (settings or {}).items():
+        setup[section] = {**setup.get(section, {}), **more}
     file.write_text(json.dumps(setup), encoding="utf-8")  # JSON is YAML.
     command = [str(LITELLM), "--config", str(file), "--host", "127.0.0.1", "--port", "{port}", "--num_workers", "1"]
     with _started(command, ready="/health/liveliness", environment=_LITELLM_FAST) as front:
@@ -202,7 +280,8 @@ FRONTS: dict[str, Open] = {
     "nginx `proxy_pass`": _nginx,
     "bare aiohttp proxy": bare,
     "**egressor** gateway": gateway,
-    "LiteLLM proxy": _litellm,
+    "**egressor**, everything on": _everything,
+    "LiteLLM proxy": litellm,
 }
 """
 Each opens in a folder, before an upstream's URL.

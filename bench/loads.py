@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from bench.fronts import KEY
+from bench.fronts import KEY, MODEL
 from bench.relayed import Load, read
 from bench.servers import program
 from bench.upstream import SIZE
@@ -32,6 +32,13 @@ _HEADERS = {
     "Egressor-Priority": "high",
 }
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *([0-9]+)")
+_NUMBER = "0" * 16
+_NUMBERED = """\
+local number = {first}
+request = function()
+    number = number + 1
+    return wrk.format(nil, nil, nil, {before} .. string.format("%016.0f", number) .. {behind})
+end"""
 _PATIENCE = 120.0
 _ENOUGH = 4096
 
@@ -51,10 +58,24 @@ class Answer(NamedTuple):
     took: float
 
 
-def _chat(*, tokens: int, is_stream: bool) -> bytes:
-    fields = {"model": "fake", "max_tokens": tokens, "stream": is_stream, "messages": [{"role": "user", "content": ""}]}
-    empty = json.dumps(fields, separators=(",", ":"))
-    return empty.replace('"content":""', f'"content":"{"x" * (SIZE - len(empty))}"').encode()
+def _chat(*, tokens: int, is_stream: bool) -> str:
+    """
+    Return a request that may be cached. Where `_NUMBER` stands in it, each has another number, so that none is.
+    """
+    fields = {
+        "model": MODEL,
+        "temperature": 0,
+        "max_tokens": tokens,
+        "stream": is_stream,
+        "messages": [{"role": "user", "content": _NUMBER}],
+    }
+    text = json.dumps(fields, separators=(",", ":"))
+    return text.replace(_NUMBER, _NUMBER + "x" * (SIZE - len(text)))
+
+
+def _first() -> int:
+    # Whoever comes later begins with a number that nobody has had.
+    return time.time_ns() // 1000
 
 
 def hammer(url: str, folder: Path, *, method: str, connections: int, seconds: float) -> Load:
@@ -64,7 +85,7 @@ def hammer(url: str, folder: Path, *, method: str, connections: int, seconds: fl
     Args:
         url: The proxy's URL.
         folder: Where `wrk`'s script may be written.
-        method: ``POST`` sends a chat completion of 1 KiB.
+        method: ``POST`` sends chat completions of 1 KiB, no two of them the same.
         connections: How many, each with one request at a time.
         seconds: How long.
     """
@@ -74,7 +95,8 @@ def hammer(url: str, folder: Path, *, method: str, connections: int, seconds: fl
     lines = [f"wrk.method = {json.dumps(method)}"]
     lines += [f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in _HEADERS.items()]
     if method == "POST":
-        lines.append(f"wrk.body = {json.dumps(_chat(tokens=50, is_stream=False).decode())}")
+        before, _, behind = _chat(tokens=50, is_stream=False).partition(_NUMBER)
+        lines.append(_NUMBERED.format(first=_first(), before=json.dumps(before), behind=json.dumps(behind)))
     script.write_text("\n".join(lines), encoding="utf-8")
     length = f"-d{max(1, round(seconds))}s"
     target = f"{url}{CHAT if method == 'POST' else '/page.txt'}"
@@ -91,13 +113,14 @@ async def streams(url: str, *, number: int, events: int) -> int:
     Raises:
         AssertionError: A stream had another number of events.
     """
-    return sum(await asyncio.gather(*(_stream(url, events) for _ in range(number))))
+    first = _first()
+    return sum(await asyncio.gather(*(_stream(url, events, first + each) for each in range(number))))
 
 
-async def _stream(url: str, events: int) -> int:
+async def _stream(url: str, events: int, number: int) -> int:
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    body = _chat(tokens=events, is_stream=True)
+    body = _chat(tokens=events, is_stream=True).replace(_NUMBER, f"{number:016}").encode()
     writer.write(_request("POST", f"{parts.path}{CHAT}", parts.netloc, body))
     text, pieces = bytearray(), 0
     try:

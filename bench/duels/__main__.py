@@ -1,5 +1,6 @@
 """
-Let Egressor and LiteLLM's Router do the same against one upstream, each in a process and an environment of its own.
+Let Egressor's client and LiteLLM's Router, its gateway and LiteLLM's proxy do the same against one upstream, each in a
+process and an environment of its own.
 
 ``python -m bench.duels`` prints the table; ``python -m bench.duels budget wait`` only these rows. ``--write`` also
 writes docs/duels.md, and needs every duel. ``scripts/setup litellm`` installs the peer.
@@ -13,17 +14,18 @@ import json
 import os
 import platform
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
-from bench.duels.cases import DUELS, READ, priority
+from bench.duels.cases import AFTER, CROWD, DUELS, READ, priority
 from bench.duels.upstream import Upstream
 from bench.measure import ROOT, Table
 
-__all__ = ["ROWS", "Found", "main", "play"]
+__all__ = ["ROWS", "WHO", "Found", "main", "play"]
 
 _THEIRS = ROOT / ".venv-litellm" / "bin" / "python"
 _PATIENCE = 300.0
@@ -31,11 +33,12 @@ _QUIET = {"LITELLM_MODE": "PRODUCTION", "LITELLM_LOG": "CRITICAL", "LITELLM_LOCA
 _PAGE = """\
 # Duels
 
-`make bench-duels` lets `egressor.clients.llm` and LiteLLM's Router do the same against one local API, in one run.
+`make bench-duels` lets four do the same against one local API, in one run.
+Two are libraries, our client for language models and LiteLLM's Router; two are proxies, our gateway and LiteLLM's.
 The API is like OpenAI's and behaves as each case needs it.
 `.venv/bin/python -m bench.duels --write` does the same and writes this page; `scripts/setup litellm` installs the peer.
 Each has a process, an environment and a configuration of its own: what its documentation has for the case.
-Both may make three attempts for a call.
+Each may make three attempts for a call.
 These are cases of correctness, chosen by us; [the benchmarks of the gateway](gateway-benchmarks.md) have speed.
 
 """
@@ -48,7 +51,7 @@ class Found(NamedTuple):
     Attributes:
         ends: How its calls ended, by ``served`` or the error's name.
         order: The calls that were served, in the order of their ends.
-        usd: What it says that was spent, where the duel asks for that.
+        usd: What it says that was spent, where the duel asks for that; None if it doesn't say.
         hits: Requests that the upstream got.
         most: Of these, how many were under way at once.
         pieces: Pieces of a stream that the upstream has sent.
@@ -56,7 +59,7 @@ class Found(NamedTuple):
 
     ends: dict[str, int]
     order: list[int]
-    usd: float
+    usd: float | None
     hits: int
     most: int
     pieces: int
@@ -71,14 +74,18 @@ class Found(NamedTuple):
 
 async def play(upstream: Upstream, url: str, name: str, who: str) -> Found:
     """
-    Let *who* (``ours`` or ``theirs``) play the duel *name*.
+    Let *who* (``ours``, ``theirs``, ``gateway`` or ``proxy``) play the duel *name*.
     """
-    command = [sys.executable, "-m", "bench.duels.ours"] if who == "ours" else [str(_THEIRS), _script()]
+    command = {
+        "ours": [sys.executable, "-m", "bench.duels.ours"],
+        "theirs": [str(_THEIRS), str(ROOT / "bench" / "duels" / "theirs.py")],
+    }.get(who, [sys.executable, "-m", "bench.duels.proxied"])
     clean = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     process = await asyncio.create_subprocess_exec(
         *command,
         name,
         url,
+        who,
         cwd=ROOT,
         env={**clean, **_QUIET},
         stdout=asyncio.subprocess.PIPE,
@@ -88,10 +95,12 @@ async def play(upstream: Upstream, url: str, name: str, who: str) -> Found:
         async with asyncio.timeout(_PATIENCE):
             output, trouble = await process.communicate()
     except TimeoutError:
-        process.kill()
+        # It ends what it has started.
+        process.send_signal(signal.SIGINT)
+        output, trouble = json.dumps({"ends": {f"not over in {_PATIENCE:.0f} s": 1}, "usd": None}).encode(), b""
         await process.wait()
-        raise
-    assert process.returncode == 0, trouble.decode()
+    else:
+        assert process.returncode == 0, trouble.decode()
     said: dict[str, Any] = json.loads(output.splitlines()[-1])
     key = (name, who)
     return Found(
@@ -102,10 +111,6 @@ async def play(upstream: Upstream, url: str, name: str, who: str) -> Found:
         most=upstream.most[key],
         pieces=upstream.pieces[key],
     )
-
-
-def _script() -> str:
-    return str(ROOT / "bench" / "duels" / "theirs.py")
 
 
 def _served(found: Found) -> str:
@@ -128,10 +133,20 @@ def _urgent(found: Found) -> str:
 
 
 def _money(found: Found) -> str:
-    # 0.6 USD for a million tokens received, 0.15 for a million sent.
-    billed = (found.pieces * 2 * 0.6 + 1000 * 0.15) / 1e6
-    return f"{found.usd:.6f} USD recorded; at least {billed:.6f} billed"
+    # 0.6 USD for a million tokens received, 0.15 for a million sent; an answer that isn't a stream has a thousand.
+    billed = (found.hits * 1000 * 0.15 + (found.pieces * 2 + found.served * 1000) * 0.6) / 1e6
+    said = "nothing recorded" if found.usd is None else f"{found.usd:.6f} USD recorded"
+    return f"{said}; at least {billed:.6f} billed"
 
+
+def _crowd(found: Found) -> str:
+    return f"{_money(found)}; then {_served(found)}"
+
+
+WHO = ("ours", "theirs", "gateway", "proxy")
+"""
+Who plays.
+"""
 
 ROWS: dict[str, tuple[str, str, Callable[[Found], str]]] = {
     "budget": ("a budget of 0.001 USD, 50 calls of 0.00075 at once", "1 served", _served),
@@ -146,14 +161,22 @@ ROWS: dict[str, tuple[str, str, Callable[[Found], str]]] = {
     "wait": ("`Retry-After: 3600`, five calls one after the other", "1 sent", _attempts),
     "down": ("always 529, 20 calls one after the other", "few sent, until the breaker opens", _attempts),
     "stream": (f"a client that leaves a stream after {READ} pieces", "recorded is at least what was billed", _money),
+    "crowd": (
+        f"{CROWD} clients that leave their streams at once, then {AFTER} calls at once",
+        f"recorded is at least what was billed, and at most 0.5; then {AFTER} served",
+        _crowd,
+    ),
 }
 
 _NOTES = (
-    "*Sent* is what the upstream got, and the rest how the calls ended.",
-    "Our tokens are said by hand (`cost`): nothing estimates them yet; LiteLLM counts them when an answer is there.",
+    "*Sent* is what the upstream got, and the rest how the calls ended. An SDK's error before a proxy is its status.",
+    "The client's tokens are said by hand (`cost`), the gateway expects them itself; LiteLLM counts them afterwards.",
     "LiteLLM has one deployment, so that it neither cools it down nor has another one to go to.",
     "Its retries can be turned off for a class of errors (`retry_policy`): then none is made after a short 429 either.",
-    "What it records of a stream is what its callback was told within three seconds; ours is charged at what was held.",
+    "What its Router records of streams is what its callback was told within three seconds; ours is what was held.",
+    "Its proxy has no database here, and without one it keeps no spend, and no budgets or limits of keys and users:",
+    "it has what its Router has, from the same settings in a file.",
+    "What is left of money when a process is killed at random, `tests/faults` tells: see [Testing](testing.md).",
 )
 
 
@@ -174,10 +197,12 @@ async def _table(names: Sequence[str]) -> Table:
     async with upstream.serve() as url:
         for name in names:
             what, right, said = ROWS[name]
-            cells = [said(await play(upstream, url, name, who)) for who in ("ours", "theirs")]
+            cells = [said(await play(upstream, url, name, who)) for who in WHO]
             rows.append([what, right, *cells])
             print(rows[-1], file=sys.stderr, flush=True)
-    return Table("Cases", ["", "right", "egressor", "LiteLLM Router"], rows, _NOTES)
+    return Table(
+        "Cases", ["", "right", "egressor client", "LiteLLM Router", "egressor gateway", "LiteLLM proxy"], rows, _NOTES
+    )
 
 
 def main(words: list[str]) -> None:

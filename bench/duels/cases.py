@@ -4,7 +4,7 @@ What both contenders are asked to do.
 
 from __future__ import annotations
 
-__all__ = ["CALLS", "DUELS", "MAX_TOKENS", "PROMPT", "READ", "priority"]
+__all__ = ["AFTER", "CALLS", "CROWD", "DUELS", "MAX_TOKENS", "PROMPT", "READ", "priority"]
 
 PROMPT = "1 " * 500
 """
@@ -34,7 +34,12 @@ CALLS = {
 How many calls each duel has, and whether they come at once or one after the other.
 """
 
-DUELS = (*CALLS, "stream")
+CROWD, AFTER = 500, 50
+"""
+How many streams are left at once, and how many calls come after that.
+"""
+
+DUELS = (*CALLS, "stream", "crowd")
 """
 All duels.
 """

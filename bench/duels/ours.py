@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable
 from typing import Any
 
-from bench.duels.cases import CALLS, DUELS, MAX_TOKENS, PROMPT, READ, priority
+from bench.duels.cases import AFTER, CALLS, CROWD, DUELS, MAX_TOKENS, PROMPT, READ, priority
 from egressor import EgressorError, Governor
 from egressor.clients.llm import LLM
 
@@ -23,6 +23,8 @@ _POLICIES: dict[str, dict[str, Any]] = {
     "flight": {"cache": {}},
     "priority": {"max_concurrency": 2, "max_wait": 60.0},
     "stream": {"budget": {"total": 1.0}},
+    # What the streams and the calls may cost at most fits, and so do all places.
+    "crowd": {"budget": {"total": 0.5}, "max_concurrency": CROWD, "max_wait": 60.0},
 }
 _RETRY = {"attempts": 3, "base": 0.1}
 
@@ -34,8 +36,10 @@ async def duel(name: str, url: str) -> dict[str, Any]:
     policy = {"dialect": "openai", "base_url": f"{url}/{name}/ours/v1", "retry": _RETRY, **_POLICIES.get(name, {})}
     gov = Governor({"openai": policy})
     async with gov, LLM(gov, "openai/gpt-4o-mini", max_tokens=MAX_TOKENS) as llm:
-        if name == "stream":
-            return await _left(gov, llm)
+        if name in {"stream", "crowd"}:
+            await asyncio.gather(*[_left(llm) for _ in range(CROWD if name == "crowd" else 1)])
+            ends = await asyncio.gather(*[_call(llm, name, index, []) for index in range(AFTER * (name == "crowd"))])
+            return {"ends": dict(Counter(ends)), "usd": float(gov.costs()["total"]["usd"])}
         number, at_once = CALLS[name]
         order: list[int] = []
         calls = [_call(llm, name, index, order) for index in range(number)]
@@ -65,14 +69,13 @@ async def _end(call: Awaitable[object], index: int, order: list[int]) -> str:
     return "served"
 
 
-async def _left(gov: Governor, llm: LLM) -> dict[str, Any]:
+async def _left(llm: LLM) -> None:
     async with llm.stream_async(PROMPT) as stream:
         read = 0
         async for _ in stream:
             read += 1
             if read == READ:
                 break
-    return {"usd": float(gov.costs()["total"]["usd"])}
 
 
 if __name__ == "__main__":

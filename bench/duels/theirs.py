@@ -19,14 +19,19 @@ from litellm.integrations.custom_logger import CustomLogger
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bench.duels.cases import CALLS, DUELS, MAX_TOKENS, PROMPT, READ, priority
+from bench.duels.cases import AFTER, CALLS, CROWD, DUELS, MAX_TOKENS, PROMPT, READ, priority
 
 _SETTINGS: dict[str, dict[str, Any]] = {
     "budget": {"provider_budget_config": {"openai": {"budget_limit": 0.001, "time_period": "1d"}}},
     "tokens": {"routing_strategy": "usage-based-routing-v2"},
     "flight": {"cache_responses": True},
+    "crowd": {"provider_budget_config": {"openai": {"budget_limit": 0.5, "time_period": "1d"}}},
 }
-_DEPLOYMENT: dict[str, dict[str, Any]] = {"tokens": {"tpm": 4000}, "priority": {"max_parallel_requests": 2}}
+_DEPLOYMENT: dict[str, dict[str, Any]] = {
+    "tokens": {"tpm": 4000},
+    "priority": {"max_parallel_requests": 2},
+    "crowd": {"max_parallel_requests": CROWD},
+}
 _SETTLES = 3.0
 
 
@@ -59,8 +64,13 @@ async def duel(name: str, url: str) -> dict[str, Any]:
     router = Router(
         model_list=[{"model_name": "m", "litellm_params": params}], num_retries=2, **_SETTINGS.get(name, {})
     )
-    if name == "stream":
-        return await _left(router, spend)
+    if name in {"stream", "crowd"}:
+        await asyncio.gather(*[_left(router) for _ in range(CROWD if name == "crowd" else 1)], return_exceptions=True)
+        # Its callbacks run beside the calls.
+        await asyncio.sleep(_SETTLES)
+        ends = await asyncio.gather(*[_call(router, name, index, []) for index in range(AFTER * (name == "crowd"))])
+        await asyncio.sleep(_SETTLES)
+        return {"ends": dict(Counter(ends)), "usd": spend.usd}
     number, at_once = CALLS[name]
     order: list[int] = []
     calls = [_call(router, name, index, order) for index in range(number)]
@@ -82,7 +92,7 @@ async def _call(router: Router, name: str, index: int, order: list[int]) -> str:
     return "served"
 
 
-async def _left(router: Router, spend: Spend) -> dict[str, Any]:
+async def _left(router: Router) -> None:
     options = {"stream_options": {"include_usage": True}}
     stream = await router.acompletion("m", messages=_said(), max_tokens=MAX_TOKENS, stream=True, **options)
     read = 0
@@ -91,9 +101,6 @@ async def _left(router: Router, spend: Spend) -> dict[str, Any]:
         if read == READ:
             break
     await stream.aclose()
-    # Its callbacks run beside the call.
-    await asyncio.sleep(_SETTLES)
-    return {"usd": spend.usd}
 
 
 def _said() -> list[dict[str, str]]:

@@ -67,6 +67,9 @@ def chat(request: web.BaseRequest, asked: Any) -> Any:
         choices += [{"index": 0, "delta": {}, "finish_reason": "stop"}]
         chunks = [{**head, "object": "chat.completion.chunk", "choices": [choice]} for choice in choices]
         chunks[-1]["usage"] = USAGE
+        if (asked.get("stream_options") or {}).get("include_usage"):
+            # OpenAI's own way; others say so in their last chunk, unasked.
+            chunks.append({**head, "object": "chat.completion.chunk", "choices": [], "usage": USAGE})
         return events(chunks, done=True)
     message: dict[str, Any] = {"role": "assistant", "content": "hello wörld"}
     if asked.get("tools"):

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egressor._core.cache import (
+    ANY_AGE,
     CacheSpec,
     Entry,
     Found,
+    Taken,
     Use,
     cache_key,
     canonical,
@@ -29,6 +31,7 @@ from egressor._core.cache import (
     members,
     pack,
     returned,
+    taken,
     unpack,
     use_of,
 )
@@ -490,3 +493,40 @@ def test_a_stream_says_that_it_is_over(said: bytes, expected: bool) -> None:
     SDKs close a stream at its mark, and not at its end: it has come whole all the same.
     """
     assert is_last(said) is expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ((), ANY_AGE),
+        (("max-age=60",), Taken(60 * SECOND)),
+        (("max-age=60, Max-Age=5", "max-age=90"), Taken(5 * SECOND)),
+        (("max-age=x",), Taken(0)),
+        (("only-if-cached",), Taken(None, is_only=True)),
+        (("no-transform, max-stale=9",), ANY_AGE),
+    ],
+)
+def test_a_request_says_which_answers_it_takes(said: tuple[str, ...], expected: Taken) -> None:
+    """
+    RFC 9111 section 5.2.1: of several ages the least, and one that is no number is none at all.
+    """
+    headers = [("accept", "*/*"), *[("cache-control", each) for each in said]]
+
+    assert taken(headers) == expected
+
+
+@pytest.mark.parametrize(
+    ("wish", "kept", "expected"),
+    [
+        (ANY_AGE, None, False),
+        (ANY_AGE, Found(ENTRY, HOUR, is_stale=True), True),
+        (Taken(60 * SECOND), Found(ENTRY, 60 * SECOND), True),
+        (Taken(60 * SECOND), Found(ENTRY, 60 * SECOND + 1), False),
+        (Taken(60 * SECOND), Found(ENTRY, 1, is_stale=True), False),
+    ],
+)
+def test_an_answer_that_is_too_old_is_not_taken(wish: Taken, kept: Found | None, expected: bool) -> None:
+    """
+    Who says how old an answer may be takes none that is no longer fresh.
+    """
+    assert wish.takes(kept) is expected

@@ -294,13 +294,14 @@ def test_a_long_body_is_read_at_its_end(tail: bytes, usage: Usage) -> None:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (openai("Hello", usage=USED), (Usage(7, output=2), False, 5)),
+        (openai("Hello", usage=USED), (Usage(7, output=2), False, 0)),
+        (openai("Hello"), (Usage(), False, 5)),
         ({"error": {"message": "no"}}, (Usage(), True, 0)),
     ],
 )
 def test_a_body_is_read_whole(body: dict[str, Any], expected: tuple[Usage, bool, int]) -> None:
     """
-    A body that is no stream tells its usage, whether it failed, and how much text it holds.
+    A body that is no stream tells its usage, or how much text it holds, and whether it failed.
     """
     reader = BodyReader()
     for byte in json.dumps(body).encode():

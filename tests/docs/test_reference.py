@@ -21,7 +21,7 @@ from egressor._core import classify, grade, steps
 from egressor._core.admission import Why
 from egressor._core.model import ErrorCategory
 from egressor.cli.group import cli
-from egressor.clients.llm import LLM, Answer, Sentiment, chain
+from egressor.clients.llm import LLM, Answer, Sentiment, ToolCall, chain
 from egressor.clients.llm.vendors import vendor_of
 from egressor.dialects import NAMES
 from egressor.gateway import admin, headers, problems
@@ -309,7 +309,7 @@ def test_the_page_of_language_models_has_every_setting_and_field() -> None:
     names = [*_arguments(LLM), *_arguments(LLM.chat_async)]
 
     assert settings == names
-    assert fields == [each.name for kind in (Answer, Sentiment) for each in dataclasses.fields(kind)]
+    assert fields == [each.name for kind in (Answer, ToolCall, Sentiment) for each in dataclasses.fields(kind)]
 
 
 def _arguments(function: Any) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from egressor.stores.shelf import MemoryShelf
 from tests.gateway.rig import ONCE, Rig, gateway, until, upstream
 
 CHAT: dict[str, Any] = {"model": "m", "temperature": 0, "messages": [{"role": "user", "content": "hi"}]}
@@ -238,3 +239,62 @@ def test_a_head_is_kept() -> None:
         assert told == [(200, "miss", "8"), (200, "hit", "8")]
 
     run(test, lambda: Api(say({"n": 1})))
+
+
+def test_a_request_says_what_it_takes_of_what_is_kept() -> None:
+    """
+    `max-age` takes nothing that is older, `only-if-cached` nothing else; a refusal says that nothing is kept.
+    """
+
+    async def test(rig: Rig, api: Api) -> None:
+        async def get(word: str) -> tuple[int, str | None, bytes]:
+            async with rig.session.get(rig.url + "/t/x", headers={"Cache-Control": word}) as answer:
+                return answer.status, answer.headers.get("Egressor-Cache"), await answer.read()
+
+        nothing = await get("only-if-cached")
+        first = await get("max-age=60")
+        kept = await get("only-if-cached")
+        renewed = await get("only-if-cached, no-cache")
+        shelf = rig.gov.context.caches._known["t"].shelf
+        assert isinstance(shelf, MemoryShelf)
+        ((key, (old, _)),) = shelf._kept.items()
+        shelf.put(key, old._replace(at=old.at - 61_000_000), until=0)
+        again = await get("max-age=60")
+
+        assert (nothing[0], b'"not_cached"' in nothing[2]) == (504, True)
+        assert (first, kept[:2], renewed[0]) == ((200, "miss", b'{"n": 1}'), (200, "hit"), 504)
+        assert again == (200, "miss", b'{"n": 2}')
+        assert len(api.seen) == 2
+
+    run(test, lambda: Api(say({"n": 1}), say({"n": 2})))
+
+
+@pytest.mark.parametrize("dialect", ["openai", "kraken"])
+def test_a_document_without_an_end_is_not_read_ahead(dialect: str) -> None:
+    """
+    Regression: up to 8 MiB of a GET's JSON were read before its client got any of it.
+    """
+    may_end = asyncio.Event()
+
+    async def endless(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        await response.write(b'{"items": [' + b"1," * 40_000)
+        await may_end.wait()
+        await response.write(b"1]}")
+        return response
+
+    async def test(rig: Rig, api: Api) -> None:
+        async with rig.session.get(rig.url + "/t/x") as answer:
+            first = await answer.content.readexactly(80_000)
+            may_end.set()
+            rest = await answer.read()
+        async with rig.session.get(rig.url + "/t/x") as answer:
+            second, told = await answer.read(), answer.headers["Egressor-Cache"]
+
+        assert first.startswith(b'{"items": [1,1')
+        assert second == first + rest
+        # Where errors hide in good answers, 64 KiB are read for them, and what is longer is not kept.
+        assert told == {"openai": "hit", "kraken": "miss"}[dialect]
+
+    run(test, lambda: Api(endless), dialect=dialect)

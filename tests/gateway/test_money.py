@@ -145,6 +145,28 @@ async def test_usage_is_asked_for_and_hidden_from_who_did_not_ask() -> None:
     assert plain == 'data: {"model": "m", "choices": [{"delta": {"content": "hi"}}]}\n\ndata: [DONE]\n\n'
 
 
+async def test_usage_is_hidden_in_what_is_kept_too() -> None:
+    """
+    Regression: with a cache nothing was asked, and each stream was charged as unknown. Each client, and whoever asks
+    the same later, gets the stream that it wanted; an answer from the cache costs nothing.
+    """
+    server = Server()
+    async with upstream(server) as url:
+        tables = services(url, 1)
+        tables["t"]["cache"] = {}
+        async with gateway_of(tables) as rig:
+            priced(rig)
+            wants = {"stream": True, "temperature": 0}
+            plain = [await ask(rig, **wants) for _ in range(2)]
+            told = [await ask(rig, **wants, stream_options={"include_usage": True}) for _ in range(2)]
+            await until(lambda: cell(rig) == (40, 0, 0))
+
+    assert [each["stream_options"] for each in server.asked] == [{"include_usage": True}] * 2
+    assert plain == [(200, 'data: {"model": "m", "choices": [{"delta": {"content": "hi"}}]}\n\ndata: [DONE]\n\n')] * 2
+    assert told[0] == told[1]
+    assert "usage" in told[0][1]
+
+
 async def test_without_a_budget_a_stream_is_left_alone() -> None:
     """
     Nothing is added to a request that nobody counts.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -175,18 +176,41 @@ async def test_a_body_that_is_too_long_to_be_kept_is_taken_by_its_length() -> No
     assert (waits, body["reason"]) == (429, "wait_too_long")
 
 
+async def endless(request: web.BaseRequest) -> web.StreamResponse:
+    """
+    Begin a stream, and say no more.
+    """
+    response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+    await response.prepare(request)
+    await response.write(b'data: {"model": "m", "choices": [{"delta": {"content": "hi"}}]}\n\n')
+    await asyncio.sleep(30)  # real time: until its client is gone
+    return response
+
+
+async def test_a_long_body_of_unknown_length_is_taken_by_what_has_come() -> None:
+    """
+    Regression: it was taken for an empty one. Its first 64 KiB are there when it is asked for.
+    """
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"model": "m", "stream": true, "messages": [{"role": "user", "content": "'
+        for _ in range(20):
+            yield b"x" * 10_000
+        yield b'"}]}'
+
+    async with upstream(endless) as url, gateway(url, **policy("100000 tokens/minute")) as rig:
+        answer = await rig.session.post(f"{rig.url}{CHAT}", data=pieces())
+        await answer.content.readany()
+        answer.close()
+        taken = await settled(rig)
+
+    assert taken >= tokens(65_536) + 1_500
+
+
 async def test_a_client_that_leaves_in_mid_stream_leaves_what_was_expected() -> None:
     """
     Its provider may count all that it had asked for.
     """
-
-    async def endless(request: web.BaseRequest) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
-        await response.write(b'data: {"model": "m", "choices": [{"delta": {"content": "hi"}}]}\n\n')
-        await asyncio.sleep(30)  # real time: until its client is gone
-        return response
-
     async with upstream(endless) as url, gateway(url, **policy()) as rig:
         answer = await rig.session.post(f"{rig.url}{CHAT}", json={**ASKED, "stream": True})
         await answer.content.readany()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from egressor.dialects.answered import AnswerReader
 from egressor.governor.pricing import Pricing, Quote
 from egressor.policies.prices import read_prices
 
@@ -228,13 +229,14 @@ def test_an_answer_says_what_it_cost(media: str, body: bytes, is_whole: bool, ex
     """
     pricing = Pricing(PRICES)
     for step in (len(body) or 1, 7):
-        meter = pricing.meter("openai", "m", media, NOW)
+        meter = pricing.meter("openai", "m", NOW)
         assert meter is not None
+        reader = AnswerReader(media)
         for at in range(0, len(body), step):
-            meter.feed(body[at : at + step])
-        meter.feed(b"")
+            reader.feed(body[at : at + step])
+        reader.feed(b"")
 
-        assert meter.cost(is_whole=is_whole) == expected
+        assert meter.cost(reader.said(is_whole=is_whole)) == expected
 
 
 PIECES = events({"model": "m", "choices": [{"delta": {"content": "0123456789"}}]})
@@ -242,34 +244,32 @@ STARTED = events({"type": "message_start", "message": {"model": "m", "usage": {"
 
 
 @pytest.mark.parametrize(
-    ("dialect", "media", "body", "expected"),
+    ("dialect", "body", "expected"),
     [
-        ("openai", "text/event-stream", b"", None),
-        ("openai", "text/event-stream", events({"model": "m", "choices": [{"delta": {}}]}), None),
-        ("openai", "text/event-stream", PIECES, 10 + 2 * (5 + 16)),
-        ("openai", "text/event-stream", 3 * PIECES, 10 + 2 * (15 + 16)),
-        ("openai", "text/event-stream", PIECES + b"data: [DONE]\n\n", None),
-        ("openai", "text/event-stream", PIECES + events({"error": {"message": "no"}}), None),
-        ("openai", "application/json", PIECES, None),
-        ("anthropic", "text/event-stream", STARTED + PIECES, 7 + 2 * (5 + 16)),
+        ("openai", b"", None),
+        ("openai", events({"model": "m", "choices": [{"delta": {}}]}), None),
+        ("openai", PIECES, 10 + 2 * (5 + 16)),
+        ("openai", 3 * PIECES, 10 + 2 * (15 + 16)),
+        ("openai", PIECES + b"data: [DONE]\n\n", None),
+        ("openai", PIECES + events({"error": {"message": "no"}}), None),
+        ("anthropic", STARTED + PIECES, 7 + 2 * (5 + 16)),
     ],
 )
-def test_what_was_seen_of_a_stream_is_priced(dialect: str, media: str, body: bytes, expected: int | None) -> None:
+def test_what_was_seen_of_a_stream_is_priced(dialect: str, body: bytes, expected: int | None) -> None:
     """
     By what an answer before it has said of its bytes, twice ten of which were ten tokens; what it has said itself
     counts, but not what it has said at its beginning of its end.
     """
     pricing = Pricing(PRICES)
-    meter = pricing.meter(dialect, "m", media, NOW, 100)
+    meter = pricing.meter(dialect, "m", NOW, 100)
     assert meter is not None
-    meter.feed(body)
-    at_first = meter.seen()
-    whole = pricing.meter(dialect, "m", "text/event-stream", NOW, 100)
-    assert whole is not None
+    left, whole = AnswerReader("text/event-stream"), AnswerReader("text/event-stream")
+    left.feed(body)
     whole.feed(PIECES + events({"choices": [], "usage": USAGE}) + b"data: [DONE]\n\n")
-    cost = whole.cost(is_whole=True)
+    at_first = meter.seen(left.said(is_whole=False))
+    cost = meter.cost(whole.said(is_whole=True))
 
-    assert (at_first, cost, meter.seen()) == (None, 20, expected)
+    assert (at_first, cost, meter.seen(left.said(is_whole=False))) == (None, 20, expected)
 
 
 def test_so_many_models_are_remembered() -> None:
@@ -288,7 +288,7 @@ def test_other_dialects_have_no_meter() -> None:
     """
     What an exchange answers says nothing of a cost.
     """
-    assert Pricing(PRICES).meter("kraken", "", "application/json", NOW) is None
+    assert Pricing(PRICES).meter("kraken", "", NOW) is None
 
 
 @pytest.mark.parametrize(

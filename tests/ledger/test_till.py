@@ -678,3 +678,18 @@ def test_a_till_by_its_ledger_s_address(tmp_path: Path) -> None:
     assert (memory.is_durable, durable.is_durable) == (False, True)
     assert isinstance(durable, Till)
     assert durable._spool.folder == tmp_path / "h.db.owed"
+
+
+def test_end_waits_a_moment_for_the_next_wish(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    An end and the wish that comes right after it have one transaction.
+    """
+    monkeypatch.setattr("egressor.ledger.till._TOGETHER", 60.0)
+    first = place.want(100)
+    place.till.hold(first)
+    before = place.ledger.count
+    place.till.end(End(first.id, "spent", 70))
+    held = place.till.hold(place.want(100))
+
+    assert isinstance(held, Held)
+    assert (place.ledger.count - before, place.cell()) == (1, (70, 100, 0))

@@ -10,7 +10,7 @@ import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -305,6 +305,41 @@ def test_a_server_that_hangs_stops_nobody(server: Server, client: redis.Redis) -
         server.process.send_signal(signal.SIGCONT)
 
     assert (found, claimed, salted) == ([None] * 100, [True] * 100, salt)
+    eventually(lambda: answers.get("s", "k") is not None, "it is found again")
+    answers.close()
+
+
+def test_only_the_first_look_waits_for_a_server_that_hangs(
+    server: Server, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Regression: each second a look waited for 50 ms, on an event loop. Now a thread asks until there is an answer.
+    """
+    answers = AnswerServer(server.address, wall=lambda: NOW)
+    put(answers, "k")
+    eventually(lambda: answers.get("s", "k") is not None, "it is found")
+    assert client.ping()
+    assert server.process is not None
+    looks: list[str] = []
+    road = answers._reading
+    ask = road._ask
+
+    def asked(tag: bytes, *commands: tuple[Any, ...]) -> list[Any]:
+        looks.append("asked")
+        return ask(tag, *commands)
+
+    monkeypatch.setattr(road, "_ask", asked)
+
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        found = []
+        for _ in range(5):
+            found.append(answers.get("s", "k"))
+            road._away_until = 0.0  # as if half a second had passed
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+    assert (found, looks) == ([None] * 5, ["asked"])
     eventually(lambda: answers.get("s", "k") is not None, "it is found again")
     answers.close()
 

@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from .model import Verdict
 
 __all__ = [
+    "ANY_AGE",
     "NOISE",
     "CacheSpec",
     "Entry",
     "Found",
+    "Taken",
     "Use",
     "cache_key",
     "canonical",
@@ -51,6 +53,7 @@ __all__ = [
     "members",
     "pack",
     "returned",
+    "taken",
     "unpack",
     "use_of",
 ]
@@ -224,6 +227,46 @@ class Found(NamedTuple):
     entry: Entry
     age: int = 0
     is_stale: bool = False
+
+
+class Taken(NamedTuple):
+    """
+    Which kept answers a request takes.
+
+    Attributes:
+        oldest: Microseconds that one may be old; None for any that is fresh.
+        is_only: Whether it takes nothing but a kept answer.
+    """
+
+    oldest: int | None = None
+    is_only: bool = False
+
+    def takes(self, found: Found | None) -> bool:
+        """
+        Say whether *found* is one.
+        """
+        return found is not None and (self.oldest is None or (found.age <= self.oldest and not found.is_stale))
+
+
+ANY_AGE: Final = Taken()
+"""
+What a request takes that says nothing of it.
+"""
+
+
+def taken(headers: Iterable[tuple[str, str]]) -> Taken:
+    """
+    Say which kept answers a request takes (RFC 9111 section 5.2.1): ``max-age`` and ``only-if-cached``.
+
+    Args:
+        headers: Its headers, their names in lower case.
+    """
+    said = [pair for pair in headers if pair[0] == "cache-control"]
+    if not said:
+        return ANY_AGE
+    words = _words(said, "cache-control")
+    ages = [_whole(word.partition("=")[2].strip('"')) for word in words if word.startswith("max-age=")]
+    return Taken(min(ages) * _SECOND if ages else None, "only-if-cached" in words)
 
 
 def is_computed(method: str, path: str) -> bool:

@@ -31,11 +31,13 @@ class AnswerReader:
         beginning: The first byte of the body, unpacked; empty as long as there is none.
     """
 
-    __slots__ = ("_is_begun", "_reader", "_unpack", "beginning", "is_events")
+    __slots__ = ("_is_begun", "_reader", "_said", "_unpack", "beginning", "is_events")
 
     def __init__(self, media: str) -> None:
         self.is_events = media.strip().lower().startswith(EVENTS)
         self._reader: StreamReader | BodyReader = StreamReader() if self.is_events else BodyReader()
+        # The latest answer to `said`, and what it was asked.
+        self._said: tuple[bool, Streamed] | None = None
         self._is_begun = False
         self._unpack: Any = None
         self.beginning = b""
@@ -44,6 +46,7 @@ class AnswerReader:
         """
         Look at the next *part* of the body.
         """
+        self._said = None
         if not self._is_begun and part:
             self._is_begun = True
             self._unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if part[0] in _PACKED else None
@@ -59,5 +62,8 @@ class AnswerReader:
         """
         Return what the answer has said; *is_whole* is whether all of its body has come.
         """
-        reader = self._reader
-        return reader.finish() if isinstance(reader, StreamReader) else reader.report(ended=is_whole)
+        if self._said is None or self._said[0] != is_whole:
+            reader = self._reader
+            said = reader.finish() if isinstance(reader, StreamReader) else reader.report(ended=is_whole)
+            self._said = is_whole, said
+        return self._said[1]

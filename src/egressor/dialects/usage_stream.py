@@ -47,6 +47,7 @@ class Streamed(NamedTuple):
         ended: Whether it came to its end, and was not cut off.
         failed: Whether it carried an error.
         text_bytes: Bytes of text that came, as they stand in JSON: what an estimate goes by if the rest never comes.
+            Of a body that says what it used they are not counted.
         all_bytes: All bytes that came.
     """
 
@@ -225,8 +226,11 @@ class BodyReader:
             parsed = parse(self._held)
             totals.add(parsed)
         failed = isinstance(dig(parsed, ("error",)), dict)
-        text = self._bytes if self._bytes > LONGEST else sum(map(len, _TEXT.findall(self._held)))
-        return Streamed(totals.report(), ended, failed, text, self._bytes)
+        reported = totals.report()
+        text = self._bytes if self._bytes > LONGEST else 0
+        if not (text or reported.said):
+            text = sum(map(len, _TEXT.findall(self._held)))
+        return Streamed(reported, ended, failed, text, self._bytes)
 
 
 def _data(frame: bytes) -> bytes | None:

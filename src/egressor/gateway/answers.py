@@ -21,7 +21,7 @@ from multidict import CIMultiDict
 from egressor._core.classify import classify
 from egressor.dialects.inside import LONGEST
 from egressor.errors import PartialResponse
-from egressor.transports.hearing import Metered
+from egressor.transports.hearing import Counted
 from egressor.transports.reading import again
 
 from .headers import onward
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from egressor._core.cache import Found
     from egressor._core.model import Verdict
     from egressor.dialects.asking import UsageHider
+    from egressor.governor.caching import Tape
     from egressor.governor.streams import Opened
     from egressor.policies import Gateway as Settings
     from egressor.transports.hearing import Heard, Taped
@@ -61,7 +62,7 @@ class Arrived:
     An answer of the upstream, with as much of its body as had to be looked at.
     """
 
-    __slots__ = ("answer", "head", "heard", "hider", "is_whole", "may_tell", "verdict")
+    __slots__ = ("answer", "head", "heard", "hider", "is_whole", "may_tell", "tape", "verdict")
 
     def __init__(
         self,
@@ -79,8 +80,18 @@ class Arrived:
         self.heard = heard
         # Takes out of the body what we have asked for, and the client has not.
         self.hider: UsageHider | None = None
+        # Notes what is left then, where it may be kept.
+        self.tape: Tape | None = None
         # Whether it is a document that may say what it has cost before its head has to go out.
         self.may_tell = False
+
+    def end(self) -> None:
+        """
+        Tell those that listen that all of the body has come.
+        """
+        for each in (self.tape, self.heard):
+            if each is not None:
+                each.is_whole = True
 
 
 async def deliver(
@@ -113,7 +124,7 @@ async def deliver(
     is_tunnel = arrived.answer.status == 101
     verdict = arrived.verdict if is_tunnel else _CANCELLED
     try:
-        if arrived.may_tell and isinstance(arrived.heard, Metered):
+        if arrived.may_tell and isinstance(arrived.heard, Counted) and arrived.heard.meter is not None:
             await _gather(arrived, arrived.heard)
         response = _response(arrived, told(), tries)
         if takes_trailers and request.version >= (1, 1):
@@ -134,7 +145,7 @@ async def deliver(
         await opened.afinish(verdict=verdict if arrived.heard is None else arrived.heard.verdict(verdict))
 
 
-async def _gather(arrived: Arrived, metered: Metered) -> None:
+async def _gather(arrived: Arrived, heard: Counted) -> None:
     """
     Wait a moment for a short document, so that what it has cost can stand in its head.
 
@@ -144,14 +155,14 @@ async def _gather(arrived: Arrived, metered: Metered) -> None:
     # Whatever goes wrong stays wrong, and is met again where the body is relayed.
     with suppress(Exception):
         async with asyncio.timeout(_MOMENT):
-            while len(arrived.head) < LONGEST and metered.beginning in {b"", b"{"}:
+            while len(arrived.head) < LONGEST and heard.beginning in {b"", b"{"}:
                 chunk = await arrived.answer.read()
                 if not chunk:
-                    arrived.is_whole = metered.is_whole = True
-                    metered.tell()
+                    arrived.is_whole = heard.is_whole = True
+                    heard.tell()
                     break
                 arrived.head += chunk
-                metered.feed(chunk)
+                heard.feed(chunk)
 
 
 async def repeat(
@@ -230,10 +241,9 @@ class _Delivery:
         if response.is_short:
             return self._broken(classify(PartialResponse("the body is shorter than its stated length")))
         if arrived.hider is not None and (rest := arrived.hider.finish()):
-            response.pass_on(rest)
+            self._pass_on(rest)
         response.end(arrived.answer.trailers)
-        if arrived.heard is not None:
-            arrived.heard.is_whole = True
+        arrived.end()
         return arrived.verdict
 
     def _take(self, chunk: bytes) -> bool:
@@ -249,13 +259,18 @@ class _Delivery:
             if not chunk:
                 return True
         try:
-            keeps_up = self._response.pass_on(chunk)
+            keeps_up = self._pass_on(chunk)
         except ConnectionError as error:
             self._gone = error
             return False
         if self._response.form:
             self._tail = chunk[-4:] if len(chunk) >= 4 else (self._tail + chunk)[-4:]
         return keeps_up
+
+    def _pass_on(self, chunk: bytes) -> bool:
+        if self._arrived.tape is not None:
+            self._arrived.tape.feed(chunk)
+        return self._response.pass_on(chunk)
 
     async def tunnel(self) -> Verdict:
         """

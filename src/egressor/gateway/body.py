@@ -65,6 +65,13 @@ class Body:
         self.fault: Problem | None = None
 
     @property
+    def size(self) -> int:
+        """
+        How many bytes it has, as far as is known: all that the client has said, or that have come.
+        """
+        return len(self._head) if self.length is None else self.length
+
+    @property
     def is_kept(self) -> bool:
         """
         Whether it can be sent any number of times.

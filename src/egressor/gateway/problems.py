@@ -159,6 +159,9 @@ def of_rejection(error: Rejected) -> Problem:
     Return the governor's refusal as a problem.
     """
     reason = error.reason
+    if error.key == "only-if-cached":
+        # RFC 9111 section 5.2.1.7.
+        return Problem(504, "not_cached", "No kept answer", str(error), is_final=True)
     is_final = reason in _POINTLESS or (reason == "paused" and error.retry_after is None)
     # Nothing need be spent where nobody knows what the request may cost.
     title = _NO_PRICE if (reason, error.key) == ("budget", "price") else _TITLES.get(reason, "Refused")

@@ -32,8 +32,7 @@ from egressor.errors import Rejected
 from egressor.governor.streams import aopen_call
 from egressor.ledger.money import shown_usd
 from egressor.policies.patterns import compile_patterns
-from egressor.transports.hearing import Heard, Taped, count, metered
-from egressor.transports.tallying import tallied, tell
+from egressor.transports.hearing import Heard, Taped, count, counting
 
 from .answers import Arrived, deliver, repeat
 from .dialling import ForbiddenAddressError
@@ -150,9 +149,9 @@ class Attempts:
     @property
     def size(self) -> int:
         """
-        How many bytes the body has; 0 if the client has not said.
+        How many bytes the body has, as far as is known.
         """
-        return self._order.body.length or 0
+        return self._order.body.size
 
     async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ASYNC109 - the driver's word
         """
@@ -232,9 +231,7 @@ class Attempts:
         """
         Ask for usage in a stream, of which OpenAI's chat says nothing otherwise; nothing else of the body changes.
         """
-        # What is kept is given to others as it came.
-        is_asked = self._order.origin.dialect in ASKED and self._memory is None
-        wished = with_usage(payload) if is_asked else None
+        wished = with_usage(payload) if self._order.origin.dialect in ASKED else None
         self._asks_usage = wished is not None
         if wished is None:
             return payload, headers
@@ -252,10 +249,13 @@ class Attempts:
         if care is not Heed.AHEAD and (tape is None or not tape.is_document):
             verdict = self._taught(classify(status=answer.status), answer)
             heard = self._counting(answer, None if care is Heed.NOT else self._listener(answer))
-            arrived = Arrived(answer, verdict, heard=heard if tape is None else Taped(tape, heard))
-            arrived.may_tell = care is Heed.ALONG and not _media(answer).lower().startswith(EVENTS)
             if self._asks_usage and _is_plain_stream(answer):
-                arrived.hider = UsageHider()
+                arrived = Arrived(answer, verdict, heard=heard)
+                # Kept is what this client gets: whoever asks for usage has another key.
+                arrived.hider, arrived.tape = UsageHider(), tape
+            else:
+                arrived = Arrived(answer, verdict, heard=heard if tape is None else Taped(tape, heard))
+            arrived.may_tell = care is Heed.ALONG and not _media(answer).lower().startswith(EVENTS)
             return Outcome(arrived, verdict=verdict, open=True)
         try:
             head, is_whole = await _peek(answer, tape)
@@ -270,7 +270,7 @@ class Attempts:
                 tape.spoil()
         heard = None
         if verdict.ok and is_whole:
-            self._count(answer, head)
+            count(_media(answer), head, purse=self.purse, tally=self.tally)
         elif verdict.ok:
             heard = self._counting(answer, None)
             if heard is not None:
@@ -283,18 +283,7 @@ class Attempts:
         """
         Return what listens to a good answer on its way: to its cost and its tokens, too, where somebody counts them.
         """
-        if self.tally is not None:
-            heard = tallied(self.tally, _media(answer), heard)
-        return heard if self.purse is None else metered(self.purse, _media(answer), heard)
-
-    def _count(self, answer: Answer, body: bytes) -> None:
-        """
-        Read the cost and the tokens of a good answer that has come whole.
-        """
-        if self.tally is not None:
-            tell(self.tally, _media(answer), body)
-        if self.purse is not None:
-            count(self.purse, _media(answer), body)
+        return counting(_media(answer), heard, purse=self.purse, tally=self.tally)
 
     def _tape(self, answer: Answer) -> Tape | None:
         if self._memory is None:
@@ -438,7 +427,7 @@ async def _peek(answer: Answer, tape: Tape | None = None) -> tuple[bytes, bool]:
     Return the beginning of an answer's body, and whether that is all of it; more of one that may be kept.
     """
     head = bytearray()
-    most = _PEEK if tape is None or not tape.fresh_for else max(_PEEK, tape.most)
+    most = _PEEK if tape is None else max(_PEEK, tape.ahead)
     while len(head) < most:
         chunk = await answer.read()
         if not chunk:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from egressor._core import cache as core
 from egressor._core.admission import Denied, Why
-from egressor._core.cache import Entry, Found, Use
+from egressor._core.cache import Entry, Found, Taken, Use
 from egressor._core.model import ServiceType
 from egressor._core.steps import MISS
 from egressor._drivers.crowd import Crowds
@@ -46,6 +46,9 @@ _LEADERS: Final = 3
 _LOOKS: Final = 25_000
 _SILENT: Final = 8
 _LLM: Final = frozenset({"anthropic", "gemini", "openai"})
+_NOT_KEPT: Final = Denied(
+    Why.WAIT_TOO_LONG, "only-if-cached", None, "it takes a kept answer only, and none that it takes is kept"
+)
 _LATE: Final = Denied(Why.WAIT_TOO_LONG, "deadline", None, "the answer to the same request did not come in time")
 
 Pairs = list[tuple[str, str]]
@@ -104,12 +107,12 @@ class _Cache:
             return None
         return core.found(kept.entry, at=kept.at, fresh_for=kept.fresh_for, stale=self.spec.stale, now=self._now())
 
-    def fresh(self, key: str) -> Found | None:
+    def fresh(self, key: str, taken: Taken) -> Found | None:
         """
-        Return what is kept under *key* if it is fresh.
+        Return what is kept under *key* if it is fresh, and one of those that are *taken*.
         """
         found = self.find(key)
-        return None if found is None or found.is_stale else found
+        return None if found is None or found.is_stale or not taken.takes(found) else found
 
     def put(self, key: str, entry: Entry, fresh_for: int) -> None:
         """
@@ -241,7 +244,8 @@ class Tape:
 
     Attributes:
         is_whole: Whether all of it has come.
-        is_document: Whether it is no stream, and so may be read before it is handed out.
+        is_document: Whether it is no stream, and may be read before it is handed out: it states its length, or is the
+            JSON that a model answers with. Nobody knows whether any other one has an end.
         most: Bytes that it may have.
         fresh_for: Microseconds that it will be fresh; 0 for one that is told to those that wait, and not kept.
     """
@@ -249,7 +253,14 @@ class Tape:
     __slots__ = ("_chunks", "_clock", "_crowd", "_head", "_size", "fresh_for", "is_document", "is_whole", "most")
 
     def __init__(
-        self, clock: Clock, crowd: Crowd | None, head: tuple[int, str, Pairs], *, fresh_for: int, most: int
+        self,
+        clock: Clock,
+        crowd: Crowd | None,
+        head: tuple[int, str, Pairs],
+        *,
+        fresh_for: int,
+        most: int,
+        is_computed: bool,
     ) -> None:
         status, reason, headers = head
         self._clock = clock
@@ -258,14 +269,19 @@ class Tape:
         self._chunks: list[bytes] | None = []
         self._size = 0
         kind = next((value for name, value in headers if name == "content-type"), "").partition(";")[0].strip().lower()
-        # Lines of JSON come one by one, and nobody knows whether there is an end.
+        is_stated = any(name == "content-length" for name, _ in headers)
         is_json = kind.endswith("json") and not kind.endswith("ndjson") and kind != "application/stream+json"
-        self.is_document = is_json or (
-            kind != "text/event-stream" and any(name == "content-length" for name, _ in headers)
-        )
+        self.is_document = kind != "text/event-stream" and (is_stated or (is_json and is_computed))
         self.is_whole = False
         self.most = most
         self.fresh_for = fresh_for
+
+    @property
+    def ahead(self) -> int:
+        """
+        Bytes of it that may be read before it is handed out; 0 for no more than are read anyway.
+        """
+        return self.most if self.fresh_for and self.is_document else 0
 
     def feed(self, part: bytes) -> None:
         """
@@ -330,12 +346,24 @@ class Memory:
         key: The request's key.
     """
 
-    __slots__ = ("_asked", "_cache", "_crowd", "_is_claimed", "_is_computed", "_is_nested", "_tape", "_use", "key")
+    __slots__ = (
+        "_asked",
+        "_cache",
+        "_crowd",
+        "_is_claimed",
+        "_is_computed",
+        "_is_nested",
+        "_taken",
+        "_tape",
+        "_use",
+        "key",
+    )
 
     def __init__(self, cache: _Cache, key: str, use: Use, *, asked: Pairs, is_computed: bool) -> None:
         self._cache = cache
         self._use = use
         self._asked = asked
+        self._taken = core.taken(asked)
         self._is_computed = is_computed
         self._is_nested = CURRENT.get() is not None
         self._is_claimed = False
@@ -349,7 +377,7 @@ class Memory:
         """
         if self._use is not Use.ALL:
             return None
-        found = self._cache.fresh(self.key)
+        found = self._cache.fresh(self.key, self._taken)
         if found is not None:
             self._cache.hits += 1
         return found
@@ -389,13 +417,15 @@ class Memory:
     def _counted(self, found: object) -> object:
         if found is MISS:
             self._cache.misses += 1
-        elif found is not _LATE:
+        elif not isinstance(found, Denied):
             self._cache.hits += 1
         return found
 
     def _older(self) -> object:
         found = self._cache.find(self.key) if self._use is Use.ALL else None
-        if found is None or (found.is_stale and not core.may_be_stale(found.entry, is_computed=self._is_computed)):
+        if found is None or not self._taken.takes(found):
+            return MISS
+        if found.is_stale and not core.may_be_stale(found.entry, is_computed=self._is_computed):
             return MISS
         if not found.is_stale:
             return self._counted(found)
@@ -407,6 +437,9 @@ class Memory:
         Find an answer, or a crowd to wait with, or be the first of one. Yields whom to wait for, and until when.
         """
         cache = self._cache
+        if self._taken.is_only:
+            found = cache.fresh(self.key, self._taken) if self._use is Use.ALL else None
+            return _NOT_KEPT if found is None else found
         if self._use is Use.RENEW:
             return MISS
         for _ in range(_LEADERS):
@@ -432,7 +465,7 @@ class Memory:
         silent = 0
         while True:
             # Another crowd may have ended since this call has looked.
-            found = cache.fresh(self.key)
+            found = cache.fresh(self.key, self._taken)
             if found is not None:
                 self._end(found)
                 return found
@@ -503,7 +536,14 @@ class Memory:
                     self._crowd.end(scattered=True)
                 return None
         head = status, reason, headers
-        self._tape = Tape(cache.clock, self._crowd, head, fresh_for=fresh_for, most=cache.spec.most)
+        self._tape = Tape(
+            cache.clock,
+            self._crowd,
+            head,
+            fresh_for=fresh_for,
+            most=cache.spec.most,
+            is_computed=self._is_computed,
+        )
         return self._tape
 
     def keep(self, done: Done | None) -> None:

@@ -292,12 +292,12 @@ class Purse:
         self._inside = 0
         self._number += 1
 
-    def meter(self, media: str) -> Meter | None:
+    def meter(self) -> Meter | None:
         """
-        Return what reads an answer of this media type for what it has cost; None if it doesn't say that.
+        Return what knows the cost of an answer by what it says that it used; None if nobody does.
         """
         money = self._money
-        return money.pricing.meter(self.dialect, self._tags.model, media, money.wall(), self.size)
+        return money.pricing.meter(self.dialect, self._tags.model, money.wall(), self.size)
 
     def _unpriced(self) -> Denied:
         text = f"it has a budget, and nobody knows what the call may cost: {self.why}; or state it as its cost in usd"

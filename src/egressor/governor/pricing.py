@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from egressor._core.learned import learn_most, tokens
-from egressor.dialects.answered import AnswerReader
 from egressor.dialects.asking import COUNTS, NO_TEXT, read_request
 from egressor.dialects.usage import completed
 from egressor.ledger.plain import clean
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from egressor._core.usage import Usage
     from egressor.dialects.asking import Asking
     from egressor.dialects.usage import Reported
+    from egressor.dialects.usage_stream import Streamed
     from egressor.policies.prices import Prices
     from egressor.prices.price import Price
 
@@ -130,14 +130,12 @@ class Pricing:
             for tier, speed in ways
         ]
 
-    def meter(self, dialect: str, model: str, media: str, now: int, size: int = 0) -> Meter | None:
+    def meter(self, dialect: str, model: str, now: int, size: int = 0) -> Meter | None:
         """
-        Return what reads the cost out of an answer of this media type, to a request of *size* bytes; None if it has
-        none to read.
+        Return what knows the cost of an answer, to a request of *size* bytes, by what it says that it used; None if it
+        has none.
         """
-        if dialect not in PRICED:
-            return None
-        return Meter(self, dialect, model, now=now, media=media, size=size)
+        return Meter(self, dialect, model, now, size) if dialect in PRICED else None
 
     def learn(self, dialect: str, model: str, sent: tuple[int, int], received: tuple[int, int]) -> None:
         """
@@ -158,79 +156,57 @@ class Pricing:
         return self._seen.get((dialect, model))
 
 
-class Meter:
+class Meter(NamedTuple):
     """
-    Reads the cost of one answer while its body goes by, as it was sent or unpacked.
-
-    Args:
-        pricing: What it goes by.
-        dialect: What the service speaks.
-        model: The model that was asked.
-        now: When that was.
-        media: The answer's media type.
-        size: Bytes that were sent.
+    Knows the cost of one answer.
 
     Attributes:
-        feed: Looks at the next part of the body.
+        pricing: What it goes by.
+        dialect: What the service speaks.
+        model: The model that the request names.
+        now: When it was sent, in microseconds since 1970.
+        size: Bytes that were sent.
     """
 
-    __slots__ = ("_dialect", "_media", "_model", "_now", "_pricing", "_reader", "_size", "feed")
+    pricing: Pricing
+    dialect: str
+    model: str
+    now: int
+    size: int
 
-    def __init__(self, pricing: Pricing, dialect: str, model: str, *, now: int, media: str, size: int = 0) -> None:
-        self._pricing = pricing
-        self._dialect = dialect
-        self._model = model
-        self._now = now
-        self._size = size
-        self._reader = AnswerReader(media)
-        self.feed = self._reader.feed
-
-    @property
-    def beginning(self) -> bytes:
+    def cost(self, said: Streamed) -> int | None:
         """
-        The first byte of the body, unpacked; empty as long as there is none.
+        Return what the answer did cost, in micro-dollars; None if it has not *said* so, or has not come to its end.
         """
-        return self._reader.beginning
-
-    def cost(self, *, is_whole: bool) -> int | None:
-        """
-        Return what the answer did cost, in micro-dollars; None if it has not said so, or has not come to its end.
-
-        Args:
-            is_whole: Whether all of the body has come.
-        """
-        said = self._reader.said(is_whole=is_whole)
         reported = said.reported
         if reported.said and said.ended:
             usage = reported.usage
-            sent, received = (self._size, usage.sent), (said.text_bytes, usage.received)
-            self._pricing.learn(self._dialect, self._model, sent, received)
+            self.pricing.learn(self.dialect, self.model, (self.size, usage.sent), (said.text_bytes, usage.received))
         if reported.billed_pico_usd is not None:
             return -(-reported.billed_pico_usd // _PICO)
         if not said.ended or not reported.said:
             return None
         return self._priced(reported, reported.usage)
 
-    def seen(self) -> int | None:
+    def seen(self, said: Streamed) -> int | None:
         """
         Return what a stream that was left has cost by what was seen of it, in micro-dollars, rather too high than too
         low; None if nobody knows.
         """
-        said = self._reader.said(is_whole=False)
-        factors = self._pricing.factors(self._dialect, self._model)
-        if factors is None or not self._reader.is_events or said.ended or said.failed or not said.text_bytes:
+        factors = self.pricing.factors(self.dialect, self.model)
+        if factors is None or said.ended or said.failed or not said.text_bytes:
             return None
-        sent, received = tokens(self._size, factors[0]), tokens(said.text_bytes, factors[1]) + _LATE
+        sent, received = tokens(self.size, factors[0]), tokens(said.text_bytes, factors[1]) + _LATE
         usage = completed(said.reported, sent=sent, received=received)
         # What a stream says at its beginning of what it has received is true of its beginning.
         usage = usage._replace(output=usage.output + max(0, received - usage.received))
         return self._priced(said.reported, usage)
 
     def _priced(self, reported: Reported, usage: Usage) -> int:
-        price = self._pricing.book.find(
-            reported.model or self._model,
-            at=self._now,
-            provider=self._dialect,
+        price = self.pricing.book.find(
+            reported.model or self.model,
+            at=self.now,
+            provider=self.dialect,
             tier=reported.tier,
             speed=reported.speed,
         )

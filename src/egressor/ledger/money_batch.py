@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from .money import Sum
-from .money_sql import CELL, KEPT, SqlPage, cell_of, kept_of, row_of_hold
+from .money_sql import CELL, KEPT, SqlPage, row_of_hold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from egressor._core.budget import Cell
-
-    from .money import Budget, Kept, Tags
+    from .money import Sum, Tags
     from .wire import Connection
 
 __all__ = ["BatchPage"]
@@ -46,7 +43,7 @@ _ADD: Final = (
 )
 
 
-class BatchPage:
+class BatchPage(SqlPage):
     """
     The money of a ledger inside of a transaction of *db*.
 
@@ -57,150 +54,61 @@ class BatchPage:
     """
 
     def __init__(self, db: Connection, known: set[tuple[int, Tags]], begin: Sequence[bytes] = ()) -> None:
+        super().__init__(self._execute)
         self._db = db
         self._known = known
         self._begin = begin
-        self._page = SqlPage(self._run)
-        self._cells: dict[str, Cell | None] = {}
-        self._kept: dict[str, Kept | None] = {}
-        self._limits: dict[str, int] = {}
-        self._touched: set[str] = set()
-        self._sums: dict[tuple[int, Tags], Sum] = {}
 
     def expect(self, ids: Sequence[str], keys: Sequence[str]) -> None:
         """
-        Read the holds and the cells that will be asked for.
+        Read the holds and the cells that will be asked for, with one question.
         """
-        # What was read before may have changed here since.
-        ids = [key for key in ids if key not in self._kept]
+        ids = [key for key in ids if key not in self._holds]
         keys = [key for key in keys if key not in self._cells]
         with self._db.pipeline():
             self._begun()
-            holds = self._db.execute(_HOLDS, (list(ids),))
-            cells = self._db.execute(_CELLS, (list(keys),))
-        self._kept |= {**dict.fromkeys(ids), **{row[0]: kept_of(row) for row in holds.fetchall()}}
-        self._cells |= {**dict.fromkeys(keys), **{row[0]: cell_of(row[1:]) for row in cells.fetchall()}}
-
-    def cells(self, keys: Sequence[str]) -> dict[str, Cell]:
-        """
-        Return those of the cells that there are.
-        """
-        unread = [key for key in keys if key not in self._cells]
-        if unread:
-            self._cells |= {**dict.fromkeys(unread), **self._page.cells(unread)}
-        return {key: cell for key in keys if (cell := self._cells[key]) is not None}
-
-    def put(self, cells: Mapping[str, Cell], limits: Mapping[str, int]) -> None:
-        """
-        Keep *cells*, with the limits of their budgets.
-        """
-        self._cells |= cells
-        self._limits |= {key: limits[key] for key in cells}
-
-    def kept(self, key: str) -> Kept | None:
-        """
-        Return the hold with this id, if it is there.
-        """
-        if key not in self._kept:
-            self._kept[key] = self._page.kept(key)
-        return self._kept[key]
-
-    def keep(self, kept: Kept) -> None:
-        """
-        Keep a hold; one with the same id is replaced.
-        """
-        self._kept[kept.id] = kept
-        self._touched.add(kept.id)
-
-    def drop(self, key: str) -> None:
-        """
-        Take away the hold with this id.
-        """
-        self._kept[key] = None
-        self._touched.add(key)
-
-    def overdue(self, now: int) -> list[Kept]:
-        """
-        Return holds whose time is over at *now* and that are not lost yet, a thousand at most.
-        """
-        self.write()
-        found = self._page.overdue(now)
-        self.expect([], sorted({place.key for kept in found for place in kept.hold.places}))
-        self._kept |= {kept.id: kept for kept in found}
-        return found
-
-    def extend(self, owner: str, until: int) -> None:
-        """
-        Let the holds of *owner* that are not lost last until *until*.
-        """
-        self.write()
-        self._page.extend(owner, until)
+            holds = self._db.execute(_HOLDS, (ids,))
+            cells = self._db.execute(_CELLS, (keys,))
+        self._read(ids, holds.fetchall(), keys, cells.fetchall())
 
     def add(self, each: Sum, most: int) -> bool:
         """
-        Add *each* to the sum of its day and tags, and return true; false if there is no such sum yet, and *most* of
-        its day and service.
+        As `SqlPage.add`; a sum that is known to be there is added to at the end.
         """
         key = (each.day, each.tags)
-        if key not in self._known:
-            if not self._page.add(each, most):
-                return False
-            self._known.add(key)
-            return True
-        old = self._sums.get(key, Sum(*key, 0, 0, 0))
-        self._sums[key] = Sum(*key, old.calls + each.calls, old.micro_usd + each.micro_usd, old.unknown + each.unknown)
+        if key in self._known:
+            self._sums.setdefault(key, [0, 0, 0])
+        if not super().add(each, most):
+            return False
+        self._known.add(key)
         return True
 
-    def budgets(self) -> list[Budget]:
+    def flush(self, *then: str) -> None:
         """
-        Return all budgets, by key.
+        Write what is yet to be written, and say *then*.
         """
-        self.write()
-        return self._page.budgets()
-
-    def sums(self, since: int) -> list[Sum]:
-        """
-        Return the sums of the day *since* and of later ones, by day and tags.
-        """
-        self.write()
-        return self._page.sums(since)
-
-    def forget(self, *, cells: int, lost: int, sums: int) -> None:
-        """
-        Drop cells that ended before the time *cells*, lost holds from before *lost*, sums of days before *sums*.
-        """
-        self.write()
-        self._page.forget(cells=cells, lost=lost, sums=sums)
-
-    def write(self, *then: str) -> None:
-        """
-        Write what has changed, say *then*, and forget what was read.
-        """
-        kept = [row_of_hold(each) for key in self._touched if (each := self._kept[key]) is not None]
-        gone = [key for key in self._touched if self._kept[key] is None]
-        put = [
-            (key, *cell[:5], int(cell.warned), limit)
-            for key, limit in self._limits.items()
-            if (cell := self._cells[key]) is not None
-        ]
-        added = [(each.day, *each.tags, *each[2:]) for each in self._sums.values()]
+        put, changed, sums = self._put, self._changed, self._sums
+        self._put, self._changed, self._sums = {}, set(), {}
+        kept = [row_of_hold(each) for key in changed if (each := self._holds[key]) is not None]
+        gone = [key for key in changed if self._holds[key] is None]
+        cells = [(key, *cell[:5], int(cell.warned), most) for key, (cell, most) in put.items()]
+        added = [(day, *tags, *more) for (day, tags), more in sums.items() if any(more)]
         with self._db.pipeline():
             self._begun()
             if gone:
                 self._db.execute(_DROP, (gone,))
-            for text, rows in ((_KEEP, kept), (_PUT, put), (_ADD, added)):
+            for text, rows in ((_KEEP, kept), (_PUT, cells), (_ADD, added)):
                 if rows:
                     self._db.execute(text, _columns(rows))
             for text in then:
                 self._db.execute(text.encode())
-        self._cells, self._kept, self._limits, self._touched, self._sums = {}, {}, {}, set(), {}
 
     def _begun(self) -> None:
         begin, self._begin = self._begin, ()
         for text in begin:
             self._db.execute(text)
 
-    def _run(self, text: str, values: Sequence[object]) -> Any:
+    def _execute(self, text: str, values: Sequence[object]) -> Any:
         self._begun()
         return self._db.execute(text.replace("?", "%s").encode(), values)
 

@@ -204,7 +204,7 @@ class PostgresLedger:
         with self._turn() as db:
             page = BatchPage(db, self._known, _BEGIN)
             found = work(page)
-            page.write("COMMIT", _FLUSH)
+            page.flush("COMMIT", _FLUSH)
             return found
 
     def moved_at(self) -> float:

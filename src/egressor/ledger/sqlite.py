@@ -216,7 +216,9 @@ class SqliteLedger:
             LedgerAway: The file can't be written now.
         """
         with self._turn(at_once=at_once) as db, _transaction(db):
-            found = work(SqlPage(db.execute))
+            page = SqlPage(db.execute)
+            found = work(page)
+            page.flush()
             if at_once:
                 # What changes nothing would be no reason to bring anything to the disk.
                 db.execute(_TOUCH)

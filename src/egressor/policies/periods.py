@@ -30,6 +30,8 @@ The periods of a budget, as its settings name them.
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO: Final = timedelta(microseconds=1)
 _HOUR: Final = 3_600_000_000
+# The period of each kind that was asked for last: nearly always the one that is asked for next.
+_LATEST: Final[dict[tuple[str, str], tuple[int, int]]] = {}
 
 
 def period_of(kind: str, zone: str, at: int) -> tuple[int, int]:
@@ -46,6 +48,13 @@ def period_of(kind: str, zone: str, at: int) -> tuple[int, int]:
     """
     if kind == "total":
         return 0, NEVER
+    known = _LATEST.get((kind, zone))
+    if known is None or not known[0] <= at < known[1]:
+        known = _LATEST[kind, zone] = _period(kind, zone, at)
+    return known
+
+
+def _period(kind: str, zone: str, at: int) -> tuple[int, int]:
     if kind == "hour":
         start = at // _HOUR * _HOUR
         return start, start + _HOUR

@@ -5,7 +5,8 @@ Where answers are kept for a fleet: the store's Redis or Valkey server.
 call under way; and one secret for all, of which keys of answers are made. Each has a time to live.
 
 *Nobody waits for it.* What is looked up may wait for 50 ms, and else is a miss; only the first look of all may take as
-long as a request to the store, as there is no connection yet. A server that does not answer is left alone for a second.
+long as a request to the store, as there is no connection yet. A server that does not answer is left alone until the
+thread that writes has had an answer of it: it asks twice a second, as long as somebody looks.
 
 *Bounds* hold for each service: what has the least time left goes first.
 
@@ -42,6 +43,7 @@ __all__ = ["AnswerServer"]
 _LOG = logging.getLogger("egressor")
 _BUSY: Final = 0.05
 _AWAY: Final = 1.0
+_PROBES: Final = 0.5
 _QUIET: Final = 60.0
 _SALT_FOR: Final = 5.0
 _SALT_KEPT: Final = 30 * 86_400_000
@@ -71,9 +73,12 @@ class _Road:
     Args:
         place: Where it is.
         patience: Seconds that a request may take.
+        probe: Called where somebody looks while it is away, twice a second; `back` ends that. None lets him try.
     """
 
-    def __init__(self, place: Place, patience: float) -> None:
+    def __init__(self, place: Place, patience: float, probe: Callable[[], None] | None = None) -> None:
+        self._probe = probe
+        self._is_away = False
         self._place = place
         self._patience = patience
         self._way = Way(place)
@@ -90,10 +95,15 @@ class _Road:
         with self._lock:
             if monotonic() < self._away_until:
                 return away
+            if self._is_away and self._probe is not None:
+                self._away_until = monotonic() + _PROBES
+                self._probe()
+                return away
             try:
                 reply = work(self._ask)
             except StoreAway as error:
                 self._away_until = monotonic() + _AWAY
+                self._is_away = True
                 self._is_known = True
                 if monotonic() - self._logged_at >= _QUIET:
                     self._logged_at = monotonic()
@@ -101,6 +111,13 @@ class _Road:
                 return away
             self._is_known = True
             return reply
+
+    def back(self) -> None:
+        """
+        Let the next one try it again: it has answered somebody.
+        """
+        self._is_away = False
+        self._away_until = 0.0
 
     def close(self) -> None:
         """
@@ -137,10 +154,19 @@ class AnswerServer:
         self._owner = os.urandom(8).hex()
         self._namespace = place.namespace
         self._put = files(__package__).joinpath("lua", "keep.lua").read_bytes()
-        self._reading = _Road(place, busy)
+        self._reading = _Road(place, busy, self._probe)
         self._clerk: Clerk[_Ask] = Clerk(_Road(place, PATIENT), _Renewal(place.namespace, self._owner))
         self._salt = b""
         self._salt_until = 0.0
+
+    def _probe(self) -> None:
+        reading, key = self._reading, _salt_key(self._namespace)
+
+        def ask_something(ask: _Ask) -> None:
+            ask(key, ("TIME",))
+            reading.back()
+
+        self._clerk.order(ask_something)
 
     @property
     def dropped(self) -> int:
@@ -160,7 +186,7 @@ class AnswerServer:
         return self._salt
 
     def _read_salt(self, ask: _Ask) -> bytes:
-        key = b"{egressor:" + sent(self._namespace) + b"}:salt"
+        key = _salt_key(self._namespace)
         _, found, _ = ask(
             key, ("SET", key, os.urandom(32), "NX", "PX", _SALT_KEPT), ("GET", key), ("PEXPIRE", key, _SALT_KEPT)
         )
@@ -267,6 +293,10 @@ class _Renewal:
                 ask(tag, ("EVAL", _RENEW, 1, name, self._owner, _LEASE_MS))
 
         return renew
+
+
+def _salt_key(namespace: str) -> bytes:
+    return b"{egressor:" + sent(namespace) + b"}:salt"
 
 
 def _claim(namespace: str, claim: tuple[str, str]) -> tuple[bytes, bytes]:

@@ -246,7 +246,7 @@ class _Attempts(Reading):
             Exception: The body of an answer with a good status has broken.
         """
         content, chunks, size = response.content, list[bytes](), 0
-        most = MOST if tape is None or not tape.fresh_for else max(MOST, tape.most)
+        most = MOST if tape is None else max(MOST, tape.ahead)
         try:
             while not self._is_enough(size, until, most) and (chunk := await content.readany()):
                 chunks.append(chunk)

@@ -167,7 +167,7 @@ class _Reading(Reading):
         Return how much of an answer is read before it is handed out.
         """
         tape = self._noted
-        return MOST if tape is None or not tape.fresh_for else max(MOST, tape.most)
+        return MOST if tape is None else max(MOST, tape.ahead)
 
 
 class Attempts(_Reading):

@@ -11,19 +11,22 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from egressor._core.model import Verdict
+from egressor.dialects.answered import AnswerReader
 from egressor.dialects.inside import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from egressor._core.model import Verdict
     from egressor.governor.caching import Tape
     from egressor.governor.money import Purse
     from egressor.governor.pricing import Meter
+    from egressor.governor.tokens import Tally
 
-__all__ = ["Heard", "Metered", "Taped", "count", "metered"]
+__all__ = ["Counted", "Heard", "Taped", "count", "counting"]
 
 _TAIL: Final = 8 * 1024
+_FINE: Final = Verdict()
 
 
 class Heard:
@@ -128,29 +131,38 @@ class Taped:
         return given if self._heard is None else self._heard.verdict(given)
 
 
-class Metered(Heard):
+class Counted(Heard):
     """
-    What has passed of one body, as far as its cost and its verdict need.
+    What has passed of one body, as far as its cost, its tokens and its verdict need.
 
     Args:
+        reader: Reads what it says that it used.
+        heard: Who listens for the verdict; None where nobody does.
         purse: Told what it has cost, when it is over.
-        meter: Reads that.
-        heard: Listens for the verdict; None where nobody does.
+        meter: Knows that; None where nobody does.
+        tally: Told what it has used, when it is over; None where nobody counts that.
+
+    Attributes:
+        meter: As above.
     """
 
-    __slots__ = ("_heard", "_meter", "_purse")
+    __slots__ = ("_heard", "_purse", "_reader", "_tally", "meter")
 
-    def __init__(self, purse: Purse, meter: Meter, heard: Heard | None) -> None:
-        self._purse = purse
-        self._meter = meter
+    def __init__(
+        self, reader: AnswerReader, heard: Heard | None, purse: Purse | None, meter: Meter | None, tally: Tally | None
+    ) -> None:
+        self._reader = reader
         self._heard = heard
+        self._purse = purse
+        self._tally = tally
+        self.meter = meter
         self.is_whole = False
 
     def feed(self, part: bytes) -> None:
         """
         Note *part*, which has come.
         """
-        self._meter.feed(part)
+        self._reader.feed(part)
         if self._heard is not None:
             self._heard.feed(part)
 
@@ -159,40 +171,48 @@ class Metered(Heard):
         """
         The first byte that has passed, unpacked; empty as long as there is none.
         """
-        return self._meter.beginning
+        return self._reader.beginning
 
     def tell(self) -> None:
         """
-        Tell the purse what a document has cost, which has passed whole.
+        Tell the purse what a document has cost, as far as it has passed.
         """
-        self._purse.truth = self._meter.cost(is_whole=self.is_whole)
+        if self._purse is not None and self.meter is not None:
+            self._purse.truth = self.meter.cost(self._reader.said(is_whole=self.is_whole))
 
     def verdict(self, given: Verdict) -> Verdict:
         """
-        Return what the body says, if that is an error, else *given*; and tell the purse what it has cost.
+        Return what the body says, if that is an error, else *given*; and tell what it has cost and used.
         """
-        self._purse.truth = self._meter.cost(is_whole=self.is_whole)
-        if self._purse.truth is None:
-            self._purse.seen = self._meter.seen()
+        self.tell()
+        said = self._reader.said(is_whole=self.is_whole)
+        if self._purse is not None and self.meter is not None and self._purse.truth is None and self._reader.is_events:
+            self._purse.seen = self.meter.seen(said)
+        if self._tally is not None:
+            self._tally.settle(said)
         if self._heard is None:
             return given
         self._heard.is_whole = self.is_whole
         return self._heard.verdict(given)
 
 
-def metered(purse: Purse | None, media: str, heard: Heard | None) -> Heard | None:
+def counting(media: str, heard: Heard | None, *, purse: Purse | None, tally: Tally | None) -> Heard | None:
     """
-    Return what listens to the body of an answer of this media type: to its cost, too, if its call has a *purse*.
+    Return what listens to the body of a good answer of this media type: to its cost and its tokens, too, if its call
+    has a *purse* or a *tally*.
     """
-    meter = None if purse is None else purse.meter(media)
-    return heard if purse is None or meter is None else Metered(purse, meter, heard)
+    meter = None if purse is None else purse.meter()
+    if meter is None and tally is None:
+        return heard
+    return Counted(AnswerReader(media), heard, purse, meter, tally)
 
 
-def count(purse: Purse | None, media: str, body: bytes) -> None:
+def count(media: str, body: bytes, *, purse: Purse | None, tally: Tally | None) -> None:
     """
-    Tell *purse* what a good answer of this media type, whose *body* has come whole, has cost.
+    Tell *purse* and *tally* what a good answer of this media type, whose *body* has come whole, has cost and used.
     """
-    meter = None if purse is None else purse.meter(media)
-    if purse is not None and meter is not None:
-        meter.feed(body)
-        purse.truth = meter.cost(is_whole=True)
+    heard = counting(media, None, purse=purse, tally=tally)
+    if heard is not None:
+        heard.feed(body)
+        heard.is_whole = True
+        heard.verdict(_FINE)

@@ -23,8 +23,7 @@ from egressor.dialects import Heed, classify, heed, with_hints
 from egressor.dialects.inside import EVENTS
 from egressor.policies.patterns import compile_patterns
 
-from .hearing import Heard, count, metered
-from .tallying import tallied, tell
+from .hearing import Heard, count, counting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -198,18 +197,13 @@ class Reading:
         Read the cost and the tokens of a good answer that has come whole.
         """
         if verdict.ok:
-            count(self.purse, headers.get("content-type", ""), body)
-            if self.tally is not None:
-                tell(self.tally, headers.get("content-type", ""), body)
+            count(headers.get("content-type", ""), body, purse=self.purse, tally=self.tally)
 
     def _metered(self, headers: Mapping[str, str], heard: Heard | None) -> Heard | None:
         """
         Return what listens to the body of a good answer: to its cost and its tokens, too, where somebody counts them.
         """
-        media = headers.get("content-type", "")
-        if self.tally is not None:
-            heard = tallied(self.tally, media, heard)
-        return metered(self.purse, media, heard)
+        return counting(headers.get("content-type", ""), heard, purse=self.purse, tally=self.tally)
 
     def _final(self, verdict: Verdict) -> Verdict:
         return replace(verdict, retryable=False) if verdict.retryable and self._is_spent() else verdict

@@ -313,7 +313,7 @@ class _Attempts(Reading):
         raw = response.raw
         if not is_readable(raw):
             return self._verdict(response.status_code, response.headers)
-        most = MOST if tape is None or not tape.fresh_for else max(MOST, tape.most)
+        most = MOST if tape is None else max(MOST, tape.ahead)
         chunks, size = list[bytes](), 0
         rest, error = None, None
         try:

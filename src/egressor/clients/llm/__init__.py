@@ -7,8 +7,8 @@ an API is asked and read, `sending` holds the SDKs.
 
 from __future__ import annotations
 
-from .answers import Answer, BadAnswer, Sentiment
+from .answers import Answer, BadAnswer, Sentiment, ToolCall
 from .client import LLM
 from .streams import AsyncStream, Stream
 
-__all__ = ["LLM", "Answer", "AsyncStream", "BadAnswer", "Sentiment", "Stream"]
+__all__ = ["LLM", "Answer", "AsyncStream", "BadAnswer", "Sentiment", "Stream", "ToolCall"]

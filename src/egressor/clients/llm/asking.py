@@ -72,8 +72,9 @@ class Asker:
             msg = "the answer is no JSON"
             raise BadAnswer(msg)
         said = parse(response.to_json(indent=None, warnings=False).encode())
-        text, finish = vendor.read(said)
-        return self._answer(each.model.service, each.model.name, text, finish, read_usage(said), sent)
+        text, finish, calls = vendor.read(said)
+        answer = self._answer(each.model.service, each.model.name, text, finish, read_usage(said), sent)
+        return replace(answer, tool_calls=calls)
 
     def _answer(self, service: str, name: str, text: str, finish: str, reported: Reported, sent: int) -> Answer:
         return Answer(

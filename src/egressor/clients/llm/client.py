@@ -8,10 +8,12 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from egressor._core.admission import check_cost
+from egressor.errors import ConfigError
 from egressor.governor.route import Options, check_scope
 
 from .asking import Asker, Open, Story, adriven, driven, hedged
 from .chain import answering, chain
+from .messages import read_choice, read_tools
 from .schemas import Schema
 from .sentiment import SCHEMA, SYSTEM, read_sentiment, read_text
 from .streams import AsyncStream, Stream
@@ -25,11 +27,12 @@ if TYPE_CHECKING:
     from egressor.governor import Governor
 
     from .answers import Answer, Sentiment
+    from .messages import Message
 
 __all__ = ["LLM"]
 
 _MAX_TOKENS = 4096
-Messages = str | Sequence[Mapping[str, str]]
+Messages = str | Sequence[Mapping[str, Any]]
 
 
 class LLM:
@@ -70,6 +73,8 @@ class LLM:
         system: str | None = None,
         schema: object = None,
         repair: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
         priority: Priority | str | None = None,
@@ -82,13 +87,17 @@ class LLM:
         Return a model's answer, blocking.
 
         Args:
-            messages: What the user says; or the conversation, each with ``role`` (``system``, ``user``, ``assistant``)
-                and ``content``, a text.
+            messages: What the user says; or the conversation, each with ``role`` (``system``, ``user``, ``assistant``,
+                ``tool``) and ``content``: a text, or of a user's a list of texts and pictures. An assistant's may have
+                the ``tool_calls`` of its answer, a tool's has the ``tool_call_id`` of the call that it answers.
             system: How the model is to behave; it comes before *messages*. Default: nothing.
             schema: The answer is to be JSON that fits this: a JSON Schema (a dictionary), or a pydantic model. The
                 checked value is ``parsed``.
             repair: Whether an answer that doesn't fit is sent back once, with what is wrong: another call, which costs
                 again. Default: False.
+            tools: What the model may want called: ``name``, ``description`` and ``parameters``, a JSON Schema, each;
+                OpenAI's own form is taken, too. Not with *schema*. Default: nothing.
+            tool_choice: ``auto``, ``none``, ``required``, or the name of one that is to be called. Default: not sent.
             max_tokens: As the client's. Default: the client's.
             temperature: From 0 to 2, as the provider reads it. Default: not sent, as many models refuse it.
             priority: `Priority` or its lower-case name. Default: the policy's.
@@ -109,6 +118,8 @@ class LLM:
             read_messages(messages, system),
             schema=None if schema is None else Schema(schema),
             repair=repair,
+            tools=tools,
+            tool_choice=tool_choice,
             max_tokens=max_tokens,
             temperature=temperature,
             priority=priority,
@@ -127,6 +138,8 @@ class LLM:
         system: str | None = None,
         schema: object = None,
         repair: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
         priority: Priority | str | None = None,
@@ -144,6 +157,8 @@ class LLM:
             system: As for `chat`.
             schema: As for `chat`.
             repair: As for `chat`.
+            tools: As for `chat`.
+            tool_choice: As for `chat`.
             max_tokens: As for `chat`.
             temperature: As for `chat`.
             priority: As for `chat`.
@@ -159,6 +174,8 @@ class LLM:
             read_messages(messages, system),
             schema=None if schema is None else Schema(schema),
             repair=repair,
+            tools=tools,
+            tool_choice=tool_choice,
             max_tokens=max_tokens,
             temperature=temperature,
             priority=priority,
@@ -280,9 +297,9 @@ class LLM:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _wish(
+    def _wish(  # noqa: PLR0913 - likewise
         self,
-        messages: tuple[dict[str, str], ...],
+        messages: tuple[Message, ...],
         *,
         max_tokens: int | None,
         temperature: float | None,
@@ -293,7 +310,13 @@ class LLM:
         deadline: float | None,
         schema: Schema | None = None,
         repair: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: str | None = None,
     ) -> Wish:
+        offered = read_tools(tools)
+        if offered and schema is not None:
+            msg = "a call of a tool fits no schema: tools, or schema"
+            raise ConfigError(msg, key="tools")
         feature = self._feature if feature is None else feature
         scope = {key: value for key, value in (("user", user), ("feature", feature)) if value is not None}
         said = Options(priority=priority, deadline=deadline)
@@ -308,6 +331,8 @@ class LLM:
             until=None if said.deadline is None else self._gov.clock.now() + said.deadline,
             schema=schema,
             repair=repair,
+            tools=offered,
+            choice=read_choice(tool_choice, offered),
         )
 
     def _answering(self, wish: Wish) -> Story:

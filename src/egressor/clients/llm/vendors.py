@@ -6,19 +6,21 @@ All of it is values: what an SDK's ``create`` is called with, and what its answe
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from egressor.dialects.bodies import dig
 from egressor.errors import ConfigError
 
-from .answers import BadAnswer
+from .answers import BadAnswer, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from egressor.policies import Policy
 
+    from .messages import Message
     from .wishes import Wish
 
 __all__ = ["ANTHROPIC", "OPENAI", "Said", "Vendor", "speech_of", "vendor_of"]
@@ -38,6 +40,9 @@ _BY_WORD: Final = frozenset({"deepseek", "groq", "mistral"})
 _COMPLETION: Final = frozenset({"openai", "azure"})
 # As in `egressor.dialects.asking`: others may refuse the word.
 _USAGE_ASKED: Final = frozenset({"openai", "azure", "deepseek", "openrouter"})
+_CHOICES: Final = frozenset({"auto", "none", "required"})
+# https://docs.claude.com/en/docs/agents-and-tools/tool-use/implement-tool-use
+_ANTHROPIC_CHOICES: Final = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
 _ENDS: Final = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -45,6 +50,7 @@ _ENDS: Final = {
     "model_context_window_exceeded": "length",
     "content_filter": "refused",
     "refusal": "refused",
+    "tool_use": "tool_calls",
 }
 
 
@@ -55,10 +61,12 @@ class Said(NamedTuple):
     Attributes:
         text: What the model wrote.
         finish: Why it ended; empty if it did not say so.
+        calls: The tools that it wants called.
     """
 
     text: str
     finish: str = ""
+    calls: tuple[ToolCall, ...] = ()
 
 
 class Vendor(NamedTuple):
@@ -125,7 +133,8 @@ def vendor_of(service: str, policy: Policy) -> Vendor:
 
 def _openai_asked(name: str, dialect: str, wish: Wish, *, stream: bool) -> dict[str, Any]:
     bound = "max_completion_tokens" if dialect in _COMPLETION else "max_tokens"
-    asked: dict[str, Any] = {"model": name, "messages": _instructed(wish), bound: wish.max_tokens}
+    asked: dict[str, Any] = {"model": name, "messages": [_openai_message(each) for each in _instructed(wish)]}
+    asked[bound] = wish.max_tokens
     if wish.temperature is not None:
         asked["temperature"] = wish.temperature
     if wish.schema is not None and dialect in _BY_SCHEMA:
@@ -134,6 +143,11 @@ def _openai_asked(name: str, dialect: str, wish: Wish, *, stream: bool) -> dict[
         asked["response_format"] = {"type": "json_schema", "json_schema": form}
     elif wish.schema is not None and dialect in _BY_WORD:
         asked["response_format"] = {"type": "json_object"}
+    if wish.tools:
+        asked["tools"] = [{"type": "function", "function": each} for each in wish.tools]
+    if wish.choice:
+        is_word = wish.choice in _CHOICES
+        asked["tool_choice"] = wish.choice if is_word else {"type": "function", "function": {"name": wish.choice}}
     if stream:
         asked["stream"] = True
         if dialect in _USAGE_ASKED:
@@ -141,7 +155,32 @@ def _openai_asked(name: str, dialect: str, wish: Wish, *, stream: bool) -> dict[
     return asked
 
 
-def _instructed(wish: Wish) -> list[dict[str, str]]:
+def _openai_message(message: Message) -> Message:
+    content = message["content"]
+    if isinstance(content, list):
+        return {**message, "content": [_openai_part(each) for each in content]}
+    if "tool_calls" in message:
+        calls = [
+            {
+                "id": each.id,
+                "type": "function",
+                "function": {"name": each.name, "arguments": json.dumps(each.arguments or {})},
+            }
+            for each in message["tool_calls"]
+        ]
+        return {**message, "content": content or None, "tool_calls": calls}
+    return message
+
+
+def _openai_part(part: dict[str, str]) -> dict[str, Any]:
+    if part["type"] == "text":
+        return part
+    # https://platform.openai.com/docs/guides/images-vision: one that is sent along is a URL of its data.
+    url = part.get("url") or f"data:{part['media_type']};base64,{part['data']}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _instructed(wish: Wish) -> list[Message]:
     # In words everywhere: json_object needs them, and what a provider does with a schema is its own affair.
     messages = list(wish.messages)
     return messages if wish.schema is None else [{"role": "system", "content": wish.schema.words}, *messages]
@@ -154,7 +193,25 @@ def _openai_read(said: object) -> Said:
         raise BadAnswer(msg)
     refusal = _text(message.get("refusal"))
     finish = _finish(dig(said, ("choices", 0, "finish_reason")))
-    return Said(_text(message.get("content")) or refusal, "refused" if refusal else finish)
+    calls = [_openai_call(each) for each in _list(message.get("tool_calls"))]
+    return Said(_text(message.get("content")) or refusal, "refused" if refusal else finish, tuple(calls))
+
+
+def _openai_call(said: object) -> ToolCall:
+    arguments = _parsed(_text(dig(said, ("function", "arguments"))))
+    return _call(dig(said, ("id",)), dig(said, ("function", "name")), arguments)
+
+
+def _call(key: object, name: object, arguments: object) -> ToolCall:
+    found = {str(each): value for each, value in arguments.items()} if isinstance(arguments, dict) else None
+    return ToolCall(id=_text(key), name=_text(name), arguments=found)
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _openai_piece(said: object) -> Said:
@@ -171,8 +228,15 @@ def _openai_piece(said: object) -> Said:
 def _anthropic_asked(name: str, dialect: str, wish: Wish, *, stream: bool) -> dict[str, Any]:  # noqa: ARG001 - it has one
     messages = _instructed(wish)
     system = "\n\n".join(each["content"] for each in messages if each["role"] == "system")
-    rest = [each for each in messages if each["role"] != "system"]
+    rest = _anthropic_messages([each for each in messages if each["role"] != "system"])
     asked: dict[str, Any] = {"model": name, "messages": rest, "max_tokens": wish.max_tokens}
+    if wish.tools:
+        asked["tools"] = [
+            {"name": each["name"], "description": each["description"], "input_schema": each["parameters"]}
+            for each in wish.tools
+        ]
+    if wish.choice:
+        asked["tool_choice"] = _ANTHROPIC_CHOICES.get(wish.choice, {"type": "tool", "name": wish.choice})
     if system:
         asked["system"] = system
     if wish.temperature is not None:
@@ -183,13 +247,53 @@ def _anthropic_asked(name: str, dialect: str, wish: Wish, *, stream: bool) -> di
     return asked
 
 
+def _anthropic_messages(messages: list[Message]) -> list[Message]:
+    found: list[Message] = []
+    for each in messages:
+        role, content = each["role"], each["content"]
+        if role == "tool":
+            result = {"type": "tool_result", "tool_use_id": each["tool_call_id"], "content": content}
+            # All results of one answer are one message of the user's.
+            if found and found[-1]["role"] == "user" and _is_results(found[-1]["content"]):
+                found[-1]["content"].append(result)
+            else:
+                found.append({"role": "user", "content": [result]})
+        elif "tool_calls" in each:
+            text = [{"type": "text", "text": content}] if content.strip() else []
+            uses = [
+                {"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments or {}}
+                for call in each["tool_calls"]
+            ]
+            found.append({"role": role, "content": [*text, *uses]})
+        elif isinstance(content, list):
+            found.append({"role": role, "content": [_anthropic_part(part) for part in content]})
+        else:
+            found.append(each)
+    return found
+
+
+def _is_results(content: object) -> bool:
+    return isinstance(content, list) and content[-1]["type"] == "tool_result"
+
+
+def _anthropic_part(part: dict[str, str]) -> dict[str, Any]:
+    # https://docs.claude.com/en/docs/build-with-claude/vision
+    if part["type"] == "text":
+        return part
+    if "url" in part:
+        return {"type": "image", "source": {"type": "url", "url": part["url"]}}
+    return {"type": "image", "source": {"type": "base64", "media_type": part["media_type"], "data": part["data"]}}
+
+
 def _anthropic_read(said: object) -> Said:
     content = dig(said, ("content",))
     if not isinstance(content, list):
         msg = "the answer is no message: it has no content"
         raise BadAnswer(msg)
     text = "".join(_text(dig(each, ("text",))) for each in content if dig(each, ("type",)) == "text")
-    return Said(text, _finish(dig(said, ("stop_reason",))))
+    uses = [each for each in content if dig(each, ("type",)) == "tool_use"]
+    calls = tuple([_call(dig(each, ("id",)), dig(each, ("name",)), dig(each, ("input",))) for each in uses])
+    return Said(text, _finish(dig(said, ("stop_reason",))), calls)
 
 
 def _anthropic_piece(said: object) -> Said:
@@ -197,6 +301,10 @@ def _anthropic_piece(said: object) -> Said:
     if kind == "content_block_delta":
         return Said(_text(dig(said, ("delta", "text"))))
     return Said("", _finish(dig(said, ("delta", "stop_reason"))) if kind == "message_delta" else "")
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _text(value: object) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from egressor._core.admission import shown
 from egressor.errors import ConfigError
 
+from .messages import Message, read_message
 from .vendors import vendor_of
 
 if TYPE_CHECKING:
@@ -18,11 +19,8 @@ if TYPE_CHECKING:
 
     from .schemas import Schema
 
-__all__ = ["Message", "Model", "Wish", "check_hedge", "read_messages", "read_models", "read_temperature", "read_tokens"]
+__all__ = ["Model", "Wish", "check_hedge", "read_messages", "read_models", "read_temperature", "read_tokens"]
 
-Message = dict[str, str]
-
-_ROLES = ("system", "user", "assistant")
 _MOST_TOKENS = 10_000_000
 _CHEAP = 1024
 _LONGEST_HEDGE = 3600
@@ -49,13 +47,15 @@ class Wish(NamedTuple):
     What is asked.
 
     Attributes:
-        messages: The conversation so far: ``role`` and ``content``.
+        messages: The conversation so far, as `read_message` returns each.
         max_tokens: Tokens that the answer may have at most.
         temperature: As the provider reads it; None leaves it out.
         options: What the transport is told: priority, scope, cost.
         until: When all of it must be over, in the clock's microseconds; None if nobody has said so.
         schema: What the answer's JSON must fit; None for plain text.
         repair: Whether a bad answer is sent back once.
+        tools: What the model may want called.
+        choice: Which of them: ``auto``, ``none``, ``required``, or the name of one; empty if nobody says.
     """
 
     messages: tuple[Message, ...]
@@ -65,6 +65,8 @@ class Wish(NamedTuple):
     until: int | None
     schema: Schema | None = None
     repair: bool = False
+    tools: tuple[dict[str, Any], ...] = ()
+    choice: str = ""
 
 
 def read_models(gov: Governor, models: object) -> tuple[Model, ...]:
@@ -97,11 +99,11 @@ def read_messages(given: object, system: str | None = None) -> tuple[Message, ..
     Raises:
         ConfigError: It is neither, or has nothing that a model could answer.
     """
-    found = [] if system is None else [_message({"role": "system", "content": system})]
+    found = [] if system is None else [read_message({"role": "system", "content": system})]
     if isinstance(given, str):
-        found.append(_message({"role": "user", "content": given}))
+        found.append(read_message({"role": "user", "content": given}))
     elif isinstance(given, Sequence):
-        found += [_message(each) for each in given]
+        found += [read_message(each) for each in given]
     else:
         msg = f"messages are a text, or a list of them with role and content, not {type(given).__name__}"
         raise ConfigError(msg, key="messages")
@@ -109,22 +111,6 @@ def read_messages(given: object, system: str | None = None) -> tuple[Message, ..
         msg = "there is no message of the user's to answer"
         raise ConfigError(msg, key="messages")
     return tuple(found)
-
-
-def _message(given: object) -> Message:
-    # What stands in a message may be anybody's secret: errors name its kind only.
-    if not isinstance(given, Mapping) or set(given) != {"role", "content"}:
-        msg = "a message has a role and a content, and nothing else"
-        raise ConfigError(msg, key="messages")
-    if given["role"] not in _ROLES:
-        msg = f"a message's role is one of {', '.join(_ROLES)}, not {shown(given['role'])}"
-        raise ConfigError(msg, key="messages.role")
-    content = given["content"]
-    if not isinstance(content, str) or not content.strip():
-        kind = "an empty one" if isinstance(content, str) else type(content).__name__
-        msg = f"a message's content is a text, not {kind}"
-        raise ConfigError(msg, key="messages.content")
-    return {"role": given["role"], "content": content}
 
 
 def read_tokens(given: object) -> int:

@@ -1,0 +1,102 @@
+"""
+A page of money in tables gathers what one transaction does, and writes the same as if it had not.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from egressor._core.budget import NEVER, Ask, Held
+from egressor.ledger.memory import MemoryLedger
+from egressor.ledger.money import FREE, SPENT, UNKNOWN, End, Page, Tags, Want, finish, lose, take
+from egressor.ledger.sqlite import SqliteLedger
+
+NOW = 1_790_000_000_000_000
+ASKS = tuple(Ask(key, limit, limit, 0, NEVER) for key, limit in (("a", 3_000), ("b", 2_000)))
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["hold", SPENT, FREE, UNKNOWN, "expect", "extend", "lose", "look"]),
+        st.integers(0, 5),
+        st.integers(1, 900),
+    ),
+    max_size=25,
+)
+
+
+def play(page: Page, steps: list[tuple[str, int, int]]) -> list[Any]:
+    """
+    Do *steps* on a page, and return what it says to each.
+    """
+    said: list[Any] = []
+    for what, number, amount in steps:
+        key, now = f"call{number}", NOW + amount
+        if what == "hold":
+            if page.kept(key) is None:
+                wish = Want(key, "me", ASKS[: 1 + number % 2], amount, Tags("api", f"m{number % 2}"))
+                said.append(isinstance(take(page, wish, now=NOW, lasts=500), Held))
+        elif what == "expect":
+            page.expect([key, "call0", "nobody"], [ASKS[0].key, "nothing"])
+        elif what == "extend":
+            page.extend("me", NOW + 500 + amount)
+        elif what == "lose":
+            said.append(lose(page, now))
+        elif what == "look":
+            said.append((page.budgets(), page.sums(0)))
+        else:
+            said.append(finish(page, End(key, what, amount)))
+    return [*said, page.budgets(), page.sums(0), [page.kept(f"call{number}") for number in range(6)]]
+
+
+def test_gathered_steps_come_to_the_same(tmp_path: Path) -> None:
+    """
+    Whatever one transaction does, a page in memory says and keeps the same, and so does the next transaction.
+    """
+    files = iter(range(10**6))
+
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
+    @given(STEPS, STEPS)
+    def compare(first: list[tuple[str, int, int]], second: list[tuple[str, int, int]]) -> None:
+        file, memory = SqliteLedger(tmp_path / f"{next(files)}.db"), MemoryLedger()
+        for steps in (first, second):
+            assert file.money(partial(play, steps=steps)) == memory.money(partial(play, steps=steps))
+        file.close()
+
+    compare()
+
+
+@pytest.mark.parametrize(("calls", "statements"), [(1, 3), (64, 3), (85, 6)])
+def test_calls_of_a_transaction_share_their_statements(
+    calls: int, statements: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Holds of one transaction read and write their budgets once, and are written 64, 16, 4 and 1 at a time.
+    """
+    texts: list[str] = []
+    ledger = SqliteLedger(tmp_path / "history.db")
+    ledger.money(lambda page: page.budgets())
+    ledger.close()
+
+    class Recorded(sqlite3.Connection):
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            texts.append(sql)
+            return super().execute(sql, parameters)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Recorded))
+
+    def hold(page: Page) -> None:
+        texts.clear()
+        for number in range(calls):
+            take(page, Want(f"call{number}", "me", ASKS, 1, Tags("api")), now=NOW, lasts=500)
+
+    ledger.money(hold, at_once=False)
+    ledger.close()
+    found = [text for text in texts if text.startswith(("SELECT", "INSERT"))]
+
+    assert len(found) == statements
