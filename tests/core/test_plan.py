@@ -96,6 +96,7 @@ STALE_INSTEAD = Done(outcome=Outcome("old"), denied=OPEN, is_hit=True)
 GAVE_UP = Done(outcome=FAILED, verdict=DOWN, attempts=1)
 SPENT = "the retry budget is used up"
 NO_MORE = replace(GAVE_UP, why=SPENT)
+TOO_LONG = "the server asks for 0.000 s, and a call without a deadline waits for 0.000 s at most"
 TWICE: list[Step] = [
     ADMIT,
     SEND,
@@ -314,6 +315,18 @@ STORIES: dict[str, tuple[dict[str, Any], list[Any], list[Step], Done]] = {
     ),
     "what surely has not run is sent again": (
         {"is_idempotent": False}, [LEASE, FAILED, MAY_NOT], [ADMIT, SEND, settle(DOWN, wants_retry=True)], NO_MORE,
+    ),
+    "a server that asks for longer than a call waits": (
+        {"patience": 299},
+        [LEASE, Outcome(verdict=LATER), MAY],
+        [ADMIT, SEND, settle(LATER)],
+        Done(outcome=Outcome(verdict=LATER), verdict=LATER, attempts=1, why=TOO_LONG),
+    ),
+    "a server that asks for as long as a call waits": (
+        {"patience": 300},
+        [LEASE, Outcome(verdict=LATER), MAY, None, OPEN],
+        [ADMIT, SEND, settle(LATER, wants_retry=True), Sleep(NOW + 300), ADMIT],
+        Done(outcome=Outcome(verdict=LATER), denied=OPEN, verdict=LATER, attempts=1),
     ),
     "a backoff that reaches the deadline": (
         {"until": NOW + 10},

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from egressor import Governor, Priority, QueueFull
+from egressor import Governor, Priority, QueueFull, WaitTooLong
 from egressor._core.admission import Denied, Lease
 from egressor.governor.route import Options
 from egressor.stores import Parked
@@ -297,3 +297,43 @@ def test_pause_and_lift_reach_those_that_wait() -> None:
 
     assert crowd.order == ["one", "two"]
     assert gov.status()["s"]["retry_after_s"] == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "deadline", "attempts"),
+    [
+        ({"max_wait": 60.0}, None, 1),
+        ({"max_wait": 89.9}, None, 1),
+        ({"max_wait": 90.0}, None, 2),
+        ({"max_wait": 60.0, "retry": {"attempts": 2, "cap": 90.0}}, None, 2),
+        ({"max_wait": 60.0}, 3_600.0, 2),
+        ({"max_wait": 600.0}, 60.0, 1),
+    ],
+)
+def test_who_has_not_said_so_sleeps_no_longer_than_a_call_waits(
+    policy: dict[str, Any], deadline: float | None, attempts: int
+) -> None:
+    """
+    A server asks for a minute and a half: there is another attempt if the deadline, or else ``max_wait`` or ``cap``,
+    has room for that; whoever comes next is told how long.
+    """
+
+    class Busy:
+        status_code = 429
+        headers: ClassVar = {"Retry-After": "90"}
+
+    made: list[Busy] = []
+
+    def busy() -> Busy:
+        made.append(Busy())
+        return made[-1]
+
+    clock = FakeClock()
+    gov = Governor({"s": {"retry": {"attempts": 2}, **policy}}, clock=clock, dice=lambda: 0.0)
+    began = clock.now()
+
+    assert gov.call("s", busy, deadline=deadline) is made[-1]
+    assert (len(made), (clock.now() - began) // MICRO) == (attempts, 90 * (attempts - 1))
+    with pytest.raises(WaitTooLong) as refusal:
+        gov.call("s", busy, deadline=1.0)
+    assert (refusal.value.retry_after or 0.0) >= 89.9

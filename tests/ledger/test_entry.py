@@ -5,6 +5,7 @@ Entries: their ids, their lines, and what never gets into them.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -204,3 +205,20 @@ def test_an_address_opens_its_kind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     open_ledger(addresses[1]).append(entries(1))
     assert (tmp_path / "my history.db").exists()
+
+
+def test_a_fork_has_ids_of_its_own() -> None:
+    """
+    Parent and child go on from the same count at the same moment, and never say the same.
+    """
+    mine, theirs = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(theirs, " ".join(new_id(1_000_000) for _ in range(5)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    said = os.read(mine, 4096).decode().split()
+    os.close(mine)
+    os.close(theirs)
+
+    assert len({*said, *(new_id(1_000_000) for _ in range(5))}) == 10

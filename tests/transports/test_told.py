@@ -49,7 +49,11 @@ def test_every_form_is_obeyed(upstream: Upstream, client: str, case: str) -> Non
     """
     sent, told = CORPUS[case]
     clock = FakeClock(wall=WALL)
-    policy: dict[str, Any] = {"retry": {"attempts": 2, "base": BASE, "cap": 30.0}, "timeout": 20.0}
+    policy: dict[str, Any] = {
+        "retry": {"attempts": 2, "base": BASE, "cap": 30.0},
+        "timeout": 20.0,
+        "max_wait": 30 * DAY,
+    }
     gov = Governor({"api": policy}, clock=clock, dice=lambda: 0.999)
     arrived: list[int] = []
 

@@ -65,6 +65,8 @@ class Call:
         micro_usd: What an attempt may cost; 0 where no budget applies.
         has_fallback: Whether there is a fallback to take.
         is_late: Whether its deadline had passed before it began.
+        patience: The longest time that a server may ask for, in microseconds, and another attempt is still waited for;
+            None for any.
     """
 
     __slots__ = (
@@ -77,6 +79,7 @@ class Call:
         "is_late",
         "judge",
         "micro_usd",
+        "patience",
         "retry",
         "until",
         "wait_until",
@@ -97,6 +100,7 @@ class Call:
         micro_usd: int = 0,
         has_fallback: bool = False,
         is_late: bool = False,
+        patience: int | None = None,
     ) -> None:
         self.ask = ask
         # A turn at the very end of the wait is still one; at the end of the call it is of no use.
@@ -111,6 +115,7 @@ class Call:
         self.micro_usd = micro_usd
         self.has_fallback = has_fallback
         self.is_late = is_late
+        self.patience = patience
 
 
 def plan(call: Call, *, first: tuple[Lease, Outcome, int] | None = None) -> Plan:
@@ -252,6 +257,9 @@ def _delay(call: Call, verdict: Verdict, attempt: int, now: int) -> int | str:
     if verdict.may_have_run and call.retry.idempotent_only and not call.is_idempotent:
         return "it may have been executed"
     told = None if verdict.retry_after is None else -int(-verdict.retry_after * _MICRO // 1)
+    if told is not None and call.patience is not None and told > call.patience:
+        asked, most = told / _MICRO, call.patience / _MICRO
+        return f"the server asks for {asked:.3f} s, and a call without a deadline waits for {most:.3f} s at most"
     delay = backoff(call.retry, attempt, dice=call.dice(), retry_after=told)
     # A user's pattern may lengthen what a server has asked for, with the jitter on top of it, and not shorten it.
     if verdict.backoff > 1 or told is None:

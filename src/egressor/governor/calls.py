@@ -263,6 +263,8 @@ class Flight:
             cache_key=None if memory is None else memory.key,
             has_fallback=fallback is not UNSET,
             is_late=options.deadline is not None and options.deadline <= 0,
+            # Who has not said how long he waits is told of hours at once, as whoever comes meanwhile is.
+            patience=max(compiled.max_wait, compiled.retry.cap) if options.deadline is None else None,
         )
         self.plan = plan(self._call, first=first)
         self.lenders = self.nest.borrow() if self.nest.parent is not None else []

@@ -13,6 +13,7 @@ the way in: neither spool nor ledger ever has it.
 from __future__ import annotations
 
 import os
+import random
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -37,6 +38,10 @@ _KIND = r"[a-z][a-z0-9_]{0,31}"
 _LAST = 253_402_300_799_999_999  # The last microsecond of the year 9999, where dates end.
 _FIELDS = frozenset({"id", "at", "kind", "service", "what", "who", "data"})
 _turn = count()
+# Not the system at each id: asking that gives other threads their turn in the middle of a call.
+_dice = random.Random()  # noqa: S311 - ids are no secrets
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_dice.seed)
 
 
 class Entry(NamedTuple):
@@ -68,7 +73,7 @@ def new_id(at: int) -> str:
     Return an id for what happens at *at*, in microseconds since 1970; later ones of this process sort behind it.
     """
     milliseconds, rest = divmod(min(max(at, 0), _LAST), 1000)
-    low = (next(_turn) & 0xF_FFFF) << 42 | int.from_bytes(os.urandom(6)) >> 6
+    low = (next(_turn) & 0xF_FFFF) << 42 | _dice.getrandbits(42)
     digits = f"{milliseconds:012x}7{rest * 4:03x}{0b10 << 62 | low:016x}"
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
