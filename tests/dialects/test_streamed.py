@@ -4,6 +4,8 @@ Errors in the middle of a stream, as SDKs raise them: without a status, or with 
 
 from __future__ import annotations
 
+import json
+
 import anthropic
 import httpx2
 import openai
@@ -86,3 +88,43 @@ def test_a_missing_key_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
         openai.OpenAI(api_key=None, http_client=httpx2.Client())
 
     assert classify(raised.value).category == "configuration"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "category"),
+    [
+        (400, "Error while processing your request: tool schema is invalid", "bad_request"),
+        (400, "rate limit exceeded must be a number", "bad_request"),
+        (404, "The model over capacity-1 does not exist", "not_found"),
+    ],
+)
+def test_a_status_says_more_than_a_sentence_of_a_stream(status: int, message: str, category: str) -> None:
+    """
+    Regression: what an SDK keeps of a stream was looked for in every answer.
+    """
+    body = {"error": {"type": "invalid_request_error", "message": message}}
+
+    assert classify(status=status, body=json.dumps(body), dialect="openai").category == category
+
+
+@pytest.mark.parametrize("body", [{"order": 17}, {"title": "overloaded operators"}, {"message": "rate limit exceeded"}])
+def test_a_program_s_own_body_is_no_event(body: dict[str, object]) -> None:
+    """
+    Regression: any exception with a dictionary for a body was read as an error in the middle of a stream.
+    """
+
+    class Own(Exception):
+        def __init__(self) -> None:
+            super().__init__("x")
+            self.body = body
+
+    assert classify(Own()).category == "unknown"
+
+
+def test_a_class_below_the_plainest_is_none_of_a_stream() -> None:
+    """
+    Regression: a socket of OpenAI's that had closed was read as a setting that is wrong.
+    """
+    closed = openai.WebSocketConnectionClosedError.__new__(openai.WebSocketConnectionClosedError)
+
+    assert (classify(closed).category, classify(closed).retryable) == ("network", True)

@@ -80,11 +80,6 @@ _HINTS: Final = (
         _Hint(word, Kind.OVERLOADED, retry=True, statuses=_BUSY - {429})
         for word in ("overload", "capacity_exceeded", "slow_down", "slowdown")
     ),
-    # Instagram, Discord, VK, and many in their manner: a human is asked for, in JSON.
-    *(
-        _Hint(word, Kind.CHALLENGE, retry=False, statuses=_DOOR | {401, 429})
-        for word in ("captcha_required", "captcha_needed", "captcha_key", "challenge_required", "checkpoint_required")
-    ),
     _Hint("maintenance", Kind.MAINTENANCE, retry=True, statuses=frozenset({503})),
 )
 
@@ -126,6 +121,8 @@ _AWS: Final = {
     "resourceinuse": Kind.CONFLICT,
     "resourcealreadyexists": Kind.CONFLICT,
 }
+# Instagram and many in its manner: a human is asked for, in JSON. Longer codes than these are of forms and of logins.
+_HUMAN: Final = frozenset({"captcha_required", "captcha_needed", "challenge_required", "checkpoint_required"})
 _RETRIED: Final = frozenset({Kind.RATE_LIMIT, Kind.CLOCK_SKEW, Kind.TIMEOUT})
 _BY_STATUS: Final = {
     status: tuple(hint for hint in _HINTS if status in hint.statuses)
@@ -331,6 +328,10 @@ def _by_code(codes: list[str], status: int) -> _Hint | None:
             kind = _AWS.get(code.removesuffix("exception"))
             if kind is not None:
                 return _Hint(kind.value, kind, kind in _RETRIED, _DOOR)
+    if status in _DOOR or status == 429:
+        human = next((code for code in codes if code in _HUMAN), None)
+        if human is not None:
+            return _Hint(human, Kind.CHALLENGE, retry=False, statuses=_DOOR)
     said = " ".join(codes)
     return next((hint for hint in _BY_STATUS[status] if hint.word in said), None)
 

@@ -45,6 +45,7 @@ from egressor._core.evidence import (
 )
 from egressor._core.exceptions import CANCELLED, TypeRule, by_type, is_of_http, type_name
 from egressor._core.grade import failure
+from egressor._core.libraries import STREAMED
 from egressor._core.model import ErrorCategory as Kind
 from egressor._core.model import Verdict
 from egressor._core.retry_after import LONGEST, retry_after
@@ -330,7 +331,7 @@ def _answered(clue: _Clue, reader: Reader) -> Verdict | None:
         # What broke on the way has no status, whatever number its message begins with (aiohttp's ClientPayloadError).
         spoken = status_in_text(clue.inner)
         evidence = evidence if spoken is None else evidence._replace(status=spoken)
-    if evidence.status is None and type(evidence.body) is dict:
+    if evidence.status is None and type(evidence.body) is dict and clue.rule is STREAMED:
         evidence = _in_a_stream(evidence, evidence.body)
     verdict = SUCCESS if evidence.status is None else reader.answer(evidence)
     has_none = verdict.ok and clue.rule.kind in _BROKEN and is_of_http(clue.inner)

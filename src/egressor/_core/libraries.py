@@ -41,15 +41,17 @@ from egressor._core.type_rules import (
     TypeRule,
 )
 
-__all__ = ["LIBRARIES"]
+__all__ = ["LIBRARIES", "STREAMED"]
 
 _VAGUE_ANSWER: Final = TypeRule(Kind.UNKNOWN, "an error that the provider answered", vague=True)
 _SOME_WIRE: Final = WIRE._replace(what="the network, or something in front of the service")
 # A model's answer that ran into its limit of tokens: the same request runs into it again, and is paid again.
 _CUT: Final = TypeRule(Kind.BAD_RESPONSE, "the answer was cut at its limit of tokens", ran=True, counts=False)
 
-# These SDKs' plainest class is raised for an error in the middle of a stream: no status, and its sentence.
-_STREAMED: Final = DOWN._replace(what="an error in the middle of a stream", vague=True)
+STREAMED: Final = DOWN._replace(what="an error in the middle of a stream", vague=True)
+"""
+These SDKs' plainest class is raised for an error in the middle of a stream: no status, and its sentence.
+"""
 
 _CCXT: Final = {
     "AccountNotEnabled": RIGHTS,
@@ -308,16 +310,23 @@ LIBRARIES: Final[dict[str, dict[str, TypeRule]]] = {
     "aiogram": _AIOGRAM,
     "aiohttp": _AIOHTTP,
     "asyncpraw": _PRAW,
-    "anthropic": {"APIError": _STREAMED},
+    "anthropic": {"APIError": STREAMED, "APIWebhookValidationError": OURS},
     "asyncprawcore": _PRAWCORE,
     "binance": _BINANCE,
     "ccxt": _CCXT,
     "crawlee": _CRAWLEE,
     "dns": _DNS,
-    "groq": {"APIError": _STREAMED, "GroqError": SETUP},
+    "groq": {"APIError": STREAMED, "GroqError": SETUP},
     "instructor": {"IncompleteOutputException": _CUT},
     "mistralai": {"NoResponseError": RESET},
-    "openai": {"APIError": _STREAMED, "LengthFinishReasonError": _CUT, "OpenAIError": SETUP},
+    "openai": {
+        "APIError": STREAMED,
+        "APIWebhookValidationError": OURS,
+        "LengthFinishReasonError": _CUT,
+        "OpenAIError": SETUP,
+        "WebSocketConnectionClosedError": RESET,
+        "WebSocketQueueFullError": OURS,
+    },
     "praw": _PRAW,
     "prawcore": _PRAWCORE,
     "psycopg": _PSYCOPG,

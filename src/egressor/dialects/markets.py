@@ -84,7 +84,7 @@ SENTENCES: Final = phrases(
         )
     ),
     # No ban of anybody, and no repair of theirs.
-    ("banned for this", RIGHTS),
+    *((f"banned for this {what}", RIGHTS) for what in ("symbol", "pair", "market", "contract", "coin", "currency")),
     *((words, BAD) for words in ("maintenance margin", "maintain margin")),
     *(
         (words, BAN_ACCOUNT)

@@ -136,8 +136,11 @@ _SENTENCES: Final = phrases(
     ("content management policy", POLICY),
     ("safety system", POLICY),
     ("overloaded", BUSY),
+)
+# What an SDK keeps of an error in a stream is often its sentence alone. An answer with a status of its own says more by
+# that.
+_IN_A_STREAM: Final = (
     ("over capacity", BUSY),
-    # What an SDK keeps of an error in a stream is often its sentence alone.
     ("rate limit reached", LIMITED),
     ("rate limit exceeded", LIMITED),
     ("too many requests", LIMITED),
@@ -156,7 +159,7 @@ def _look(answer: Answer) -> tuple[str, Rule] | None:
     reasons = dig(answer.parsed, ("error", "metadata", "reasons"))
     if status == 403 and isinstance(reasons, list) and reasons:
         return "moderation", POLICY._replace(source=_OPENROUTER)
-    if status in {429, 500, 503} and "overloaded" in answer.said:
+    if status in {429, 498, 500, 503} and ("overloaded" in answer.said or "over capacity" in answer.said):
         return "overloaded", BUSY._replace(source=_OPENAI)
     if status == 503 and "slow down" in answer.said:
         return "slow_down", BUSY._replace(source=_OPENAI)
@@ -168,6 +171,9 @@ def _look(answer: Answer) -> tuple[str, Rule] | None:
     if status == 401:
         # All of its reasons are about the credential, but the one for which an account is closed.
         return ("deactivated", BAN_ACCOUNT._replace(source=_OPENAI)) if "deactivated" in answer.said else None
+    # A message of an exception comes without a document.
+    if (status == 200 or not answer.parsed) and _CODES.keys().isdisjoint(answer.codes):
+        return next(((words, rule) for words, rule in _IN_A_STREAM if words in answer.said), None)
     return None
 
 
