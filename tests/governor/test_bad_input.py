@@ -438,3 +438,24 @@ def test_a_context_manager_closes_a_governor_in_a_loop() -> None:
 
     with pytest.raises(ConfigError, match="closed"):
         asyncio.run(main()).gate("s")
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"), [("usr", "user"), ("users", "user"), ("modle", "model"), ("Feature", "feature")]
+)
+def test_a_slip_in_a_scope_is_refused(gov: Governor, slip: str, meant: str) -> None:
+    """
+    Rules of users would hold for nobody; names of one's own are as one likes.
+    """
+    with pytest.raises(ConfigError, match=f"looks like a slip of '{meant}'") as raised:
+        gov.call("s", int, scope={slip: "1"})
+    assert raised.value.nearest == meant
+    assert gov.call("s", int, scope={"tenant": "1", "region": "eu"}) == 0
+
+
+def test_idempotent_is_true_or_false(gov: Governor) -> None:
+    """
+    A text is not taken for true: what may have been executed would be sent again.
+    """
+    with pytest.raises(ConfigError, match="idempotent is true or false, not 'no'"):
+        gov.throttled("s", idempotent="no")  # type: ignore[arg-type] # on purpose

@@ -13,7 +13,9 @@ from egressor._core.admission import ONE_REQUEST, Ask, check_cost, shown
 from egressor._core.model import ErrorCategory, Outcome, Priority, Verdict
 from egressor.dialects import classify, with_hints
 from egressor.errors import ConfigError
+from egressor.policies.checks import nearest
 from egressor.policies.patterns import compile_patterns
+from egressor.policies.values import SCOPE_KEYS
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -38,6 +40,7 @@ _REFUSED = Verdict(
     why="a call inside it was refused before it was sent",
 )
 _LONGEST_VALUE = 1024
+_MATCHED = frozenset(SCOPE_KEYS)
 _SUCCESS = Verdict(why="the call returned")
 _STATUSES = range(100, 600)
 
@@ -89,6 +92,9 @@ class Options:
         self.cost = cost
         self.deadline = None if deadline is None else _deadline(deadline)
         self.fallback = fallback
+        if type(idempotent) is not bool:
+            msg = f"idempotent is true or false, not {shown(idempotent)}"
+            raise ConfigError(msg, key="idempotent")
         self.idempotent = idempotent
         self.limited = limited
 
@@ -168,6 +174,8 @@ def check_scope(scope: object, endpoint: str | None = None) -> dict[str, str]:
         msg = f"a scope must be a mapping of names to texts, not {shown(scope)}"
         raise ConfigError(msg, key="scope")
     checked: dict[str, str] = {} if endpoint is None else {"endpoint": endpoint}
+    if not scope.keys() <= _MATCHED:
+        _check_slips(scope)
     for key, value in scope.items():
         if type(key) is type(value) is str and len(value) <= _LONGEST_VALUE:
             checked[key] = value
@@ -180,6 +188,17 @@ def check_scope(scope: object, endpoint: str | None = None) -> dict[str, str]:
             raise ConfigError(msg, key=f"scope.{key[:40]}")
         checked[key] = value
     return checked
+
+
+def _check_slips(scope: Mapping[Any, object]) -> None:
+    """
+    Refuse a name that is nearly one of those that rules are written for: their limits would not hold for the call.
+    """
+    for key in scope:
+        slip = nearest(key, SCOPE_KEYS, cutoff=0.8) if isinstance(key, str) and key not in _MATCHED else None
+        if slip is not None:
+            msg = f"{shown(key)} looks like a slip of {shown(slip)}: no rule would match the call"
+            raise ConfigError(msg, key="scope", nearest=slip)
 
 
 def to_priority(value: object) -> Priority:

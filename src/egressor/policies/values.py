@@ -17,14 +17,17 @@ from egressor.policies.redaction import redact
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["ALSO", "DIALECTS", "dialect", "limit", "money", "scope_values", "url", "zone"]
+__all__ = ["ALSO", "DIALECTS", "SCOPE_KEYS", "dialect", "limit", "money", "scope_values", "url", "zone"]
 
 _SCOPE_KEY = r"[a-z][a-z0-9_]{0,31}"
 _URL = r"(?s)(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253})|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
 _LAST_PORT = 65_535
 _MICRO = "0.000001"
-_SCOPE_KEYS = ("user", "feature", "endpoint", "model")
+SCOPE_KEYS = ("user", "feature", "endpoint", "model")
+"""
+The names in a call's scope that rules match on.
+"""
 
 DIALECTS: Final = (
     *("anthropic", "azure", "binance", "bitget", "bybit", "coinbase", "coingecko", "coinmarketcap", "deepseek"),
@@ -154,8 +157,8 @@ def scope_values(value: object) -> dict[str, str]:
     for key, wanted in value.items():
         if not isinstance(key, str) or not re.fullmatch(_SCOPE_KEY, key):
             message = f"{show(key)} is not a scope key: lower-case letters, digits and _, at most 32"
-            raise SettingError(message, nearest=nearest(key, _SCOPE_KEYS), at=(str(key),))
-        slip = None if key in _SCOPE_KEYS else nearest(key, _SCOPE_KEYS, cutoff=0.8)
+            raise SettingError(message, nearest=nearest(key, SCOPE_KEYS), at=(str(key),))
+        slip = None if key in SCOPE_KEYS else nearest(key, SCOPE_KEYS, cutoff=0.8)
         if slip is not None:
             # A rule that no call matches is a limit that nobody keeps.
             message = f"{show(key)} looks like a slip of {show(slip)}: the rule would match no call"
