@@ -139,11 +139,22 @@ def test_out_and_in_again(capsys: pytest.CaptureFixture[str]) -> None:
         (lambda lines: lines[1:], 1),
         (lambda lines: [lines[1], lines[0], lines[2]], 1),
         (lambda lines: [lines[0], lines[0], *lines[1:]], 2),
+        (lambda lines: [*lines, *lines], 4),
         (lambda lines: [lines[0], lines[1].partition(',"seal"')[0] + "}\n", lines[2]], 2),
         (lambda lines: [lines[0].partition(',"seal"')[0] + "}\n", *lines[1:]], 2),
         (lambda lines: [*lines[:2], lines[2].replace('"seal":"', '"seal":"0').replace('"}\n', "\n")], 3),
     ],
-    ids=["changed", "taken out", "first taken out", "moved", "twice", "unsealed", "first unsealed", "no seal"],
+    ids=[
+        "changed",
+        "taken out",
+        "first taken out",
+        "moved",
+        "twice",
+        "two in one",
+        "unsealed",
+        "first unsealed",
+        "no seal",
+    ],
 )
 def test_an_export_that_was_changed_is_noticed(
     change: Callable[[list[str]], list[str]], number: int, capsys: pytest.CaptureFixture[str]

@@ -12,7 +12,7 @@ import pytest
 
 from egressor import ConfigError
 from egressor.clients.llm import LLM, ToolCall
-from tests.clients_llm.rig import CHATS, MESSAGES, ONE, TWO, Face, asked, completion, governor, message, scripted
+from tests.clients_llm.rig import CHATS, MESSAGES, ONE, THREE, TWO, Face, asked, completion, governor, message, scripted
 from tests.transports.upstream import as_json
 
 if TYPE_CHECKING:
@@ -83,8 +83,42 @@ def test_one_tool_may_be_chosen(upstream: Upstream, model: str, choice: str, sai
     assert "properties" in json.dumps(body["tools"])
 
 
-@pytest.mark.parametrize("arguments", ["{", "[1]", '"x"'])
-def test_arguments_that_are_no_object_are_none(upstream: Upstream, arguments: str) -> None:
+@pytest.mark.parametrize("arguments", ["", "{}", None])
+def test_a_call_without_arguments_has_none_to_be_unpacked(upstream: Upstream, arguments: str | None) -> None:
+    """
+    Regression: an empty text was taken for arguments that can't be read.
+    """
+    call = {**SPOKEN, "function": {"name": "weather", "arguments": arguments}}
+    upstream.script(CHATS, as_json(completion(None, finish="tool_calls", tool_calls=[call])))
+    with governor(upstream) as gov:
+        found = Face("sync", gov, ONE).chat("hi", tools=[TOOL])
+
+    assert found.tool_calls == (ToolCall(id="t-1", name="weather", arguments={}),)
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "offered"),
+    [
+        (ONE, {"strict": True}, {"type": "function", "function": {**TOOL, "strict": True}}),
+        (ONE, {"strict": False}, {"type": "function", "function": {**TOOL, "strict": False}}),
+        (ONE, {"strict": None}, {"type": "function", "function": TOOL}),
+        (THREE, {"strict": True}, {"type": "function", "function": TOOL}),
+        (TWO, {"strict": True}, {"name": "weather", "description": "In a city.", "input_schema": SCHEMA}),
+    ],
+)
+def test_a_tool_may_be_strict(upstream: Upstream, model: str, given: dict[str, Any], offered: object) -> None:
+    """
+    Regression: OpenAI's own form with its `strict` was refused; where it is not known it is left out.
+    """
+    scripted(upstream)
+    with governor(upstream) as gov:
+        Face("sync", gov, model).chat("hi", tools=[{"type": "function", "function": {**TOOL, **given}}])
+
+    assert asked(upstream)[0][1]["tools"] == [offered]
+
+
+@pytest.mark.parametrize("arguments", ["{", "[1]", '"x"', {"city": "Oslo"}])
+def test_arguments_that_are_no_object_are_none(upstream: Upstream, arguments: object) -> None:
     """
     What a model makes up may be anything.
     """
@@ -204,6 +238,7 @@ USER = {"role": "user", "content": "hi"}
         ("hi", {"tools": [{"name": "a", "schema": {}}]}, "a tool has a name"),
         ("hi", {"tools": [{"name": "a b"}]}, "a tool's name is 1 to 64"),
         ("hi", {"tools": [{"name": "a", "parameters": 7}]}, "the tool a needs"),
+        ("hi", {"tools": [{**TOOL, "strict": "yes"}]}, "the tool weather is strict or it is not"),
         ("hi", {"tools": [TOOL, TOOL]}, "two tools have one name"),
         ("hi", {"tools": [TOOL], "schema": {}}, "tools, or schema"),
         ("hi", {"tools": [TOOL], "tool_choice": "other"}, "auto, none, required, weather"),

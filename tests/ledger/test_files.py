@@ -14,6 +14,8 @@ from contextlib import closing, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
+from typing import Any
 
 import psycopg
 import pytest
@@ -572,3 +574,50 @@ def test_who_has_no_patience_does_not_wait_for_another_process(tmp_path: Path) -
     assert ledger.read(Pick(), patience=0.0)
     ledger.close()
     other.close()
+
+
+def test_who_has_little_patience_lets_sqlite_wait_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Regression: each look at a file that a stranger kept for itself waited a second, whatever its patience.
+    """
+    ledger = SqliteLedger(tmp_path / "a.db")
+    ledger.append(entries(1))
+    ledger.close()
+    lent: list[object] = []
+    connect = sqlite3.connect
+
+    def watched(*args: Any, **options: Any) -> sqlite3.Connection:
+        lent.append(options["timeout"])
+        return connect(*args, **options)
+
+    # Time stands still, so that all of the patience is left.
+    monkeypatch.setattr("egressor.ledger.sqlite.time", SimpleNamespace(monotonic=lambda: 100.0))
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    with closing(connect(ledger.path, isolation_level=None)) as db:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("BEGIN EXCLUSIVE")
+        for ask in (ledger.tally, partial(ledger.read, Pick())):
+            with pytest.raises(LedgerAway, match="database is locked"):
+                ask(patience=0.25)
+
+    assert lent == [0.25, 0.25]
+
+
+def test_sqlite_waits_in_each_turn_as_long_as_that_one_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    An open file hears, before anything that may need a lock, how much patience is left; the next turn has its own.
+    """
+    monkeypatch.setattr("egressor.ledger.sqlite.time", SimpleNamespace(monotonic=lambda: 100.0))
+    ledger = SqliteLedger(tmp_path / "a.db")
+    ledger.append(entries(1))
+    said: list[str] = []
+    stand: list[int] = []
+    for patience in (0.25, 0.0, None):
+        assert ledger._db is not None
+        ledger._db.set_trace_callback(said.append)
+        with ledger._turn(patience=patience) as db:
+            stand += db.execute("PRAGMA busy_timeout").fetchone()
+    ledger.close()
+
+    first = ["PRAGMA busy_timeout = 250", "PRAGMA busy_timeout = 0", "PRAGMA busy_timeout = 1000"]
+    assert (said[::3], stand) == (first, [250, 0, 1_000])

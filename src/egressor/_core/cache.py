@@ -456,7 +456,11 @@ def _stated(said: list[tuple[str, str]], words: frozenset[str], ttl: int, wall: 
 
 def _whole(text: str) -> int:
     text = text.strip()
-    return min(int(text), _LONGEST) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
+    if not (text.isascii() and text.isdecimal()):
+        return 0
+    # However many digits there are: too many to count is very long (RFC 9111 section 1.2.2).
+    digits = text.lstrip("0")
+    return _LONGEST if len(digits) > len(str(_LONGEST)) else min(int(digits or "0"), _LONGEST)
 
 
 def _is_same_for(said: list[tuple[str, str]], *, is_computed: bool) -> bool:

@@ -14,7 +14,7 @@ it is still the one at the path, and whether somebody has changed the schema; af
 closes it first: what SQLite knows of its locks would be untrue in the child.
 
 *Bounded.* A turn waits 2 s for other processes, and 1 s for whoever has the file open without asking for a turn; then
-the ledger is away for now.
+the ledger is away for now. Who has less patience waits no longer than that for either.
 """
 
 from __future__ import annotations
@@ -116,6 +116,8 @@ class SqliteLedger:
         self._file = (0, 0)
         self._schema = -1
         self._is_full = True
+        # In milliseconds, as SQLite counts them.
+        self._busy = 0
 
     def append(self, entries: Sequence[Entry]) -> int:
         """
@@ -261,7 +263,7 @@ class SqliteLedger:
             try:
                 self._latch.take(patience=_PATIENCE if end is None else max(0.0, end - time.monotonic()))
                 with self._told():
-                    db = self._opened()
+                    db = self._opened(end)
                     if at_once != self._is_full:
                         db.execute(f"PRAGMA synchronous = {'FULL' if at_once else 'NORMAL'}")
                         self._is_full = at_once
@@ -298,10 +300,17 @@ class SqliteLedger:
             self._let_go()
             raise
 
-    def _opened(self) -> Connection:
+    def _opened(self, end: float | None) -> Connection:
+        """
+        Return the file, open and of this schema; SQLite waits for others' locks till *end*, or for its usual time.
+        """
         if self._db is None or not self._is_current():
             self._let_go()
-            self._db = self._connect()
+            self._db = self._connect(_left(end))
+        # Of its own each statement would wait as long as the last turn let it. This one needs no lock itself.
+        if (busy := round(_left(end) * 1_000)) != self._busy:
+            self._db.execute(f"PRAGMA busy_timeout = {busy}")
+            self._busy = busy
         while (schema := self._db.execute("PRAGMA schema_version").fetchone()[0]) != self._schema:
             if not self._is_behind(self._db):
                 self._schema = schema
@@ -317,7 +326,7 @@ class SqliteLedger:
             return False
         return (found.st_dev, found.st_ino) == self._file
 
-    def _connect(self) -> Connection:
+    def _connect(self, busy: float) -> Connection:
         import sqlite3
 
         # Made with its mode, never widened for a moment; SQLite's own files beside it take its mode.
@@ -327,7 +336,7 @@ class SqliteLedger:
             # Of one that was here before, and was moved away: they would be taken for the new one's.
             for end in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + end).unlink(missing_ok=True)
-        db = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(self.path, timeout=busy, isolation_level=None, check_same_thread=False)
         try:
             self._set_up(db)
             found = self.path.stat()
@@ -335,6 +344,7 @@ class SqliteLedger:
             db.close()
             raise
         self._file = found.st_dev, found.st_ino
+        self._busy = round(busy * 1_000)
         return db
 
     def _set_up(self, db: Connection) -> None:
@@ -408,6 +418,10 @@ class SqliteLedger:
                 return False
         with _transaction(db):
             return migrate(db.execute, self._migrations, key="TEXT")
+
+
+def _left(end: float | None) -> float:
+    return _BUSY if end is None else min(_BUSY, max(0.0, end - time.monotonic()))
 
 
 @contextmanager

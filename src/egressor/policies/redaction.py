@@ -30,7 +30,8 @@ _PHRASE = r"mnemonic|(?:seed|recovery|backup|secret)[-_. ]?(?:phrase|words)"
 _NAMES = (
     r"(?:password|passwd|passphrase|passcode|secret|token(?!s)|apikey|signature|credential|authorization|cookie|sessionid"
     r"|(?:api|access|secret|private|signing|session|client|auth|master|shared|account|encryption|subscription"
-    r"|listen)(?:[-_.]|%5F|%2D)?key|(?:api|code)[-_]?hash|client[-_]assertion|reddit_session|(?:(?<=[-_])sign|(?<![A-Za-z])(?-i:SIGN))(?![A-Za-z])"
+    r"|listen)(?:[-_.]|%5F|%2D)?key|(?:api|code)[-_]?hash|client[-_]assertion|reddit_session"
+    r"|(?<!\bre[-_])(?<!\bco[-_])(?<!code[-_])(?:(?<=[-_])sign|(?<![A-Za-z])(?-i:SIGN))(?![A-Za-z])"
     rf"|session[-_.]id|(?:proxy|http)[-_.]auth|{_PHRASE}"
     r"|(?<![A-Za-z])(?:pass|pwd|pw|jwt|hmac|otp|sid|csrf|xsrf|bearer))(?-i:(?![a-rt-z]))"
 )
@@ -41,6 +42,7 @@ _ENTITY = r"(?:&quot;|&#3[49];)"
 _QUOTE = rf"(?:\\{{0,3}}[\"']|{_ENTITY})?"
 _VALUE = r"[^\s&,;\"'<>(){}\]]"
 _GIVEN = rf"(?:(?:{_STRING})|[^\s\"',;]+)"
+_LITTLE = r"[bru]{0,2}[\"'](?:session|auth|sig|sign)[\"']\s{0,4},\s{0,4}"
 _LINE = rf"((?:cookie2?|authorization){_QUOTE}\s{{0,8}}:\s{{0,8}})"
 _WHOLE = rf"[\w.-]{{0,40}}?{_NAMES}[\w.-]{{0,40}}"
 _NAMED = (
@@ -55,6 +57,11 @@ _SPOKEN = (
 _SENTENCE = (
     r"(\b(?:password|passwd|passphrase|passcode|pwd)\s{1,4}(?:(?:is|was):?\s{1,4})?[\"']?)"
     r"(?=[^\s\"']{0,60}\d)(?=[^\s\"']{0,60}[A-Za-z])[^\s\"',;]{6,}"
+)
+# What has keys or tokens that are no secrets.
+_THINGS = (
+    r"(?:models?|engines?|deployments?|orders?|prompts?|completions?|requests?|responses?|messages?|documents?|objects?"
+    r"|entry|entries|rows?|records?|items?|events?|caches?|files?|tables?|index(?:es)?|columns?|fields?)\b"
 )
 # What is said of a key, and is none.
 _SAID = (
@@ -107,12 +114,14 @@ _BEHIND_NAMES = _rules(
     # "auth" is a name behind a joint or in quotes; in a sentence it is a word.
     rf"((?:(?<=\w[-.])|(?<=[_\"']))auth{_QUOTE}\s{{0,8}}[:=]\s{{0,8}})(?:(?:{_STRING}){_VALUE}*|{_VALUE}+)",
     # A form's part, by its head.
-    rf"(\bname=[\"']?{_WHOLE}[\"']?[^\r\n]{{0,100}}(?:\r?\n|\\r\\n){{2}})[^\r\n]+",
+    rf"(\bname=[\"']?(?![\w.-]{{1,80}}[-_](?:counts?|limits?|types?|usage|length)(?![\w.-])){_WHOLE}[\"']?[^\r\n]{{0,100}}(?:\r?\n|\\r\\n){{2}})[^\r\n]+",
     # A row of a table.
     rf"((?:password|passwd|secret|(?:api|access|secret)[-_ ]?key|(?:access|auth|api)[-_ ]token)\s{{1,20}}\|\s{{0,20}})"
     rf"{_MIXED}",
-    # Names that say little by themselves, in a pair.
-    rf"([\"'](?:session|auth|sig|sign)[\"']\s{{0,4}},\s{{0,4}})(?:{_STRING})",
+    # Names that say little by themselves, in a pair: nothing but keywords stands behind it. A list of two may be one of
+    # words.
+    rf"(\(\s{{0,4}}{_LITTLE})(?:{_STRING})(?=\s{{0,4}},?\s{{0,4}}(?:\)|\w{{1,20}}\s?=|\Z))",
+    rf"(\[\s{{0,4}}{_LITTLE})(?=[^\]]{{0,200}}?\d)(?:{_STRING})(?=\s{{0,4}},?\s{{0,4}}(?:\]|\Z))",
     # A phrase has several words.
     rf"((?:passphrase|{_PHRASE}){_QUOTE}\s{{0,8}}[:=]\s{{0,8}})[^\s\"',;&()<>{{}}\]\[][^\r\n\"',;&()<>{{}}\]\[]*",
 )
@@ -127,8 +136,8 @@ _SENTENCES = _rules(
     rf"((?<![A-Za-z])(?<!unexpected\s)(?:secret|token|(?:api|access|secret|private|signing|client|auth)[\s_-]?key)"
     rf"\s{{1,4}}(?:(?:is|was)\s{{1,4}})?[(]?{_QUOTES}?){_MIXED}",
     rf"(\bSecret(?:Str|Bytes|Value)?\()(?:{_STRING})",
-    # Whose it is stands between.
-    rf"((?:password|passphrase|secret|token|key)\s(?:for|of)\s(?:the\s)?(?:user\s|account\s)?{_QUOTES}?[^\s:\"']{{1,60}}"
+    # Whose it is stands between. A key and a token may also be those of a table, a model or a price.
+    rf"((?:password|passphrase|secret|(?<!per\s)(?:token|key)(?!\s(?:for|of)\s(?:the\s)?{_THINGS}))\s(?:for|of)\s(?:the\s)?(?:user\s|account\s)?{_QUOTES}?[^\s:\"']{{1,60}}"
     rf"{_QUOTES}?(?::|\sis:?|\swas:?|\s=)\s{{1,4}}{_QUOTES}?){_MIXED}",
 )
 _CODES = _rules(
@@ -146,7 +155,9 @@ _LOGINS = _rules(
     rf"(\b(?:login|creds?|credentials?|user(?:name)?/pass(?:word)?)\b(?:\s(?:is|are|was|were|for|of))?[\s:=(]{{1,4}}{_QUOTES}?"
     rf"[A-Za-z][^\s:/\"'=,;&]{{0,100}}/){_MIXED}",
     rf"(\b(?:basic|proxy|digest)\s{{1,4}}auth\s{{1,4}}{_QUOTES}?[^\s:/\"'=,;&]{{1,100}}:){_MIXED}",
-    r"(\bauth\s(?:plain|login|xoauth2)\s{1,4})[^\s\"']+",
+    # In base64: with a digit, a capital within, or its filling; a command's "auth login" is followed by words.
+    r"(\bauth\s(?:plain|login|xoauth2)\s{1,4})(?=[\w+/=-]{8})(?=[\w+/-]{0,200}?(?:[\d=]|(?-i:[a-z][A-Z]|[A-Z]{2}[a-z])))"
+    r"[^\s\"']+",
 )
 _GRANTS = _rules(
     rf"((?<![\w-])code=)[^\s&;\"'<>()]+(?=&(?:[^\s\"'<>()]{{0,300}}&)?{_BESIDE})",

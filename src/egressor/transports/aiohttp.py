@@ -212,7 +212,7 @@ class _Attempts(Reading):
         is_open = verdict.ok and response.connection is not None and self._has_body(status)
         heard: Any = self._listener(status, headers) if care is Heed.ALONG else None
         if verdict.ok:
-            heard = self._metered(headers, heard)
+            heard = self._counted(headers, heard)
         if tape is not None and tape.is_kept and not tape.is_whole and verdict.ok:
             heard = Taped(tape, heard)
         if heard is not None and not is_open:

@@ -113,7 +113,7 @@ class _Reading(Reading):
         if care is Heed.ALONG:
             headers = response.headers
             heard = self._listener(status, headers, partial(self._family.readable, headers))
-        heard = self._metered(response.headers, heard)
+        heard = self._counted(response.headers, heard)
         if tape is not None:
             heard = Taped(tape, heard)
         return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=True)
@@ -157,7 +157,7 @@ class _Reading(Reading):
         heard = None
         if is_open:
             # What was read ahead goes by once more, in front of the rest.
-            heard = self._metered(response.headers, None)
+            heard = self._counted(response.headers, None)
         else:
             self._count(response.headers, b"".join(chunks), verdict)
         return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=is_open)

@@ -199,7 +199,7 @@ class Reading:
         if verdict.ok:
             count(headers.get("content-type", ""), body, purse=self.purse, tally=self.tally)
 
-    def _metered(self, headers: Mapping[str, str], heard: Heard | None) -> Heard | None:
+    def _counted(self, headers: Mapping[str, str], heard: Heard | None) -> Heard | None:
         """
         Return what listens to the body of a good answer: to its cost and its tokens, too, where somebody counts them.
         """

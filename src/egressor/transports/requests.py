@@ -247,7 +247,7 @@ class _Attempts(Reading):
             is_open = self._left is not None
         heard: Any = self._listener(status, headers, partial(_unpacked, headers)) if care is Heed.ALONG else None
         if verdict.ok:
-            heard = self._metered(headers, heard)
+            heard = self._counted(headers, heard)
         if is_open and tape is not None and tape.is_kept:
             heard = Taped(tape, heard)
         return Outcome(Answer(verdict, response=response, heard=heard), verdict=verdict, open=is_open)

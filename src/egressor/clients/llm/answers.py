@@ -29,7 +29,7 @@ class ToolCall:
     Attributes:
         id: What its result is told by, as the ``tool_call_id`` of a message of the role ``tool``.
         name: The tool's name.
-        arguments: What it is to be called with; None if the model wrote what is no JSON object.
+        arguments: What it is to be called with, empty if nothing; None if the model wrote what is no JSON object.
     """
 
     id: str

@@ -96,7 +96,8 @@ class LLM:
             repair: Whether an answer that doesn't fit is sent back once, with what is wrong: another call, which costs
                 again. Default: False.
             tools: What the model may want called: ``name``, ``description`` and ``parameters``, a JSON Schema, each;
-                OpenAI's own form is taken, too. Not with *schema*. Default: nothing.
+                OpenAI's own form is taken, too, and its ``strict``, which only OpenAI and Azure are sent. Not with
+                *schema*. Default: nothing.
             tool_choice: ``auto``, ``none``, ``required``, or the name of one that is to be called. Default: not sent.
             max_tokens: As the client's. Default: the client's.
             temperature: From 0 to 2, as the provider reads it. Default: not sent, as many models refuse it.

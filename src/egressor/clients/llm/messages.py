@@ -18,6 +18,7 @@ __all__ = ["Message", "read_choice", "read_message", "read_tools"]
 
 Message = dict[str, Any]
 
+_PARTS: Final = frozenset({"name", "description", "parameters", "strict"})
 _ROLES: Final = ("system", "user", "assistant", "tool")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CHOICES: Final = ("auto", "none", "required")
@@ -89,7 +90,8 @@ def _part(given: object) -> dict[str, str]:
 
 def read_tools(given: object) -> tuple[dict[str, Any], ...]:
     """
-    Return tools with ``name``, ``description`` and ``parameters``, a JSON Schema; OpenAI's own form is taken, too.
+    Return tools with ``name``, ``description`` and ``parameters``, a JSON Schema; OpenAI's own form is taken, too,
+    and so is its ``strict``.
 
     Raises:
         ConfigError: They are none.
@@ -108,8 +110,8 @@ def read_tools(given: object) -> tuple[dict[str, Any], ...]:
 
 def _tool(given: object) -> dict[str, Any]:
     inner = given.get("function") if isinstance(given, Mapping) and given.get("type") == "function" else given
-    if not isinstance(inner, Mapping) or "name" not in inner or set(inner) - {"name", "description", "parameters"}:
-        msg = "a tool has a name, and may have a description and parameters, a JSON Schema"
+    if not isinstance(inner, Mapping) or "name" not in inner or set(inner) - _PARTS:
+        msg = "a tool has a name, and may have a description, parameters, a JSON Schema, and strict"
         raise ConfigError(msg, key="tools")
     name, parameters = inner["name"], inner.get("parameters", {"type": "object", "properties": {}})
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -118,7 +120,12 @@ def _tool(given: object) -> dict[str, Any]:
     if not isinstance(parameters, Mapping) or not isinstance(inner.get("description", ""), str):
         msg = f"the tool {name} needs a text as its description and a JSON Schema as its parameters"
         raise ConfigError(msg, key="tools")
-    return {"name": name, "description": inner.get("description", ""), "parameters": dict(parameters)}
+    strict = inner.get("strict")
+    if not isinstance(strict, bool | None):
+        msg = f"the tool {name} is strict or it is not: true or false, not {shown(strict)}"
+        raise ConfigError(msg, key="tools.strict")
+    found = {"name": name, "description": inner.get("description", ""), "parameters": dict(parameters)}
+    return found if strict is None else {**found, "strict": strict}
 
 
 def read_choice(given: object, tools: Sequence[Mapping[str, Any]]) -> str:

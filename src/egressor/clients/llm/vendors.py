@@ -16,7 +16,7 @@ from egressor.errors import ConfigError
 from .answers import BadAnswer, ToolCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from egressor.policies import Policy
 
@@ -40,6 +40,7 @@ _BY_WORD: Final = frozenset({"deepseek", "groq", "mistral"})
 _COMPLETION: Final = frozenset({"openai", "azure"})
 # As in `egressor.dialects.asking`: others may refuse the word.
 _USAGE_ASKED: Final = frozenset({"openai", "azure", "deepseek", "openrouter"})
+_STRICT: Final = frozenset({"openai", "azure"})
 _CHOICES: Final = frozenset({"auto", "none", "required"})
 # https://docs.claude.com/en/docs/agents-and-tools/tool-use/implement-tool-use
 _ANTHROPIC_CHOICES: Final = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
@@ -144,7 +145,7 @@ def _openai_asked(name: str, dialect: str, wish: Wish, *, stream: bool) -> dict[
     elif wish.schema is not None and dialect in _BY_WORD:
         asked["response_format"] = {"type": "json_object"}
     if wish.tools:
-        asked["tools"] = [{"type": "function", "function": each} for each in wish.tools]
+        asked["tools"] = [{"type": "function", "function": _openai_tool(each, dialect)} for each in wish.tools]
     if wish.choice:
         is_word = wish.choice in _CHOICES
         asked["tool_choice"] = wish.choice if is_word else {"type": "function", "function": {"name": wish.choice}}
@@ -153,6 +154,11 @@ def _openai_asked(name: str, dialect: str, wish: Wish, *, stream: bool) -> dict[
         if dialect in _USAGE_ASKED:
             asked["stream_options"] = {"include_usage": True}
     return asked
+
+
+def _openai_tool(tool: Mapping[str, Any], dialect: str) -> dict[str, Any]:
+    # https://platform.openai.com/docs/guides/function-calling#strict-mode; others may refuse the word.
+    return {name: value for name, value in tool.items() if name != "strict" or dialect in _STRICT}
 
 
 def _openai_message(message: Message) -> Message:
@@ -198,7 +204,9 @@ def _openai_read(said: object) -> Said:
 
 
 def _openai_call(said: object) -> ToolCall:
-    arguments = _parsed(_text(dig(said, ("function", "arguments"))))
+    given = dig(said, ("function", "arguments"))
+    # Some models say nothing where there is nothing to say.
+    arguments = _parsed(_text(given)) if given else {}
     return _call(dig(said, ("id",)), dig(said, ("function", "name")), arguments)
 
 
