@@ -9,7 +9,9 @@ import json
 import os
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -63,6 +65,56 @@ def test_check_shows_sources(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert rows["t", "limits"]["source"] == "preset llm_api"
     assert "max_wait" in text
     assert "my.toml:3" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("host = '0.0.0.0'", "gateway.keys"),
+        ("workers = 4\n[egressor]\nstore = 'memory:'", "gateway.workers"),
+    ],
+)
+def test_check_and_doctor_warn_of_an_address_and_workers_that_serve_refuses(
+    here: Path, capsys: pytest.CaptureFixture[str], text: str, key: str
+) -> None:
+    """
+    What `serve` exits with 2 for is said beforehand.
+    """
+    (here / "egressor.toml").write_text(f"[gateway]\n{text}\n[services.a]\nbase_url = 'https://a.example'\n")
+    codes = [main(["check", "--json"]), main(["serve", "--port", "0"])]
+    out, err = capsys.readouterr()
+    main(["doctor"])
+
+    assert (codes, [each["key"] for each in json.loads(out)["warnings"]], key in err) == ([0, 2], [key], True)
+    assert key in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "errors", "costs", "bans", "history", "pause a", "errors resolve 0000-0000-0001"]
+)
+def test_what_is_no_gateway_is_said_to_be_none(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Regression: any server that answers with JSON was taken for one, and had "paused".
+    """
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"hello": "world"}')
+
+        do_POST = do_GET  # noqa: N815 - likewise
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        code = main([*command.split(), "--url", url])
+        server.shutdown()
+
+    assert (code, capsys.readouterr()) == (1, ("", f"egressor: what answers at {url} is no egressor gateway\n"))
 
 
 def test_check_warns_of_what_serve_would_refuse(

@@ -246,7 +246,7 @@ def test_what_workers_can_share(count: int, store: str) -> None:
     config = from_services({"t": {}}, store=store)
     refused = False
     try:
-        check_shareable(config, count)
+        check_shareable(count, config)
     except ConfigError:
         refused = True
 

@@ -45,7 +45,7 @@ def bans(*, as_json: bool, service: str, since: str, limit: int, file: str | Non
     if config is None or config.ledger == "memory:":
         given = {"service": service} if service else {}
         path = f"/-/bans.json?{urlencode({**given, 'since': f'{start / 1e6:.6f}', 'limit': limit})}"
-        code, document = ask(url, path)
+        code, document = ask(url, path, key="bans")
         if code:
             return code
     else:

@@ -51,7 +51,9 @@ def costs(*, as_json: bool, as_csv: bool, by: str, service: str, since: str, fil
     start = moment(since)
     if config is None or config.ledger == "memory:":
         given = {"service": service, "since": f"{start / 1e6:.6f}" if start else ""}
-        code, document = ask(url, f"/-/costs.json?{urlencode({key: each for key, each in given.items() if each})}")
+        code, document = ask(
+            url, f"/-/costs.json?{urlencode({key: each for key, each in given.items() if each})}", key="by_day"
+        )
         if code:
             return code
     else:

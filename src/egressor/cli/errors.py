@@ -114,7 +114,7 @@ def _look(
     def asked(recent: int) -> tuple[int, dict[str, Any]]:
         wanted = {"service": service, "since": f"{since / 1e6:.6f}", "fingerprint": fingerprint}
         given = {name: value for name, value in wanted.items() if value}
-        return ask(url, f"/-/errors.json?{urlencode({**given, 'groups': limit, 'recent': recent or 20})}")
+        return ask(url, f"/-/errors.json?{urlencode({**given, 'groups': limit, 'recent': recent or 20})}", key="groups")
 
     def read(recent: int) -> tuple[int, dict[str, Any]]:
         window = Window(since, _now(), fingerprint, limit, recent or 20)
@@ -143,7 +143,7 @@ def _mark(address: str, url: str | None, action: str, fingerprint: str, span: st
             return _fail(2, "--for goes with mute, and is a time such as 2h or 7d")
     if address == "memory:":
         body = json.dumps({"seconds": seconds}).encode() if seconds else b""
-        code, _ = ask(url, f"/-/errors/{quote(fingerprint, safe='')}/{action}", body)
+        code, _ = ask(url, f"/-/errors/{quote(fingerprint, safe='')}/{action}", body, key="action")
         if code:
             return code
     else:

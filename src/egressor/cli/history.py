@@ -116,7 +116,7 @@ def moment(text: str) -> int:
 def _asked(url: str | None, pick: Pick) -> tuple[int, dict[str, Any]]:
     wanted = {"service": pick.service, "kind": pick.kind, "since": pick.since / 1e6 or "", "limit": pick.limit}
     given = {name: value for name, value in wanted.items() if value}
-    return ask(url, f"/-/history.json?{urlencode(given)}")
+    return ask(url, f"/-/history.json?{urlencode(given)}", key="entries")
 
 
 def _read(address: str, pick: Pick) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def status(file: str | None, url: str | None, *, as_json: bool) -> int:
     The exit code is 1 if one of them is open, banned or paused, or if the store or the gateway doesn't answer.
     """
     config = _shared(file, url)
-    code, document = ask(url, "/-/status.json") if config is None else _look(config)
+    code, document = ask(url, "/-/status.json", key="services") if config is None else _look(config)
     if code:
         return code
     services: Mapping[str, Any] = document["services"]
@@ -126,7 +126,7 @@ def _act(action: str, service: str, file: str | None, url: str | None, reason: s
     config = _shared(file, url)
     if config is None:
         body = json.dumps({"reason": reason}).encode() if reason else b""
-        code, document = ask(url, f"/-/services/{quote(service, safe='')}/{action}", body)
+        code, document = ask(url, f"/-/services/{quote(service, safe='')}/{action}", body, key="state")
         state = document.get("state")
     else:
         code, state = _act_on(config, action, service, reason)
@@ -187,9 +187,9 @@ def _act_on(config: Config, action: str, service: str, reason: str) -> tuple[int
     return 0, str(found["state"])
 
 
-def ask(url: str | None, path: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
+def ask(url: str | None, path: str, body: bytes | None = None, *, key: str) -> tuple[int, dict[str, Any]]:
     """
-    Ask the gateway; return an exit code, 0 if it has answered, and the answer.
+    Ask the gateway; return an exit code, 0 if it has answered, and the answer. Where no *key* is in that, it is none.
     """
     known = place.find(url)
     base = (url or (known.url if known else "")).rstrip("/")
@@ -216,7 +216,7 @@ def ask(url: str | None, path: str, body: bytes | None = None) -> tuple[int, dic
     try:
         with _opener().open(request, timeout=_TIMEOUT) as answer:
             document = json.loads(answer.read())
-            if not isinstance(document, dict):
+            if not isinstance(document, dict) or key not in document:
                 return _fail(1, f"what answers at {shown} is no egressor gateway")
             return 0, document
     except HTTPError as error:

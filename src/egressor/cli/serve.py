@@ -42,7 +42,7 @@ def serve(file: str | None, host: str | None, port: int | None, workers: int | N
     path = home.config_path(file)
     config = opened(path)
     count = workers or config.gateway.workers
-    check_shareable(config, count)
+    check_shareable(count, config)
     for warning in uncounted(config):
         sys.stderr.write(f"egressor: {warning}\n")
     host = host or config.gateway.host

@@ -5,6 +5,7 @@ Where each service is, and which key goes there: made from the configuration, al
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +15,9 @@ from egressor.errors import ConfigError
 from egressor.policies.redaction import learn
 
 from .dialling import Place
+from .guard import check_open
 from .headers import CREDENTIALS
+from .workers import check_shareable
 
 if TYPE_CHECKING:
     from egressor.policies import Config, Policy, Secret
@@ -87,9 +90,15 @@ def origins(config: Config) -> dict[str, Origin]:
 
 def refusals(config: Config) -> list[ConfigError]:
     """
-    Return why ``egressor serve`` would not start with *config* in this environment: all that `origins` would raise.
+    Return why ``egressor serve`` would not start with *config* in this environment: all that `origins` would raise, and
+    what it checks of its address and its workers.
     """
     found = []
+    for check in (partial(check_open, config.gateway.host), partial(check_shareable, config.gateway.workers)):
+        try:
+            check(config)
+        except ConfigError as error:
+            found.append(error)
     for name, policy in config.services.items():
         try:
             if policy.base_url is not None:

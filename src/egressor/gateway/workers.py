@@ -37,7 +37,7 @@ _YOUNG = 5.0
 _ABOVE = 5.0
 
 
-def check_shareable(config: Config, count: int) -> None:
+def check_shareable(count: int, config: Config) -> None:
     """
     Refuse *count* workers where they would not see each other's counters.
 
