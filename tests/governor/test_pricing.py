@@ -272,13 +272,66 @@ def test_what_was_seen_of_a_stream_is_priced(dialect: str, body: bytes, expected
     assert (at_first, cost, meter.seen(left.said(is_whole=False))) == (None, 20, expected)
 
 
+THOUGHT = {**USAGE, "completion_tokens": 8800, "completion_tokens_details": {"reasoning_tokens": 8000}}
+LONG = events({"model": "m", "choices": [{"delta": {"content": "a" * 3200}}]})
+
+
+@pytest.mark.parametrize(
+    ("media", "body"),
+    [
+        ("text/event-stream", LONG + events({"choices": [], "usage": THOUGHT}) + b"data: [DONE]\n\n"),
+        ("text/event-stream", events({"model": "m", "choices": [], "usage": THOUGHT}) + b"data: [DONE]\n\n"),
+        ("application/json", json.dumps({"model": "m", "usage": THOUGHT}).encode()),
+        (
+            "text/event-stream",
+            LONG + events({"choices": [], "usage": {**USAGE, "completion_tokens": 2800}}) + b"data: [DONE]\n\n",
+        ),
+    ],
+    ids=["stream", "no text", "document", "unsaid"],
+)
+@pytest.mark.parametrize("is_later", [False, True])
+def test_a_stream_of_a_model_that_thinks_unseen_is_charged_in_full(media: str, body: bytes, is_later: bool) -> None:
+    """
+    Regression: what was thought before the first word was spread over the text of a whole answer, so that whoever left
+    early paid next to nothing of it. Answers without a thought, before or after, change nothing.
+    """
+    meter = Pricing(PRICES).meter("openai", "m", NOW, 100)
+    assert meter is not None
+    plain = ("text/event-stream", PIECES + events({"choices": [], "usage": USAGE}) + b"data: [DONE]\n\n")
+    for kind, answer in (plain, (media, body), plain) if is_later else ((media, body), plain):
+        whole = AnswerReader(kind)
+        whole.feed(answer)
+        meter.cost(whole.said(is_whole=True))
+    left = AnswerReader("text/event-stream")
+    left.feed(PIECES)
+
+    assert meter.seen(left.said(is_whole=False)) is None
+
+
+def test_the_dearest_answer_counts_for_what_is_left() -> None:
+    """
+    Regression: each cheaper answer took an eighth off what was learned of it.
+    """
+    meter = Pricing(PRICES).meter("openai", "m", NOW, 100)
+    assert meter is not None
+    for many in (10, *[5] * 20):
+        whole = AnswerReader("text/event-stream")
+        used = {**USAGE, "completion_tokens": many}
+        whole.feed(PIECES + events({"choices": [], "usage": used}) + b"data: [DONE]\n\n")
+        meter.cost(whole.said(is_whole=True))
+    left = AnswerReader("text/event-stream")
+    left.feed(10 * PIECES)
+
+    assert meter.seen(left.said(is_whole=False)) == 10 + 2 * (100 + 16)
+
+
 def test_so_many_models_are_remembered() -> None:
     """
     What a client calls his models is his to choose: of the others nothing is learned.
     """
     pricing = Pricing(PRICES)
     for number in range(300):
-        pricing.learn("openai", f"m{number}", (100, 10), (10, 5))
+        pricing.learn("openai", f"m{number}", (100, 10), (10, 5), 0)
 
     assert pricing.factors("openai", "m255") == (400_000, 2_000_000)
     assert pricing.factors("openai", "m256") is None
