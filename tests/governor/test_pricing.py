@@ -308,6 +308,32 @@ def test_a_stream_of_a_model_that_thinks_unseen_is_charged_in_full(media: str, b
     assert meter.seen(left.said(is_whole=False)) is None
 
 
+@pytest.mark.parametrize(
+    ("size", "body", "expected"),
+    [(100, PIECES, 10 + 2 * (5 + 16)), (0, PIECES, None), (0, STARTED + PIECES, 7 + 2 * (5 + 16))],
+)
+def test_what_was_sent_is_never_taken_to_be_nothing(size: int, body: bytes, expected: int | None) -> None:
+    """
+    Regression: a call of stated cost has no size, and a stream of it that was left was charged as if it sent nothing.
+    """
+    pricing = Pricing(PRICES)
+    pricing.learn("anthropic", "m", (100, 10), (10, 5), 0)
+    meter = pricing.meter("anthropic", "m", NOW, size)
+    assert meter is not None
+    left = AnswerReader("text/event-stream")
+    left.feed(body)
+
+    assert meter.seen(left.said(is_whole=False)) == expected
+
+
+@pytest.mark.parametrize("more", [{"previous_response_id": "r"}, {"messages": [{"content": [{"type": "image_url"}]}]}])
+def test_what_stands_for_more_than_its_bytes_has_no_size(more: dict[str, Any]) -> None:
+    """
+    Regression: a file, a picture or a conversation that a stream named was charged as the few bytes of its name.
+    """
+    assert Pricing(PRICES).quote("openai", Asked(chat(model="gpt-4o-mini", max_tokens=9, **more)), NOW).size == 0
+
+
 def test_the_dearest_answer_counts_for_what_is_left() -> None:
     """
     Regression: each cheaper answer took an eighth off what was learned of it.

@@ -67,7 +67,7 @@ class Quote(NamedTuple):
         micro_usd: Micro-dollars at most; None if nobody knows.
         model: The model that it names, or empty.
         why: Why nobody knows, or knows no less.
-        size: Bytes that it sends.
+        size: Bytes that it sends, if that is all: 0 where there is more to it than text in its body.
     """
 
     micro_usd: int | None
@@ -124,7 +124,8 @@ class Pricing:
         if received is None:
             return Quote(None, model, why)
         sent, come = _sent(asking, window), received * asking.answers
-        return Quote(max(1, *[each.most(sent, come, text=asking.text) for each in prices]), model, why, asking.size)
+        most = max(1, *[each.most(sent, come, text=asking.text) for each in prices])
+        return Quote(most, model, why, asking.size if asking.text else 0)
 
     def _prices(self, asking: Asking, dialect: str, now: int) -> list[Price]:
         """
@@ -139,8 +140,8 @@ class Pricing:
 
     def meter(self, dialect: str, model: str, now: int, size: int = 0) -> Meter | None:
         """
-        Return what knows the cost of an answer, to a request of *size* bytes, by what it says that it used; None if it
-        has none.
+        Return what knows the cost of an answer, to a request of *size* bytes (0: nobody knows), by what it says that it
+        used; None if it has none.
         """
         return Meter(self, dialect, model, now, size) if dialect in PRICED else None
 
@@ -180,7 +181,7 @@ class Meter(NamedTuple):
         dialect: What the service speaks.
         model: The model that the request names.
         now: When it was sent, in microseconds since 1970.
-        size: Bytes that were sent.
+        size: Bytes that were sent, as `Quote.size` has them; 0 if nobody knows.
     """
 
     pricing: Pricing
@@ -211,6 +212,8 @@ class Meter(NamedTuple):
         """
         factors = self.pricing.factors(self.dialect, self.model)
         if factors is None or said.ended or said.failed or not said.text_bytes:
+            return None
+        if not self.size and "input" in said.reported.missing:
             return None
         sent, received = tokens(self.size, factors[0]), tokens(said.text_bytes, factors[1]) + _LATE
         usage = completed(said.reported, sent=sent, received=received)
