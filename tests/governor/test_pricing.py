@@ -116,6 +116,46 @@ def test_what_is_not_text_is_quoted_at_the_dearest_kind() -> None:
     assert Pricing(PRICES).quote("openai", Asked(body), NOW).micro_usd == (size(body) + 100_000) * 50 + 2
 
 
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"max_tokens": 1}, ""),
+        ({"max_tokens": 1, "image_url": "x"}, "what it sends beside its text is taken to be 100000 tokens"),
+        (
+            {"max_tokens": 1, "conversation": "c"},
+            "what its provider may fetch or remember for it is taken to be up to 128000 tokens",
+        ),
+        (
+            {"conversation": "c"},
+            (
+                "it does not say how long its answer may be: max_tokens,"
+                " and what its provider may fetch or remember for it is taken to be up to 128000 tokens"
+            ),
+        ),
+    ],
+)
+def test_a_quote_says_why_it_is_so_much(more: dict[str, Any], why: str) -> None:
+    """
+    A refusal repeats it, or nobody would know why a small request has no room.
+    """
+    assert Pricing(read_prices({})).quote("openai", Asked(chat(model="gpt-4o-mini", **more)), NOW).why == why
+
+
+def test_a_tool_of_one_s_own_is_text() -> None:
+    """
+    Regression: with a property called ``container`` a request was held for at a context full of tokens.
+    """
+    found = []
+    for name, field in (("get_pod", "pod"), ("web_search", "container")):
+        schema = {"type": "object", "properties": {field: {"type": "string"}}}
+        tool = {"type": "function", "function": {"name": name, "parameters": schema}}
+        body = chat(model="gpt-4o-mini", max_tokens=100, tools=[tool])
+        found.append(Pricing(read_prices({})).quote("openai", Asked(body), NOW))
+
+    assert all(quote.size > 100 for quote in found)
+    assert all(0 < (quote.micro_usd or 0) <= 0.15 * quote.size + 61 for quote in found)
+
+
 def test_embeddings_have_no_output() -> None:
     """
     They need no bound on it.

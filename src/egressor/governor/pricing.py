@@ -124,6 +124,7 @@ class Pricing:
         if received is None:
             return Quote(None, model, why)
         sent, come = _sent(asking, window), received * asking.answers
+        why = ", and ".join(filter(None, [why, _beside(asking, sent)]))
         most = max(1, *[each.most(sent, come, text=asking.text) for each in prices])
         return Quote(most, model, why, asking.size if asking.text else 0)
 
@@ -230,6 +231,17 @@ class Meter(NamedTuple):
             speed=reported.speed,
         )
         return price.cost(usage).micro_usd
+
+
+def _beside(asking: Asking, sent: int) -> str:
+    """
+    Say why a request is taken to send more than it has bytes, *sent* tokens; empty if it is not.
+    """
+    if asking.text:
+        return ""
+    if asking.fetches:
+        return f"what its provider may fetch or remember for it is taken to be up to {sent} tokens"
+    return f"what it sends beside its text is taken to be {_BESIDE} tokens"
 
 
 def _sent(asking: Asking, window: int | None) -> int:
