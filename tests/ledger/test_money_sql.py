@@ -18,6 +18,7 @@ from egressor.ledger.memory import MemoryLedger
 from egressor.ledger.money import FREE, SPENT, UNKNOWN, End, Page, Sum, Tags, Want, finish, lose, take
 from egressor.ledger.postgres import PostgresLedger
 from egressor.ledger.sqlite import SqliteLedger
+from egressor.ledger.wire import Connection
 
 if TYPE_CHECKING:
     from tests.ledger.places import Postgres
@@ -125,3 +126,27 @@ def test_a_sum_that_was_undone_is_not_there(postgres: Postgres) -> None:
     ledger.close()
 
     assert (added, found) == ((False, True), [spent])
+
+
+@pytest.mark.parametrize("is_overdue", [False, True])
+def test_where_there_is_nothing_to_ask_nothing_is_asked(
+    is_overdue: bool, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Regression: each renewal asked for no holds and no budgets; the transaction begins all the same, once.
+    """
+    texts: list[str] = []
+    ledger = PostgresLedger(postgres.new_database())
+    ledger.money(lambda page: page.expect((), ()))
+    execute = Connection.execute
+
+    def recorded(db: Connection, query: Any, *more: Any, **options: Any) -> Any:
+        texts.append(query if isinstance(query, str) else query.decode())
+        return execute(db, query, *more, **options)
+
+    monkeypatch.setattr(Connection, "execute", recorded)
+    ledger.money(lambda page: lose(page, NOW) if is_overdue else page.expect((), ()))
+    ledger.close()
+
+    assert [text for text in texts if "ANY" in text] == []
+    assert (texts[0], texts.count("BEGIN"), texts.count("COMMIT")) == ("BEGIN", 1, 1)
