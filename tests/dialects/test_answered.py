@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 import zlib
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from egressor.dialects.answered import AnswerReader
 
 USED = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 BODY = json.dumps({"model": "m", "usage": USED}).encode()
+FRAME = b'data: {"choices": [{"delta": {"content": "' + b"a" * 8000 + b'"}}]}\n\n'
 EVENTS = b'data: {"choices": [], "usage": ' + json.dumps(USED).encode() + b"}\n\ndata: [DONE]\n\n"
 
 
@@ -70,3 +73,63 @@ def test_what_is_packed_wrongly_says_nothing() -> None:
     reader.feed(gzip.compress(BODY)[:10] + b"\xff" * 50)
 
     assert not reader.said(is_whole=True).reported.said
+
+
+def test_a_stream_that_is_packed_wrongly_has_said_nothing_to_go_by() -> None:
+    """
+    Regression: what had been read before counted as all that had come.
+    """
+    packer = zlib.compressobj()
+    reader = AnswerReader("text/event-stream")
+    reader.feed(packer.compress(FRAME) + packer.flush(zlib.Z_SYNC_FLUSH))
+    before = reader.said(is_whole=False)
+    reader.feed(b"\xff" * 50)
+    after = reader.said(is_whole=False)
+
+    assert (before.text_bytes, after.text_bytes, after.reported.said) == (8000, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("pack", "step", "frames", "is_read"),
+    [
+        (gzip.compress, 1000, 8, True),
+        (gzip.compress, 10**9, 8, True),
+        (zlib.compress, 10**9, 500, True),
+        (gzip.compress, 10**9, 4200, False),
+    ],
+    ids=["in parts", "at once", "4 MB", "too much"],
+)
+def test_what_is_packed_is_read_up_to_so_much(pack: Any, step: int, frames: int, is_read: bool) -> None:
+    """
+    Regression: a part was unpacked whole, so that 200 KB of it took 200 MB.
+
+    What is beyond 32 MiB has said nothing, also not what an estimate could go by.
+    """
+    packed = pack(FRAME * frames + EVENTS)
+    reader = AnswerReader("text/event-stream")
+    tracemalloc.start()
+    for at in range(0, len(packed), step):
+        reader.feed(packed[at : at + step])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    said = reader.said(is_whole=True)
+
+    assert peak < 2 << 20
+    assert (said.reported.said, said.text_bytes) == (is_read, 8000 * frames if is_read else 0)
+    assert reader.beginning == b"d"
+
+
+def test_what_comes_after_the_end_of_what_is_packed_is_not_kept() -> None:
+    """
+    Nor is it read.
+    """
+    reader = AnswerReader("application/json")
+    reader.feed(gzip.compress(BODY))
+    tracemalloc.start()
+    for _ in range(100):
+        reader.feed(bytes(100_000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 1 << 20
+    assert reader.said(is_whole=True).reported.said

@@ -104,6 +104,45 @@ def test_only_a_text_is_bounded_by_its_bytes(more: dict[str, Any], is_text: bool
     assert is_text == found.text
 
 
+OWN = {"type": "object", "properties": {"container": {"type": "string"}, "file_id": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    ("more", "fetches"),
+    [
+        ({"tools": [{"type": "function", "function": {"name": "web_search", "parameters": OWN}}]}, False),
+        ({"tools": [{"type": "function", "name": "file_search", "parameters": OWN}]}, False),
+        ({"tools": [{"name": "web_search", "input_schema": OWN}]}, False),
+        ({"tools": [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": OWN}]}]}, False),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "container", "schema": OWN}}}, False),
+        ({"messages": [{"role": "user", "content": "conversation"}]}, False),
+        ({"messages": [{"content": [{"type": "tool_use", "name": "f", "input": {"container": "c"}}]}]}, False),
+        ({"contents": [{"parts": [{"functionCall": {"name": "f", "args": {"file_id": "c"}}}]}]}, False),
+        ({"contents": [{"parts": [{"functionResponse": {"name": "f", "response": {"file_id": "c"}}}]}]}, False),
+        ({"metadata": {"conversation": "7"}}, False),
+        ({"previous_response_id": None}, False),
+        ({"previous_response_id": "r"}, True),
+        ({"conversation": {"id": "c"}}, True),
+        ({"messages": [{"content": [{"type": "file", "file": {"file_id": "f"}}]}]}, True),
+        ({"input": [{"type": "message", "content": [{"type": "input_file", "file_id": "f"}]}]}, True),
+        ({"input": [{"type": "item_reference", "id": "i"}]}, True),
+        ({"contents": [{"parts": [{"file_data": {"file_uri": "u"}}]}]}, True),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, True),
+        ({"tools": [{"type": "mcp", "server_url": "u"}]}, True),
+        ({"tools": [{"google_search": {}}]}, True),
+        ({"web_search_options": {}}, True),
+    ],
+)
+def test_what_is_fetched_is_told_by_fields_and_kinds_alone(more: dict[str, Any], fetches: bool) -> None:
+    """
+    Regression: a property called ``container``, or a message "conversation", was taken for a context full of text.
+    """
+    found = read_request(json.dumps({**CHAT, **more}).encode())
+
+    assert found is not None
+    assert (found.text, found.fetches) == (not fetches, fetches)
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{", b"\xff", b'{"model": 7, "messages": []}', b'{"model": "m"}', b'{"messages": []}']
 )

@@ -116,6 +116,46 @@ def test_what_is_not_text_is_quoted_at_the_dearest_kind() -> None:
     assert Pricing(PRICES).quote("openai", Asked(body), NOW).micro_usd == (size(body) + 100_000) * 50 + 2
 
 
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"max_tokens": 1}, ""),
+        ({"max_tokens": 1, "image_url": "x"}, "what it sends beside its text is taken to be 100000 tokens"),
+        (
+            {"max_tokens": 1, "conversation": "c"},
+            "what its provider may fetch or remember for it is taken to be up to 128000 tokens",
+        ),
+        (
+            {"conversation": "c"},
+            (
+                "it does not say how long its answer may be: max_tokens,"
+                " and what its provider may fetch or remember for it is taken to be up to 128000 tokens"
+            ),
+        ),
+    ],
+)
+def test_a_quote_says_why_it_is_so_much(more: dict[str, Any], why: str) -> None:
+    """
+    A refusal repeats it, or nobody would know why a small request has no room.
+    """
+    assert Pricing(read_prices({})).quote("openai", Asked(chat(model="gpt-4o-mini", **more)), NOW).why == why
+
+
+def test_a_tool_of_one_s_own_is_text() -> None:
+    """
+    Regression: with a property called ``container`` a request was held for at a context full of tokens.
+    """
+    found = []
+    for name, field in (("get_pod", "pod"), ("web_search", "container")):
+        schema = {"type": "object", "properties": {field: {"type": "string"}}}
+        tool = {"type": "function", "function": {"name": name, "parameters": schema}}
+        body = chat(model="gpt-4o-mini", max_tokens=100, tools=[tool])
+        found.append(Pricing(read_prices({})).quote("openai", Asked(body), NOW))
+
+    assert all(quote.size > 100 for quote in found)
+    assert all(0 < (quote.micro_usd or 0) <= 0.15 * quote.size + 61 for quote in found)
+
+
 def test_embeddings_have_no_output() -> None:
     """
     They need no bound on it.
@@ -272,13 +312,92 @@ def test_what_was_seen_of_a_stream_is_priced(dialect: str, body: bytes, expected
     assert (at_first, cost, meter.seen(left.said(is_whole=False))) == (None, 20, expected)
 
 
+THOUGHT = {**USAGE, "completion_tokens": 8800, "completion_tokens_details": {"reasoning_tokens": 8000}}
+LONG = events({"model": "m", "choices": [{"delta": {"content": "a" * 3200}}]})
+
+
+@pytest.mark.parametrize(
+    ("media", "body"),
+    [
+        ("text/event-stream", LONG + events({"choices": [], "usage": THOUGHT}) + b"data: [DONE]\n\n"),
+        ("text/event-stream", events({"model": "m", "choices": [], "usage": THOUGHT}) + b"data: [DONE]\n\n"),
+        ("application/json", json.dumps({"model": "m", "usage": THOUGHT}).encode()),
+        (
+            "text/event-stream",
+            LONG + events({"choices": [], "usage": {**USAGE, "completion_tokens": 2800}}) + b"data: [DONE]\n\n",
+        ),
+    ],
+    ids=["stream", "no text", "document", "unsaid"],
+)
+@pytest.mark.parametrize("is_later", [False, True])
+def test_a_stream_of_a_model_that_thinks_unseen_is_charged_in_full(media: str, body: bytes, is_later: bool) -> None:
+    """
+    Regression: what was thought before the first word was spread over the text of a whole answer, so that whoever left
+    early paid next to nothing of it. Answers without a thought, before or after, change nothing.
+    """
+    meter = Pricing(PRICES).meter("openai", "m", NOW, 100)
+    assert meter is not None
+    plain = ("text/event-stream", PIECES + events({"choices": [], "usage": USAGE}) + b"data: [DONE]\n\n")
+    for kind, answer in (plain, (media, body), plain) if is_later else ((media, body), plain):
+        whole = AnswerReader(kind)
+        whole.feed(answer)
+        meter.cost(whole.said(is_whole=True))
+    left = AnswerReader("text/event-stream")
+    left.feed(PIECES)
+
+    assert meter.seen(left.said(is_whole=False)) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "body", "expected"),
+    [(100, PIECES, 10 + 2 * (5 + 16)), (0, PIECES, None), (0, STARTED + PIECES, 7 + 2 * (5 + 16))],
+)
+def test_what_was_sent_is_never_taken_to_be_nothing(size: int, body: bytes, expected: int | None) -> None:
+    """
+    Regression: a call of stated cost has no size, and a stream of it that was left was charged as if it sent nothing.
+    """
+    pricing = Pricing(PRICES)
+    pricing.learn("anthropic", "m", (100, 10), (10, 5), 0)
+    meter = pricing.meter("anthropic", "m", NOW, size)
+    assert meter is not None
+    left = AnswerReader("text/event-stream")
+    left.feed(body)
+
+    assert meter.seen(left.said(is_whole=False)) == expected
+
+
+@pytest.mark.parametrize("more", [{"previous_response_id": "r"}, {"messages": [{"content": [{"type": "image_url"}]}]}])
+def test_what_stands_for_more_than_its_bytes_has_no_size(more: dict[str, Any]) -> None:
+    """
+    Regression: a file, a picture or a conversation that a stream named was charged as the few bytes of its name.
+    """
+    assert Pricing(PRICES).quote("openai", Asked(chat(model="gpt-4o-mini", max_tokens=9, **more)), NOW).size == 0
+
+
+def test_the_dearest_answer_counts_for_what_is_left() -> None:
+    """
+    Regression: each cheaper answer took an eighth off what was learned of it.
+    """
+    meter = Pricing(PRICES).meter("openai", "m", NOW, 100)
+    assert meter is not None
+    for many in (10, *[5] * 20):
+        whole = AnswerReader("text/event-stream")
+        used = {**USAGE, "completion_tokens": many}
+        whole.feed(PIECES + events({"choices": [], "usage": used}) + b"data: [DONE]\n\n")
+        meter.cost(whole.said(is_whole=True))
+    left = AnswerReader("text/event-stream")
+    left.feed(10 * PIECES)
+
+    assert meter.seen(left.said(is_whole=False)) == 10 + 2 * (100 + 16)
+
+
 def test_so_many_models_are_remembered() -> None:
     """
     What a client calls his models is his to choose: of the others nothing is learned.
     """
     pricing = Pricing(PRICES)
     for number in range(300):
-        pricing.learn("openai", f"m{number}", (100, 10), (10, 5))
+        pricing.learn("openai", f"m{number}", (100, 10), (10, 5), 0)
 
     assert pricing.factors("openai", "m255") == (400_000, 2_000_000)
     assert pricing.factors("openai", "m256") is None

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sqlite3
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,8 +15,13 @@ from hypothesis import strategies as st
 
 from egressor._core.budget import NEVER, Ask, Held
 from egressor.ledger.memory import MemoryLedger
-from egressor.ledger.money import FREE, SPENT, UNKNOWN, End, Page, Tags, Want, finish, lose, take
+from egressor.ledger.money import FREE, SPENT, UNKNOWN, End, Page, Sum, Tags, Want, finish, lose, take
+from egressor.ledger.postgres import PostgresLedger
 from egressor.ledger.sqlite import SqliteLedger
+from egressor.ledger.wire import Connection
+
+if TYPE_CHECKING:
+    from tests.ledger.places import Postgres
 
 NOW = 1_790_000_000_000_000
 ASKS = tuple(Ask(key, limit, limit, 0, NEVER) for key, limit in (("a", 3_000), ("b", 2_000)))
@@ -100,3 +105,48 @@ def test_calls_of_a_transaction_share_their_statements(
     found = [text for text in texts if text.startswith(("SELECT", "INSERT"))]
 
     assert len(found) == statements
+
+
+def test_a_sum_that_was_undone_is_not_there(postgres: Postgres) -> None:
+    """
+    Regression: after a transaction that failed its new sums counted as there, and were added later without a bound.
+    """
+    ledger = PostgresLedger(postgres.new_database())
+    spent = Sum(20_000, Tags("api", "m"), 1, 5, 0)
+
+    def fail(page: Page) -> None:
+        assert page.add(spent, 1)
+        msg = "undone"
+        raise RuntimeError(msg)
+
+    with pytest.raises(RuntimeError, match="undone"):
+        ledger.money(fail)
+    added = ledger.money(lambda page: page.add(spent, 0)), ledger.money(lambda page: page.add(spent, 1))
+    found = ledger.money(lambda page: page.sums(0))
+    ledger.close()
+
+    assert (added, found) == ((False, True), [spent])
+
+
+@pytest.mark.parametrize("is_overdue", [False, True])
+def test_where_there_is_nothing_to_ask_nothing_is_asked(
+    is_overdue: bool, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Regression: each renewal asked for no holds and no budgets; the transaction begins all the same, once.
+    """
+    texts: list[str] = []
+    ledger = PostgresLedger(postgres.new_database())
+    ledger.money(lambda page: page.expect((), ()))
+    execute = Connection.execute
+
+    def recorded(db: Connection, query: Any, *more: Any, **options: Any) -> Any:
+        texts.append(query if isinstance(query, str) else query.decode())
+        return execute(db, query, *more, **options)
+
+    monkeypatch.setattr(Connection, "execute", recorded)
+    ledger.money(lambda page: lose(page, NOW) if is_overdue else page.expect((), ()))
+    ledger.close()
+
+    assert [text for text in texts if "ANY" in text] == []
+    assert (texts[0], texts.count("BEGIN"), texts.count("COMMIT")) == ("BEGIN", 1, 1)

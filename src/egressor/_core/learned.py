@@ -126,8 +126,7 @@ def learn_tokens(factor: int, *, utf8_bytes: int, truth: int) -> int:
 
 def learn_most(factor: int, *, utf8_bytes: int, truth: int) -> int:
     """
-    Return *factor* moved so that it is rather too high than too low for what a call of *utf8_bytes*, 1 or more, really
-    was, *truth* tokens: up the whole way, down an eighth of it.
+    Return *factor*, or what a call of *utf8_bytes*, 1 or more, really was, *truth* tokens, if that is more: it never
+    falls.
     """
-    found = -(-truth * BYTES * ONE // utf8_bytes)
-    return found if found >= factor else factor - (factor - found) // 8
+    return max(factor, -(-truth * BYTES * ONE // utf8_bytes))

@@ -62,18 +62,21 @@ _PATHS: Final = (
 _GEMINI: Final = re.compile(r"/models/([^/:?]{1,200}):(stream)?(?:[Gg]enerate)[A-Za-z]*")
 _BLANK: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))")
 _CHOSEN: Final = re.compile(rb'"choices"\s*:\s*\[\s*[^\]\s]')
-# Names of what stands for more than its bytes. In a text their quotes are escaped, so there they don't count.
-_NOT_TEXT: Final = re.compile(
-    rb'"(?:image_url|input_image|input_audio|input_file|file|file_id|file_data|image|document|inlineData|inline_data|fileData'
-    rb"|file_data|cachedContent|cached_content|previous_response_id|conversation|prompt_id|container|mcp_servers"
-    rb"|web_search[a-z_0-9]*|web_fetch[a-z_0-9]*|file_search|code_interpreter|computer[a-z_0-9]*|google_search|googleSearch"
-    rb'|url_context|urlContext|plugins|modalities)"'
-)
-# Those of them that stand for a text of any length.
+# Names of fields, and types of parts and tools, that stand for a text of any length: it is fetched or remembered.
 _FETCHED: Final = re.compile(
-    rb'"(?:file_id|fileData|cachedContent|cached_content|previous_response_id|conversation|prompt_id|container|mcp_servers'
-    rb"|web_search[a-z_0-9]*|web_fetch[a-z_0-9]*|file_search|code_interpreter|computer[a-z_0-9]*|google_search|googleSearch"
-    rb'|url_context|urlContext|plugins)"'
+    "file_id|file_uri|fileUri|fileData|cachedContent|cached_content|previous_response_id|conversation|prompt_id|container"
+    "|mcp|mcp_servers|item_reference|web_search[a-z_0-9]*|web_fetch[a-z_0-9]*|file_search|code_interpreter"
+    "|computer[a-z_0-9]*|google_search|googleSearch|url_context|urlContext|plugins"
+)
+# Those that stand for more than their bytes, but not without a bound.
+_BESIDE: Final = frozenset(
+    {"image_url", "input_image", "input_audio", "input_file", "file", "image", "document", "inlineData", "inline_data"}
+    | {"file_data", "modalities"}
+)
+# Whose names are the user's own, or his model's: schemas, the arguments of calls, notes.
+_OWN: Final = frozenset(
+    {"parameters", "parametersJsonSchema", "input_schema", "schema", "responseSchema", "response_schema"}
+    | {"responseJsonSchema", "args", "response", "metadata", "labels", "logit_bias"}
 )
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
@@ -139,6 +142,7 @@ def read_parsed(parsed: object, body: bytes, path: str = "") -> Asking | None:
         return None
     config = _config(parsed)
     options = parsed.get("stream_options")
+    is_text, fetches = _beside(parsed)
     model = gemini[1] if gemini else parsed.get("model")
     return Asking(
         kind=kind,
@@ -149,11 +153,11 @@ def read_parsed(parsed: object, body: bytes, path: str = "") -> Asking | None:
         answers=max([1, *_counts(parsed, _ANSWERS), *_counts(config, _ANSWERS)]) * _prompts(parsed.get("prompt")),
         usage=isinstance(options, dict) and options.get("include_usage") is True,
         size=len(body),
-        text=_NOT_TEXT.search(body) is None,
+        text=is_text,
         tier=_word(parsed.get("service_tier")),
         speed=_word(parsed.get("speed")),
         others=tuple([each for each in _list(parsed.get("models")) if isinstance(each, str)]),
-        fetches=_FETCHED.search(body) is not None,
+        fetches=fetches,
     )
 
 
@@ -163,6 +167,27 @@ def kind_at(path: str) -> str:
     """
     path = path.partition("?")[0].rstrip("/")
     return "gemini" if _GEMINI.search(path) else next((kind for end, kind in _PATHS if path.endswith(end)), "")
+
+
+def _beside(parsed: dict[str, object]) -> tuple[bool, bool]:
+    """
+    Tell whether all that a request sends is text in its body, and whether its provider may fetch more of it.
+    """
+    is_text, rest = True, [parsed]
+    while rest:
+        each: object = rest.pop()
+        if isinstance(each, list):
+            rest += each
+        elif isinstance(each, dict):
+            kind = each.get("type")
+            names = [name for name, value in each.items() if value is not None and name not in _OWN]
+            said = [*names, kind] if isinstance(kind, str) else names
+            if any(_FETCHED.fullmatch(name) for name in said):
+                return False, True
+            is_text = is_text and _BESIDE.isdisjoint(said)
+            # What a model has called a tool of the user's with (Anthropic).
+            rest += [each[name] for name in names if not (name == "input" and kind == "tool_use")]
+    return is_text, False
 
 
 def _config(parsed: dict[str, object]) -> dict[str, object]:

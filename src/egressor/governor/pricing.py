@@ -6,8 +6,9 @@ model's context has, of the dearest kind. An answer that says what it used is ch
 was held, as unknown.
 
 A stream that its client leaves is charged at what was seen of it: tokens for the bytes that were sent and received, as
-many as that model's answers had for theirs. What a model thinks unseen is in that, as it is in what those answers said
-that they used; so as long as none has said so, or no text has come, nobody knows, and all that was held is charged.
+many as that model's answers had for theirs at most. As long as none has said what it used, or no text has come, nobody
+knows, and all that was held is charged. So it is for good once an answer of the model had tokens that its text has not:
+what a model thinks unseen is billed before its first word, and no answer tells how much of it the next one will have.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ _USUAL: Final = 16_384
 _PICO: Final = 10**6
 # What is on its way when a client leaves a stream, or is said by the time that its provider notices.
 _LATE: Final = 16
+# Fewer bytes for a token no text has, but for what stands around it, such as the names of tools: what is beyond that
+# was thought. Not all who bill it say so: Anthropic and some servers have it in their output.
+_BYTES: Final = 2
+_AROUND: Final = 256
 _MOST_MODELS: Final = 256
 
 
@@ -62,7 +67,7 @@ class Quote(NamedTuple):
         micro_usd: Micro-dollars at most; None if nobody knows.
         model: The model that it names, or empty.
         why: Why nobody knows, or knows no less.
-        size: Bytes that it sends.
+        size: Bytes that it sends, if that is all: 0 where there is more to it than text in its body.
     """
 
     micro_usd: int | None
@@ -84,6 +89,8 @@ class Pricing:
         # By dialect and model, tokens for each four bytes that were sent and received, in millionths. Of two changes at
         # once one may be lost, which the next makes good.
         self._seen: dict[tuple[str, str], tuple[int, int]] = {}
+        # Those that have thought unseen; they stay.
+        self._thinking: set[tuple[str, str]] = set()
 
     def quote(self, dialect: str, request: Request, now: int) -> Quote:
         """
@@ -117,7 +124,9 @@ class Pricing:
         if received is None:
             return Quote(None, model, why)
         sent, come = _sent(asking, window), received * asking.answers
-        return Quote(max(1, *[each.most(sent, come, text=asking.text) for each in prices]), model, why, asking.size)
+        why = ", and ".join(filter(None, [why, _beside(asking, sent)]))
+        most = max(1, *[each.most(sent, come, text=asking.text) for each in prices])
+        return Quote(most, model, why, asking.size if asking.text else 0)
 
     def _prices(self, asking: Asking, dialect: str, now: int) -> list[Price]:
         """
@@ -132,28 +141,36 @@ class Pricing:
 
     def meter(self, dialect: str, model: str, now: int, size: int = 0) -> Meter | None:
         """
-        Return what knows the cost of an answer, to a request of *size* bytes, by what it says that it used; None if it
-        has none.
+        Return what knows the cost of an answer, to a request of *size* bytes (0: nobody knows), by what it says that it
+        used; None if it has none.
         """
         return Meter(self, dialect, model, now, size) if dialect in PRICED else None
 
-    def learn(self, dialect: str, model: str, sent: tuple[int, int], received: tuple[int, int]) -> None:
+    def learn(self, dialect: str, model: str, sent: tuple[int, int], received: tuple[int, int], thought: int) -> None:
         """
-        Take in how many tokens so many bytes were, *sent* and *received*.
+        Take in how many tokens so many bytes were, *sent* and *received*, 0 bytes if nobody knows; and how many tokens
+        of those received the model has *thought*, as far as its answer says so.
         """
         key = (dialect, model)
-        if all(size for size, _ in (sent, received)) and (key in self._seen or len(self._seen) < _MOST_MODELS):
+        if key in self._thinking or not (key in self._seen or len(self._seen) + len(self._thinking) < _MOST_MODELS):
+            return
+        size, tokens = received
+        if thought or (size and tokens > size // _BYTES + _AROUND):
+            self._thinking.add(key)
+        elif size and sent[0]:
             before, behind = self._seen.get(key, (0, 0))
             self._seen[key] = (
                 learn_most(before, utf8_bytes=sent[0], truth=sent[1]),
-                learn_most(behind, utf8_bytes=received[0], truth=received[1]),
+                learn_most(behind, utf8_bytes=size, truth=tokens),
             )
 
     def factors(self, dialect: str, model: str) -> tuple[int, int] | None:
         """
-        Return the tokens for each four bytes sent to a model and received from it, in millionths; None if nobody knows.
+        Return the tokens for each four bytes sent to a model and received from it, in millionths; None if nobody knows,
+        as of a model that thinks unseen.
         """
-        return self._seen.get((dialect, model))
+        key = (dialect, model)
+        return None if key in self._thinking else self._seen.get(key)
 
 
 class Meter(NamedTuple):
@@ -165,7 +182,7 @@ class Meter(NamedTuple):
         dialect: What the service speaks.
         model: The model that the request names.
         now: When it was sent, in microseconds since 1970.
-        size: Bytes that were sent.
+        size: Bytes that were sent, as `Quote.size` has them; 0 if nobody knows.
     """
 
     pricing: Pricing
@@ -181,7 +198,8 @@ class Meter(NamedTuple):
         reported = said.reported
         if reported.said and said.ended:
             usage = reported.usage
-            self.pricing.learn(self.dialect, self.model, (self.size, usage.sent), (said.text_bytes, usage.received))
+            sent, received = (self.size, usage.sent), (said.text_bytes, usage.received)
+            self.pricing.learn(self.dialect, self.model, sent, received, usage.reasoning)
         if reported.billed_pico_usd is not None:
             return -(-reported.billed_pico_usd // _PICO)
         if not said.ended or not reported.said:
@@ -190,11 +208,13 @@ class Meter(NamedTuple):
 
     def seen(self, said: Streamed) -> int | None:
         """
-        Return what a stream that was left has cost by what was seen of it, in micro-dollars, rather too high than too
-        low; None if nobody knows.
+        Return what a stream that was left has cost by what was seen of it, in micro-dollars: as if its bytes had as
+        many tokens as those of any answer of its model before it; None if nobody knows.
         """
         factors = self.pricing.factors(self.dialect, self.model)
         if factors is None or said.ended or said.failed or not said.text_bytes:
+            return None
+        if not self.size and "input" in said.reported.missing:
             return None
         sent, received = tokens(self.size, factors[0]), tokens(said.text_bytes, factors[1]) + _LATE
         usage = completed(said.reported, sent=sent, received=received)
@@ -211,6 +231,17 @@ class Meter(NamedTuple):
             speed=reported.speed,
         )
         return price.cost(usage).micro_usd
+
+
+def _beside(asking: Asking, sent: int) -> str:
+    """
+    Say why a request is taken to send more than it has bytes, *sent* tokens; empty if it is not.
+    """
+    if asking.text:
+        return ""
+    if asking.fetches:
+        return f"what its provider may fetch or remember for it is taken to be up to {sent} tokens"
+    return f"what it sends beside its text is taken to be {_BESIDE} tokens"
 
 
 def _sent(asking: Asking, window: int | None) -> int:

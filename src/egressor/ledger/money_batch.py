@@ -50,7 +50,8 @@ class BatchPage(SqlPage):
     Args:
         db: The connection.
         known: Days and tags of sums that were there before; this adds those that it meets.
-        begin: What begins the transaction; it is said together with the first question, as others wait from then on.
+        begin: What begins the transaction; it is said together with the first question, or at the end if there is none,
+            as others wait from then on.
     """
 
     def __init__(self, db: Connection, known: set[tuple[int, Tags]], begin: Sequence[bytes] = ()) -> None:
@@ -61,10 +62,12 @@ class BatchPage(SqlPage):
 
     def expect(self, ids: Sequence[str], keys: Sequence[str]) -> None:
         """
-        Read the holds and the cells that will be asked for, with one question.
+        Read the holds and the cells that will be asked for, with one question; with none if all of them are known.
         """
         ids = [key for key in ids if key not in self._holds]
         keys = [key for key in keys if key not in self._cells]
+        if not (ids or keys):
+            return
         with self._db.pipeline():
             self._begun()
             holds = self._db.execute(_HOLDS, (ids,))

@@ -256,6 +256,7 @@ class PostgresLedger:
         if self._pid != os.getpid():
             self._lock = RLock()
             self._pid = os.getpid()
+            self._known.clear()
             if self._db is not None:
                 self._left.append(self._db)  # Kept, so that nothing closes it.
                 self._db = None
@@ -265,6 +266,8 @@ class PostgresLedger:
             with suppress(Exception):
                 self._db.close()
         self._db = None
+        # Those of a transaction that was undone are not there.
+        self._known.clear()
 
     def _migrate(self) -> None:
         db: Any = self._db
