@@ -31,6 +31,7 @@ from egressor._core.type_rules import (
     POOR,
     REDIRECTS,
     REFUSED,
+    REPLY,
     RESET,
     RIGHTS,
     SETUP,
@@ -59,7 +60,7 @@ _CCXT: Final = {
     "AuthenticationError": KEY,
     "BadRequest": MALFORMED,
     "BadResponse": GARBLED,
-    "BadSymbol": MISSING,
+    "BadSymbol": MALFORMED,
     "CancelPending": CLASH,
     "ChecksumError": GARBLED,
     "ContractUnavailable": MALFORMED,
@@ -144,7 +145,8 @@ _TELETHON: Final = {
     "BotTimeout": TIMEOUT,
     "FloodError": LIMITED,
     "ForbiddenError": RIGHTS,
-    "InvalidDCError": DOWN,
+    # Another data centre has it: the library goes there by itself.
+    "InvalidDCError": TypeRule(Kind.UNKNOWN, "another data centre has it", retry=True, counts=False),
     "NotFoundError": MISSING,
     "RPCError": _VAGUE_ANSWER,
     "ServerError": DOWN,
@@ -209,7 +211,7 @@ _REDIS: Final = {
     "NoScriptError": MISSING,
     "OutOfMemoryError": BUSY,
     "ReadOnlyError": DOWN._replace(ran=False),
-    "ResponseError": MALFORMED,
+    "ResponseError": REPLY,
     "TimeoutError": TIMEOUT,
     "TryAgainError": DOWN._replace(ran=False),
     "WatchError": CLASH._replace(retry=True),
@@ -289,6 +291,8 @@ _DNS: Final = {
 _CRAWLEE: Final = {
     "HttpClientStatusCodeError": _VAGUE_ANSWER,
     "HttpStatusCodeError": _VAGUE_ANSWER,
+    # It has waited for long enough, and gives the host up.
+    "PersistentRateLimitError": LIMITED._replace(retry=False),
     "SessionError": RIGHTS._replace(vague=True),
 }
 

@@ -123,6 +123,8 @@ _SENTENCES: Final = phrases(
     ("insufficient credits", QUOTA),
     ("requires more credits", QUOTA),
     ("spending limit", QUOTA),
+    # A limit of credits that an OpenRouter key may spend, in all or by the day.
+    ("key limit exceeded", QUOTA._replace(source=_OPENROUTER)),
     ("account has been deactivated", BAN_ACCOUNT),
     ("account associated with this api key has been deactivated", BAN_ACCOUNT),
     ("has been restricted", BAN_ACCOUNT),
