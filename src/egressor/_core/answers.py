@@ -96,6 +96,8 @@ _PHRASES: Final = (
     ("insufficient credits", "insufficient_credit"),
     ("api usage limits", "spend_limit"),
     ("maintenance", "maintenance"),
+    # Meta's Graph API, whose code is a bare 190.
+    ("error validating access token", "expiredtoken"),
     # AWS's API Gateway, where nothing was signed.
     ("missing authentication token", "missingauthenticationtoken"),
 )

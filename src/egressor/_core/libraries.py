@@ -320,7 +320,7 @@ LIBRARIES: Final[dict[str, dict[str, TypeRule]]] = {
     "dns": _DNS,
     "groq": {"APIError": _STREAMED, "GroqError": SETUP},
     "instructor": {"IncompleteOutputException": _CUT},
-    "mistralai": {"NoResponseError": RESET},
+    "mistralai": {"HTTPValidationError": MALFORMED, "NoResponseError": RESET},
     "openai": {"APIError": _STREAMED, "LengthFinishReasonError": _CUT, "OpenAIError": SETUP},
     "praw": _PRAW,
     "prawcore": _PRAWCORE,

@@ -135,6 +135,7 @@ _SENTENCES: Final = phrases(
     ("no auth credentials", KEY),
     ("user not found", KEY),
     ("flagged", POLICY),
+    ("content exists risk", POLICY._replace(source=_DEEPSEEK)),
     ("content management policy", POLICY),
     ("safety system", POLICY),
     ("overloaded", BUSY),
@@ -158,7 +159,7 @@ def _look(answer: Answer) -> tuple[str, Rule] | None:
     reasons = dig(answer.parsed, ("error", "metadata", "reasons"))
     if status == 403 and isinstance(reasons, list) and reasons:
         return "moderation", POLICY._replace(source=_OPENROUTER)
-    if status in {429, 500, 503} and "overloaded" in answer.said:
+    if status in {429, 500, 503} and ("overloaded" in answer.said or "over capacity" in answer.said):
         return "overloaded", BUSY._replace(source=_OPENAI)
     if status == 503 and "slow down" in answer.said:
         return "slow_down", BUSY._replace(source=_OPENAI)
