@@ -17,6 +17,10 @@ ROWS: list[dict[str, Any]] = [
     for line in (Path(__file__).parent.parent / "corpora" / "bans.jsonl").read_text("utf-8").splitlines()
 ]
 BLOCKS = {"ban", "challenge", "geo_block"}
+INCAPSULA = (
+    '<html><head><META NAME="robots" CONTENT="noindex,nofollow"><script src="/_Incapsula_Resource?x"></script>'
+    "<body>{}</body></html>"
+)
 
 
 def is_block(row: dict[str, Any]) -> bool:
@@ -48,6 +52,8 @@ def test_recall_and_false_positives() -> None:
         (200, {}, "<title>Making sure you&#39;re not a bot!</title>", "challenge"),
         (200, {}, '<html><iframe id="main-iframe" src="/_Incapsula_Resource?x"></iframe></html>', "challenge"),
         (200, {}, '<html><script src="/_Incapsula_Resource?x"></script><h1>Bank</h1></html>', None),
+        (200, {}, INCAPSULA.format("\n"), "challenge"),
+        (200, {}, INCAPSULA.format("<h1>Bank</h1>"), None),
         (403, {}, "error code: 1020", "ban"),
         (403, {}, "error code: 1009", "geo_block"),
         (530, {}, "error code: 1016", "server_error"),

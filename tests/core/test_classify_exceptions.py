@@ -171,6 +171,38 @@ def test_names(name: str, category: str, *, retryable: bool, may_have_run: bool)
         assert expected == (verdict.category, verdict.retryable, verdict.may_have_run)
 
 
+@pytest.mark.parametrize(
+    ("reply", "category", "retryable"),
+    [
+        (
+            "MISCONF Redis is configured to save RDB snapshots, but it's unable to persist to disk.",
+            "server_error",
+            True,
+        ),
+        ("NOREPLICAS Not enough good replicas to write.", "server_error", True),
+        ("CLUSTERDOWN The cluster is down", "server_error", True),
+        ("READONLY You can't write against a read only replica.", "server_error", True),
+        ("BUSY Redis is busy running a script.", "overloaded", True),
+        ("OOM command not allowed when used memory > 'maxmemory'.", "overloaded", True),
+        ("NOAUTH Authentication required.", "authentication", False),
+        ("WRONGPASS invalid username-password pair or user is disabled.", "authentication", False),
+        ("NOPERM this user has no permissions to run the 'get' command", "permission", False),
+        ("NOGROUP No such key 'a' or consumer group 'b'", "not_found", False),
+        ("BUSYGROUP Consumer Group name already exists", "conflict", False),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", "bad_request", False),
+        ("unknown command 'BUSY'", "bad_request", False),
+        ("", "bad_request", False),
+    ],
+)
+def test_what_redis_replies(reply: str, category: str, *, retryable: bool) -> None:
+    """
+    The first word of Redis's reply says what it is; none of them was executed.
+    """
+    verdict = classify(foreign("ResponseError", module="redis.exceptions")(reply))
+
+    assert (category, retryable, False) == (verdict.category, verdict.retryable, verdict.may_have_run)
+
+
 def test_pool_timeout_is_our_own_crowding() -> None:
     """
     No free connection in our pool is not held against the service.

@@ -418,6 +418,13 @@ def test_no_secret_is_repeated(status: int, secret: str, place: str) -> None:
     [
         (400, {"Error": {"Code": "RequestLimitExceeded", "Message": "x"}}, "rate_limit", True),
         (400, {"__type": "ExpiredTokenException", "message": "x"}, "authentication", False),
+        (403, {"message": "Missing Authentication Token"}, "authentication", False),
+        (
+            400,
+            {"error": {"message": "Error validating access token: Session has expired", "code": 190}},
+            "authentication",
+            False,
+        ),
         (400, {"__type": "com.amazon#ConditionalCheckFailedException"}, "conflict", False),
         (403, "<?xml?><Error><Code>RequestTimeTooSkewed</Code></Error>", "clock_skew", True),
         (403, "<Error><Code>SignatureDoesNotMatch</Code><Message>x</Message></Error>", "authentication", False),

@@ -162,6 +162,8 @@ def test_an_error_behind_a_long_prompt() -> None:
         '{"error":null,"data":[1]}',
         '{"object":"fine_tuning.job","id":"j","error":{"code":"x","message":"training failed"}}',
         '{"errors":[],"data":{}}',
+        '{"ok":true,"error":"invalid_auth"}',
+        '{"ok":false,"error":""}',
         '{"code":200,"msg":"ok"}',
         '{"code":-5,"msg":"degrees"}',
         '{"message":"Unknown order sent."}',
@@ -185,11 +187,15 @@ def test_data_is_no_error(body: str) -> None:
         ('{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Internal error"}}', ("server_error", True)),
         ('{"errors":[{"message":"x","extensions":{"code":"UNAUTHENTICATED"}}],"data":null}', ("authentication", False)),
         ('{"error":{"message":"rate limit exceeded"}}', ("rate_limit", True)),
+        ('{"ok":false,"error":"invalid_auth"}', ("authentication", False)),
+        ('{"ok":false,"error":"channel_not_found"}', ("not_found", False)),
+        ('{"ok":false,"error":"ratelimited"}', ("rate_limit", True)),
+        ('{"ok":false,"error":"never_seen"}', ("unknown", False)),
     ],
 )
 def test_an_envelope_in_a_good_status(body: str, expected: tuple[str, bool]) -> None:
     """
-    JSON-RPC and GraphQL say in their own form that they have failed.
+    JSON-RPC, GraphQL and Slack say in their own form that they have failed.
     """
     verdict = classify(status=200, body=body)
 

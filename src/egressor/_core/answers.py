@@ -91,6 +91,10 @@ _PHRASES: Final = (
     ("insufficient credits", "insufficient_credit"),
     ("api usage limits", "spend_limit"),
     ("maintenance", "maintenance"),
+    # Meta's Graph API, whose code is a bare 190.
+    ("error validating access token", "expiredtoken"),
+    # AWS's API Gateway, where nothing was signed.
+    ("missing authentication token", "missingauthenticationtoken"),
 )
 # Whole codes that say more than a 400 or a 403: AWS's, in JSON, XML and botocore's exceptions, without their ending.
 # https://docs.aws.amazon.com/awssupport/latest/APIReference/CommonErrors.html

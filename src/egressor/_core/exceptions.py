@@ -43,12 +43,14 @@ from egressor._core.type_rules import (
     LOCAL,
     LOCKED,
     MALFORMED,
+    MISSING,
     OURS,
     POOL,
     PROGRAM,
     PROXY,
     REDIRECTS,
     REFUSED,
+    REPLY,
     RESET,
     RIGHTS,
     SOME_TIMEOUT,
@@ -58,7 +60,7 @@ from egressor._core.type_rules import (
     WIRE,
     TypeRule,
 )
-from egressor._core.wordings import errno_in_text, speaks_of_keys
+from egressor._core.wordings import errno_in_text, message, speaks_of_keys
 
 __all__ = ["CANCELLED", "UNPLACED", "TypeRule", "by_type", "is_of_http", "type_name"]
 
@@ -67,6 +69,7 @@ _HTTP: Final = frozenset(
     {"aiohttp", "asyncio", "builtins", "http", "httpcore", "httpcore2", "httpx", "httpx2", "requests", "ssl", "urllib"}
     | {"urllib3", "websockets"}
 )
+_TURNED_AWAY: Final = DOWN._replace(ran=False)
 _BUILTINS: Final[dict[str, TypeRule]] = {
     "TimeoutError": TIMEOUT,
     "ConnectionRefusedError": REFUSED,
@@ -260,6 +263,30 @@ _SQLSTATES: Final[dict[str, TypeRule]] = {
     "XX": DOWN,
 }
 
+_REPLIED: Final = 32
+# The first word of an error that Redis replies. redis-py has classes for some of them, and not in each version.
+# https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors
+_REPLIES: Final[dict[str, TypeRule]] = {
+    "ASK": _TURNED_AWAY,
+    "BUSY": BUSY,
+    "BUSYGROUP": CLASH,
+    "BUSYKEY": CLASH,
+    "CLUSTERDOWN": _TURNED_AWAY,
+    "LOADING": BUSY,
+    "MASTERDOWN": _TURNED_AWAY,
+    "MISCONF": _TURNED_AWAY,
+    "MOVED": _TURNED_AWAY,
+    "NOAUTH": AUTH,
+    "NOGROUP": MISSING,
+    "NOPERM": RIGHTS,
+    "NOREPLICAS": _TURNED_AWAY,
+    "NOSCRIPT": MISSING,
+    "OOM": BUSY,
+    "READONLY": _TURNED_AWAY,
+    "TRYAGAIN": _TURNED_AWAY,
+    "WRONGPASS": AUTH,
+}
+
 
 def by_type(exc: BaseException) -> TypeRule:
     """
@@ -271,6 +298,8 @@ def by_type(exc: BaseException) -> TypeRule:
     """
     kind: type = type(exc)
     rule = _by_class(kind)
+    if rule is REPLY:
+        return _REPLIES.get(message(exc)[:_REPLIED].partition(" ")[0], rule)
     if rule.vague and is_a(exc, OSError):
         number = attribute(exc, "errno")
         if number is None:

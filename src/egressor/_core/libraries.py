@@ -31,6 +31,7 @@ from egressor._core.type_rules import (
     POOR,
     REDIRECTS,
     REFUSED,
+    REPLY,
     RESET,
     RIGHTS,
     SETUP,
@@ -61,7 +62,7 @@ _CCXT: Final = {
     "AuthenticationError": KEY,
     "BadRequest": MALFORMED,
     "BadResponse": GARBLED,
-    "BadSymbol": MISSING,
+    "BadSymbol": MALFORMED,
     "CancelPending": CLASH,
     "ChecksumError": GARBLED,
     "ContractUnavailable": MALFORMED,
@@ -146,7 +147,8 @@ _TELETHON: Final = {
     "BotTimeout": TIMEOUT,
     "FloodError": LIMITED,
     "ForbiddenError": RIGHTS,
-    "InvalidDCError": DOWN,
+    # Another data centre has it: the library goes there by itself.
+    "InvalidDCError": TypeRule(Kind.UNKNOWN, "another data centre has it", retry=True, counts=False),
     "NotFoundError": MISSING,
     "RPCError": _VAGUE_ANSWER,
     "ServerError": DOWN,
@@ -211,7 +213,7 @@ _REDIS: Final = {
     "NoScriptError": MISSING,
     "OutOfMemoryError": BUSY,
     "ReadOnlyError": DOWN._replace(ran=False),
-    "ResponseError": MALFORMED,
+    "ResponseError": REPLY,
     "TimeoutError": TIMEOUT,
     "TryAgainError": DOWN._replace(ran=False),
     "WatchError": CLASH._replace(retry=True),
@@ -291,6 +293,8 @@ _DNS: Final = {
 _CRAWLEE: Final = {
     "HttpClientStatusCodeError": _VAGUE_ANSWER,
     "HttpStatusCodeError": _VAGUE_ANSWER,
+    # It has waited for long enough, and gives the host up.
+    "PersistentRateLimitError": LIMITED._replace(retry=False),
     "SessionError": RIGHTS._replace(vague=True),
 }
 
@@ -318,7 +322,7 @@ LIBRARIES: Final[dict[str, dict[str, TypeRule]]] = {
     "dns": _DNS,
     "groq": {"APIError": STREAMED, "GroqError": SETUP},
     "instructor": {"IncompleteOutputException": _CUT},
-    "mistralai": {"NoResponseError": RESET},
+    "mistralai": {"HTTPValidationError": MALFORMED, "NoResponseError": RESET},
     "openai": {
         "APIError": STREAMED,
         "APIWebhookValidationError": OURS,

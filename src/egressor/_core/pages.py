@@ -76,6 +76,11 @@ _SILENT: Final = (
     Page("cloudflare_challenge", ("window._cf_chl_opt", "challenge-platform"), _challenge(_CHALLENGES)),
     Page("cloudflare_block", ("title:attention required! | cloudflare",), _ban(_CLOUDFLARE)),
     Page("anubis", ("title:making sure you're not a bot!",), _challenge("https://anubis.techaro.lol/docs/")),
+    # A page with nothing but the script. On a page with words it only watches.
+    *(
+        Page("incapsula", ("_incapsula_resource?", 'content="noindex,nofollow"', empty), _challenge(_IMPERVA))
+        for empty in ("<body></body>", "<body>\n</body>", "<body>\r\n</body>")
+    ),
     Page("incapsula", ("<iframe", "_incapsula_resource", "incident"), _challenge(_IMPERVA)),
     Page("incapsula", ("<iframe", "_incapsula_resource", "main-iframe"), _challenge(_IMPERVA)),
     Page("incapsula", ("request unsuccessful. incapsula incident id",), _challenge(_IMPERVA)),

@@ -33,6 +33,7 @@ __all__ = [
     "PROXY",
     "REDIRECTS",
     "REFUSED",
+    "REPLY",
     "RESET",
     "RIGHTS",
     "SETUP",
@@ -104,6 +105,8 @@ MAINTAINED = TypeRule(Kind.MAINTENANCE, "maintenance", retry=True, finer=True)
 MALFORMED = TypeRule(Kind.BAD_REQUEST, "a bad request")
 MISSING = TypeRule(Kind.NOT_FOUND, "not found", finer=True)
 POOR = TypeRule(Kind.INSUFFICIENT_FUNDS, "not enough funds", finer=True)
+# Redis's, whose first word says what it is (`exceptions.py`).
+REPLY = TypeRule(Kind.BAD_REQUEST, "an error that the server replied")
 RIGHTS = TypeRule(Kind.PERMISSION, "not allowed", finer=True)
 SETUP = TypeRule(Kind.CONFIGURATION, "a setting is wrong")
 SKEWED = TypeRule(Kind.CLOCK_SKEW, "the clocks differ", retry=True, finer=True)

@@ -77,6 +77,7 @@ _PHRASES: Final[tuple[tuple[str, TypeRule], ...]] = (
     ("cannot connect to proxy", REFUSED),
     ("too many clients", BUSY),
     ("too many connections", BUSY),
+    ("max number of clients", BUSY),
     ("system is starting up", BUSY),
     ("connection reset", RESET),
     ("connection aborted", RESET),
@@ -107,6 +108,8 @@ _PHRASES: Final[tuple[tuple[str, TypeRule], ...]] = (
     ("parse json", GARBLED),
     ("jsondecodeerror", GARBLED),
     ("unexpected mimetype", GARBLED),
+    # What generated SDKs (mistralai) say of a page with a good status.
+    ("unexpected response received: status 2", GARBLED),
     ("invalid server response", GARBLED),
 )
 

@@ -1,5 +1,5 @@
 """
-Errors that are no provider's own: JSON-RPC 2.0, GraphQL, OAuth 2.0, and a lone ``error`` where data is due.
+Errors that are told by their form: JSON-RPC 2.0, GraphQL, OAuth 2.0, Slack's, and a lone ``error`` where data is due.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from typing import Final
 
 from egressor.dialects.engine import Dialect
 from egressor.dialects.markets import COMMON
-from egressor.dialects.terms import BAD, BUSY, DOWN, KEY, LIMITED, MISSING, RIGHTS, table
+from egressor.dialects.terms import BAD, BAN_ACCOUNT, BUSY, DOWN, KEY, LATE, LIMITED, MISSING, NOT_NOW, RIGHTS, table
 
 __all__ = ["DIALECT"]
 
 _RPC: Final = "https://www.jsonrpc.org/specification#error_object"
+_SLACK: Final = "https://docs.slack.dev/reference/methods/chat.postMessage#errors"
 _GRAPHQL: Final = "https://spec.graphql.org/October2021/#sec-Errors"
 # What may stand beside an error that is data: a job that has failed, a partial result.
 _DATA: Final = ("choices", "data", "id", "items", "object", "output", "result", "results")
@@ -28,6 +29,20 @@ _OAUTH: Final = table(
 )
 _CODES: Final = {
     **_OAUTH,
+    **table(
+        _SLACK,
+        {
+            LIMITED: "ratelimited rate_limited",
+            KEY: "invalid_auth not_authed token_expired token_revoked",
+            BAN_ACCOUNT: "account_inactive",
+            RIGHTS: "missing_scope not_allowed_token_type no_permission not_in_channel restricted_action",
+            MISSING: "channel_not_found user_not_found message_not_found thread_not_found unknown_method",
+            BAD: "invalid_arguments invalid_arg_name msg_too_long no_text is_archived too_many_attachments",
+            DOWN: "internal_error fatal_error",
+            NOT_NOW: "service_unavailable",
+            LATE: "request_timeout",
+        },
+    ),
     **table(_RPC, {BAD: "-32700 -32600 -32602", MISSING: "-32601", DOWN: "-32603", LIMITED: "-32005 -32029"}),
     **table(
         _GRAPHQL,
@@ -47,6 +62,8 @@ def _is_error(parsed: object) -> bool:
         return False
     error, errors = parsed.get("error"), parsed.get("errors")
     if isinstance(error, str) and error in _OAUTH:
+        return True
+    if isinstance(error, str) and error and parsed.get("ok") is False:
         return True
     if isinstance(error, dict) and error:
         return "jsonrpc" in parsed or ("message" in error and all(parsed.get(name) is None for name in _DATA))

@@ -35,12 +35,13 @@ _CODES: Final = table(
         SKEW: "InvalidNonce",
         FUNDS: "InsufficientFunds",
         MISSING: "OrderNotFound EndpointNotFound",
-        MAINTENANCE: "Maintenance",
+        # As Kraken's and others' halted markets: it opens again.
+        MAINTENANCE: "Maintenance MarketNotOpen",
         DOWN: "System",
         BAD: """
             AuctionNotOpen ClientOrderIdTooLong ClientOrderIdMustBeString ConflictingOptions EndpointMismatch
             IneligibleTiming InvalidJson InvalidSymbol InvalidTimestampInPayload OptionsMustBeArray UnsupportedOption
-            InvalidOrderType InvalidPrice InvalidQuantity InvalidSide MarketNotOpen MissingOrderField NoSSL
+            InvalidOrderType InvalidPrice InvalidQuantity InvalidSide MissingOrderField NoSSL
         """,
     },
 )

@@ -17,6 +17,7 @@ from egressor.dialects.terms import (
     CLASH,
     DOWN,
     FUNDS,
+    GEO,
     KEY,
     LATE,
     LIMITED,
@@ -81,15 +82,16 @@ _CODES: Final = {
             MISSING: (
                 "EOrder:Unknown order",
                 "EOrder:Unknown position",
-                "EQuery:Unknown asset pair",
-                "EQuery:Unknown asset",
-                "EFunding:Unknown asset",
                 "EFunding:Unknown withdraw key",
                 "EFunding:Unknown reference id",
             ),
             BAD: (
                 "EGeneral:Invalid arguments",
                 "EAPI:Bad request",
+                # As any exchange's "invalid symbol": a wrong word in the request.
+                "EQuery:Unknown asset pair",
+                "EQuery:Unknown asset",
+                "EFunding:Unknown asset",
                 "EGeneral:Unknown method",
                 "EGeneral:Unknown Method",
             ),
@@ -149,6 +151,8 @@ DIALECT: Final = Dialect(
     source=_ERRORS,
     codes=_CODES,
     find=_find,
+    # "EAccount:Invalid permissions:USDT trading restricted for DE.": its code is that of a lack of rights.
+    early=sentences(phrases(_ERRORS, ("trading restricted for", GEO))),
     phrases=sentences(
         phrases(
             _ERRORS,

@@ -123,6 +123,8 @@ _SENTENCES: Final = phrases(
     ("insufficient credits", QUOTA),
     ("requires more credits", QUOTA),
     ("spending limit", QUOTA),
+    # A limit of credits that an OpenRouter key may spend, in all or by the day.
+    ("key limit exceeded", QUOTA._replace(source=_OPENROUTER)),
     ("account has been deactivated", BAN_ACCOUNT),
     ("account associated with this api key has been deactivated", BAN_ACCOUNT),
     ("has been restricted", BAN_ACCOUNT),
@@ -133,6 +135,7 @@ _SENTENCES: Final = phrases(
     ("no auth credentials", KEY),
     ("user not found", KEY),
     ("flagged", POLICY),
+    ("content exists risk", POLICY._replace(source=_DEEPSEEK)),
     ("content management policy", POLICY),
     ("safety system", POLICY),
     ("overloaded", BUSY),

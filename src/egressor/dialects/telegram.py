@@ -9,8 +9,10 @@ number, then by their ending.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from egressor._core.model import ErrorCategory as Kind
+from egressor._core.rule import Rule
 from egressor.dialects.bodies import Answer, dig
 from egressor.dialects.engine import Dialect
 from egressor.dialects.forms import number, prose
@@ -36,9 +38,6 @@ from egressor.dialects.terms import (
     table,
 )
 
-if TYPE_CHECKING:
-    from egressor._core.rule import Rule
-
 __all__ = ["DIALECT"]
 
 _BOTS: Final = "https://core.telegram.org/bots/api#making-requests"
@@ -46,6 +45,8 @@ _FAQ: Final = "https://core.telegram.org/bots/faq"
 _METHODS: Final = "https://core.telegram.org/api/errors"
 _NAMES: Final = "https://github.com/LonamiWebs/Telethon/blob/v1/telethon_generator/data/errors.csv"
 
+# Another data centre has it: the library goes there by itself, and nobody has failed.
+_ELSEWHERE: Final = Rule(Kind.UNKNOWN, retry=True, counts=False)
 # What MTProto says, by name; a number in it stands as X.
 _RPC: Final = table(
     _NAMES,
@@ -85,13 +86,13 @@ _RPC: Final = table(
         MISSING: "USERNAME_NOT_OCCUPIED PHONE_NOT_OCCUPIED",
         DOWN: "RPC_CALL_FAIL RPC_MCGET_FAIL INTERDC_X_CALL_ERROR INTERDC_X_CALL_RICH_ERROR",
         BUSY: "WORKER_BUSY_TOO_LONG_RETRY",
-        NOT_NOW: "FILE_MIGRATE_X NETWORK_MIGRATE_X PHONE_MIGRATE_X USER_MIGRATE_X STATS_MIGRATE_X AUTH_RESTART",
+        NOT_NOW: "AUTH_RESTART",
         LATE: "TIMEOUT TIMED_OUT TIMEDOUT",
     },
 )
 # What an error's number says by itself. That of a 400, 406 or 420 may be many things.
 _NUMBERS: Final = {
-    "303": NOT_NOW,
+    "303": _ELSEWHERE,
     "401": KEY,
     "403": RIGHTS,
     "404": MISSING,
@@ -110,7 +111,7 @@ _BASES: Final = {
 _ENDINGS: Final = (
     ("_FORBIDDEN", RIGHTS),
     ("_RESTRICTED", RIGHTS),
-    ("_MIGRATE", NOT_NOW),
+    ("_MIGRATE", _ELSEWHERE),
     ("_WAIT", LIMITED),
     ("_FLOOD", LIMITED_ACCOUNT._replace(retry=False)),
     ("_FLOOD_WEEKLY", LIMITED_ACCOUNT._replace(retry=False)),
