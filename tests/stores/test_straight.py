@@ -212,29 +212,6 @@ def test_a_standing_that_others_have_changed_is_heeded(made: list[Governor], add
         take(gov)
 
 
-def test_a_call_inside_of_a_request_is_refused_at_once(made: list[Governor], address: str) -> None:
-    """
-    Regression: a call that a finaliser or a signal handler made while its thread asked the store waited in vain.
-    """
-    gov, store = opened(made, address, limits=["10/hour burst 10"])
-    refused: list[object] = []
-    was = waits(gov)
-
-    def interrupt() -> None:
-        store.before = None
-        with pytest.raises(StoreUnavailable, match="from inside of a request to the store") as info:
-            take(gov)
-        refused.append(info.value.reason)
-
-    store.before = interrupt
-    take(gov)
-    take(gov)
-
-    assert len(refused) == 1
-    assert gov.status()["s"]["store_away"] == ""
-    assert waits(gov) == was
-
-
 def test_a_store_that_is_lost_meanwhile(made: list[Governor], address: str) -> None:
     """
     The store is lost while a call asks it for itself: the call ends as the policy says.

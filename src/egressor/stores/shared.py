@@ -54,9 +54,6 @@ _RETURN = 600_000
 # How long places that nobody waits for stay, in case another call comes.
 _LINGER = 1_000
 _TELL = 100_000
-_INSIDE = Denied(
-    Why.STORE, "store", None, "asked from inside of a request to the store, by a finaliser or a signal handler"
-)
 
 
 def shared(name: str, policy: Policy) -> Compiled:
@@ -104,9 +101,6 @@ class SharedGate(Straight):
         self._doubt(ask)
         if self.away:
             return super().park(ask, until, parked)
-        if self._is_inside():
-            # Nobody could ask the store for it before it is over, and it would wait for that in vain.
-            return _INSIDE
         self._new[parked] = until
         reply = super().park(ask, max(until, self._now() + _ANSWER), parked)
         if reply is not None:
@@ -114,18 +108,6 @@ class SharedGate(Straight):
         elif not self._heard(parked):
             self._link.now(self)
         return reply
-
-    def _is_inside(self) -> bool:
-        """
-        Whether this very thread is at this gate's request, which a finaliser or a signal has interrupted.
-        """
-        try:
-            return self.turn.acquire(blocking=False) and self.is_asking
-        finally:
-            try:  # noqa: SIM105 - `suppress` is called, and a signal may raise there
-                self.turn.release()
-            except RuntimeError:
-                pass  # It is another thread's.
 
     @step(instead=False)
     def _heard(self, parked: Parked) -> bool:
