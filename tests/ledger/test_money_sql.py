@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from egressor._core.budget import NEVER, Ask, Held
@@ -66,6 +66,7 @@ def test_gathered_steps_come_to_the_same(tmp_path: Path) -> None:
     files = iter(range(10**6))
 
     @settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
+    @example([("hold", 0, 2), ("extend", 0, 1), ("spent", 0, 1), ("hold", 0, 1)], [])
     @given(STEPS, STEPS)
     def compare(first: list[tuple[str, int, int]], second: list[tuple[str, int, int]]) -> None:
         file, memory = SqliteLedger(tmp_path / f"{next(files)}.db"), MemoryLedger()

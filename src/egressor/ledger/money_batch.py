@@ -25,7 +25,8 @@ _DROP: Final = "DELETE FROM egressor_holds WHERE id = ANY(%s::text[])"
 _KEEP: Final = (
     f"INSERT INTO egressor_holds ({KEPT}) SELECT * FROM"  # noqa: S608 - likewise
     " unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::text[], %s::bigint[])"
-    " ON CONFLICT (id) DO UPDATE SET lost = excluded.lost, expires_at = excluded.expires_at"
+    " ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, at = excluded.at, amount = excluded.amount,"
+    " places = excluded.places, expires_at = excluded.expires_at, tags = excluded.tags, lost = excluded.lost"
 )
 _PUT: Final = (
     f"INSERT INTO egressor_budgets (name, {CELL}, most) SELECT * FROM"  # noqa: S608 - likewise

@@ -42,7 +42,8 @@ _PUT: Final = (
 _CELLS: Final = f"SELECT name, {CELL} FROM egressor_budgets WHERE name IN {{rows}}"  # noqa: S608 - likewise
 _KEEP: Final = (
     f"INSERT INTO egressor_holds ({KEPT}) VALUES"  # noqa: S608 - likewise
-    " {rows} ON CONFLICT (id) DO UPDATE SET lost = excluded.lost, expires_at = excluded.expires_at"
+    " {rows} ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, at = excluded.at, amount = excluded.amount,"
+    " places = excluded.places, expires_at = excluded.expires_at, tags = excluded.tags, lost = excluded.lost"
 )
 _FIND: Final = f"SELECT {KEPT} FROM egressor_holds WHERE id IN {{rows}}"  # noqa: S608 - likewise
 _DROP: Final = "DELETE FROM egressor_holds WHERE id IN {rows}"
