@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from egressor._host import lock
 from egressor._host.lock import Latch, LockAway, hold
 
 HOLDS = """
@@ -223,3 +224,22 @@ def test_who_is_next_looks_closely_when_a_run_should_be_over(tmp_path: Path) -> 
     (tmp_path / "lock.next").write_bytes(b"")
     assert latch._run() == 0.0
     latch.close()
+
+
+def test_the_garbage_collector_may_close_one_while_another_is_opened(tmp_path: Path) -> None:
+    """
+    Regression: a finaliser that ran while its thread opened a file waited for that very thread.
+    """
+    dropped = Latch(tmp_path / "dropped")
+    dropped.take(patience=1)
+    dropped.give()
+
+    def collected() -> None:
+        with lock._guard:
+            dropped.close()
+
+    thread = threading.Thread(target=collected, daemon=True)
+    thread.start()
+    thread.join(20)
+
+    assert not thread.is_alive()

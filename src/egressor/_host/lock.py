@@ -25,7 +25,7 @@ import random
 import struct
 import time
 from contextlib import suppress
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Latch", "LockAway", "hold"]
 
 _held: set[int] = set()
-_guard = Lock()
+_guard = RLock()
 
 # A latch. Who comes back this soon goes on with its run, which ends after so long if somebody stands in line.
 _GAP = 0.000_1
@@ -281,7 +281,7 @@ def _close(descriptor: int) -> None:
 
 def _after_fork() -> None:
     global _guard  # noqa: PLW0603 - the thread that may hold it is not in the child
-    _guard = Lock()
+    _guard = RLock()
     while _held:
         with suppress(OSError):
             os.close(_held.pop())
