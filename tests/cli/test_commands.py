@@ -196,6 +196,40 @@ def test_explain(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("A call to reddit:")
     assert main(["explain", "redit"]) == 2
     assert "did you mean 'reddit'?" in capsys.readouterr().err
+    assert main(["explain", "reddit", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["service"] == "reddit"
+    assert [step for step in found["steps"] if step.startswith("1. pause")]
+
+
+def test_check_takes_its_file_either_way(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The file of ``check`` may be named by an option, as for every other command; two files are wrong usage.
+    """
+    (here / "mine.toml").write_text(GOOD)
+
+    assert main(["check", "--config", "mine.toml"]) == 0
+    named = capsys.readouterr().out
+    assert main(["check", "mine.toml"]) == 0
+    assert named == capsys.readouterr().out
+    assert main(["check", "mine.toml", "--config", "other.toml"]) == 2
+    assert "mine.toml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["stats"], "egressor: No such command 'stats' (did you mean 'status'?); see egressor --help\n"),
+        (["status", "--bogus"], "egressor: No such option '--bogus'; see egressor status --help\n"),
+        (["pause"], "egressor: Missing argument 'SERVICE'; see egressor pause --help\n"),
+    ],
+)
+def test_wrong_usage_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    What is wrong with the words of a command is told in one line, with where to look.
+    """
+    assert main(words) == 2
+    assert capsys.readouterr() == ("", message)
 
 
 @pytest.mark.parametrize(

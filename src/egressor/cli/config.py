@@ -26,18 +26,22 @@ _DEFAULT = "egressor.toml"
 
 @click.command
 @click.argument("file", required=False, type=click.Path())
+@click.option("--config", "named", type=click.Path(), help="Configuration file, as FILE.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(file: str | None, *, as_json: bool) -> int:
+def check(file: str | None, named: str | None, *, as_json: bool) -> int:
     """
     Check the configuration, and show every value that holds with where it came from.
 
     What only this environment lacks, such as a key's variable, is a warning: it may be there where the gateway runs.
     """
+    if file and named:
+        message = f"FILE {file} and --config {named} name two files: check takes one"
+        raise click.UsageError(message)
     # What it needs is slow to import.
     from egressor.gateway.targets import refusals
 
     try:
-        config = settled(load(config_path(file)), anyway=True)
+        config = settled(load(config_path(file or named)), anyway=True)
     except ConfigError as error:
         errors = error.errors if isinstance(error, ConfigErrors) else (error,)
         if as_json:
@@ -61,14 +65,18 @@ def check(file: str | None, *, as_json: bool) -> int:
 @click.command
 @click.argument("service")
 @click.option("--config", "file", type=click.Path(), help="Configuration file.")
-def explain(service: str, file: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def explain(service: str, file: str | None, *, as_json: bool) -> None:
     """
     Show the steps that a call to SERVICE takes, in their order.
     """
     # Nothing of it depends on where counters and history are, and looking touches neither.
     config = replace(load(config_path(file)), store="memory:", ledger="memory:")
     with Governor(config=config) as gov:
-        click.echo(gov.explain(service))
+        steps = gov.explain(service)
+    click.echo(
+        json.dumps({"service": service, "steps": steps.splitlines()[1:]}, ensure_ascii=False) if as_json else steps
+    )
 
 
 @click.command

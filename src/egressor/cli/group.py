@@ -61,7 +61,7 @@ class _Lazy(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            message = f"{error.message}{meant(args[0], _COMMANDS)}"
+            message = f"{error.message.rstrip('.')}{meant(args[0], _COMMANDS)}"
             raise click.UsageError(message, ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -87,8 +87,11 @@ def run(args: list[str] | None = None) -> int:
         code = cli.main(args=args, prog_name="egressor", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        sys.stderr.write(f"egressor: {_line(error)}\n")
         return error.exit_code
     except ConfigError as error:
         sys.stderr.write(f"egressor: {error}\n")
@@ -98,3 +101,9 @@ def run(args: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _line(error: click.ClickException) -> str:
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    return message if context is None else f"{message}; see {context.command_path} --help"

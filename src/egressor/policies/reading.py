@@ -41,6 +41,15 @@ __all__ = ["GLOBAL", "ConfigErrors", "Reading"]
 _SECTIONS = ("egressor", "services", "gateway", "prices")
 GLOBAL = ("store", "ledger", "history_for", "history_most", "money_sync", "on_store_loss", "unknown_hosts")
 _MAY_BE_OFF = ("api_key", "cache", "budget")
+# What others call it, where that is spelt too differently to be found near.
+_OTHER_WORDS: Mapping[str, str] = {
+    **dict.fromkeys(("rate", "rates", "rps", "rpm", "qps", "tokens", "tpm", "quota", "throttle"), "limits"),
+    **dict.fromkeys(("url", "host", "upstream", "origin", "api_base"), "base_url"),
+    **dict.fromkeys(("max_retries", "attempts", "backoff"), "retry"),
+    **dict.fromkeys(("parallel", "workers", "max_connections", "bulkhead"), "max_concurrency"),
+    **dict.fromkeys(("ttl", "caching"), "cache"),
+    **dict.fromkeys(("cost", "spend", "max_budget"), "budget"),
+}
 _TABLES: Mapping[str, type[Settings]] = {
     "breaker": BreakerPolicy,
     "retry": RetryPolicy,
@@ -296,7 +305,10 @@ class Reading:
         for key, value in self.items(table, path):
             here = (*path, key if isinstance(key, str) else str(key))
             if key not in checks:
-                self.add(SettingError("unknown setting", nearest=nearest(key, (*checks, *extra))), here)
+                known = (*checks, *extra)
+                meant = _OTHER_WORDS.get(str(key).lower())
+                near = meant if meant in known else nearest(key, known)
+                self.add(SettingError("unknown setting", nearest=near), here)
             elif readers is not None and key in readers and not (key in _MAY_BE_OFF and value in (None, False)):
                 values[key] = readers[key](value, here)
             else:
