@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from egressor.cli.demos import summary
-from egressor.cli.demos.cast import ATTEMPTS, CAST, OPEN_FOR, services
+from egressor.cli.demos.cast import ATTEMPTS, BOUND, BUDGET, CAST, OPEN_FOR, configuration
 from egressor.cli.demos.counters import Bucket, Windows
 from egressor.cli.demos.journal import Arrival, Journal, Notes, read
 from egressor.cli.demos.judge import Finding, Reply, allowed, bans, judge
 from egressor.cli.group import run
-from egressor.policies import from_services
+from egressor.policies import from_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,12 +49,18 @@ def waited(at: float, wait: float, priority: str, **given: Any) -> Arrival:
 
 
 def finding(
-    promise: str, arrivals: Iterable[Arrival] = (), *, replies: Iterable[Reply] = (), status: Any = REST, **notes: Any
+    promise: str,
+    arrivals: Iterable[Arrival] = (),
+    *,
+    replies: Iterable[Reply] = (),
+    status: Any = REST,
+    charged: int = 0,
+    **notes: Any,
 ) -> bool | None:
     """
     Whether the judge says that *promise* held.
     """
-    found = judge(Notes(list(arrivals), **notes), list(replies), status)
+    found = judge(Notes(list(arrivals), **notes), list(replies), status, charged=charged)
     (held,) = [each.held for each in found if each.promise == promise]
     return held
 
@@ -192,6 +198,31 @@ def test_probes_are_counted_while_the_breaker_is_open(probes: list[float], held:
     assert finding("P5", arrivals, outages=OUTAGE) == held
 
 
+REPORTS = [arrival(at=at, line=BOUND, micro_usd=BUDGET // 2) for at in (0.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "charged", "held"),
+    [
+        pytest.param(REPORTS, BUDGET, True, id="all of it"),
+        pytest.param(REPORTS[:1], BUDGET, True, id="what nobody knows is charged, too"),
+        pytest.param([*REPORTS, arrival(micro_usd=9)], BUDGET, True, id="what has no budget"),
+        pytest.param([*REPORTS, arrival(at=2.0, line=BOUND, micro_usd=1)], BUDGET, False, id="more than it"),
+        pytest.param([*REPORTS, arrival(at=86_400.0, line=BOUND, micro_usd=9)], BUDGET + 9, True, id="the next day"),
+        pytest.param(REPORTS, BUDGET - 1, False, id="less charged than billed"),
+        pytest.param(REPORTS, BUDGET + 1, False, id="more charged than there is"),
+    ],
+)
+def test_money_is_added_up_again(arrivals: list[Arrival], charged: int, held: bool) -> None:
+    """
+    What the service has billed is within the budget of its day, and what was charged is between both.
+    """
+    refused = [Reply(service="openai", priority="low", status=402, reason="budget", has_retry_after=True)]
+
+    assert finding("P6", arrivals, replies=refused, charged=charged) is held
+    assert finding("P6", arrivals, charged=charged) is None
+
+
 def test_success_among_failures_keeps_the_breaker_closed() -> None:
     """
     Only failures in a row open a breaker: then nothing is known about probes.
@@ -268,6 +299,7 @@ def test_findings_name_the_services_they_are_about() -> None:
         "P3": ("openai",),
         "P4": ("binance",),
         "P5": ("openai",),
+        "P6": (),
         "P7": ("shop",),
         "P8": ("reddit",),
     }
@@ -351,7 +383,7 @@ def test_gateway_is_told_what_the_services_allow() -> None:
     """
     The demo's policies are valid, and never add up to more than the services' own numbers.
     """
-    config = from_services(services(dict.fromkeys(CAST, "http://127.0.0.1:1")))
+    config = from_table(configuration(dict.fromkeys(CAST, "http://127.0.0.1:1")))
     weights = {"depth": 5, "price": 2, "order": 1}
     told = sum(rule.limits[0].amount * weights[rule.match["endpoint"]] for rule in config.services["binance"].rules)
 

@@ -35,6 +35,17 @@ def test_the_title_of_a_402_says_what_is_wrong(key: str, title: str) -> None:
     assert (problem.status, problem.reason, problem.title) == (402, "budget", title)
 
 
+def test_money_that_is_only_held_is_worth_coming_back_for() -> None:
+    """
+    No SDK comes again by itself after a 402; one is told to where calls under way may give money back in a moment.
+    """
+    problem = of_rejection(BudgetExceeded("t: no", service="t", key="t/day@UTC", retry_after=1.0))
+
+    assert problem.headers()["x-should-retry"] == "true"
+    assert problem.headers()["Retry-After"] == "1"
+    assert "x-should-retry" not in of_rejection(QueueFull("t: no", service="t", retry_after=1.0)).headers()
+
+
 @pytest.mark.parametrize(
     ("kind", "retry_after", "status", "stop"),
     [
@@ -42,6 +53,7 @@ def test_the_title_of_a_402_says_what_is_wrong(key: str, title: str) -> None:
         (QueueFull, 3.0, 429, False),
         (NeverFits, None, 413, True),
         (BudgetExceeded, None, 402, True),
+        (BudgetExceeded, 1.1, 402, True),
         (CircuitOpen, 60.0, 503, False),
         (CircuitOpen, 60.1, 503, True),
         (WaitTooLong, 61.0, 429, True),

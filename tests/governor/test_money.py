@@ -185,7 +185,7 @@ def test_money_that_is_held_may_come_back(make: Make) -> None:
     permit.release()
     gov.call("api", lambda: None, cost={"usd": 0.0009})
 
-    assert caught.value.retry_after is None
+    assert caught.value.retry_after == 1.0
     assert cells(gov) == {"api/day@UTC": (940, 0, 0)}
 
 

@@ -3,7 +3,7 @@ What the gateway answers where no upstream did: RFC 9457 problems, that a provid
 
 A problem says in ``reason``, a stable word, why; ``retry_after`` says when the same request may succeed. Where asking
 again is pointless, or has to wait for longer than an SDK should sleep, it carries ``x-should-retry: false``, which the
-OpenAI and Anthropic SDKs obey.
+OpenAI and Anthropic SDKs obey; a budget whose money calls under way hold, and may give back, says ``true``.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ _TITLES = {
 _NO_PRICE = "What the request may cost is not known"
 # Asking again some seconds later changes nothing about these.
 _POINTLESS = frozenset({"never_fits", "budget"})
+_MOMENT = 1.0
 # Seconds. The longest Retry-After that all of these SDKs keep (`_calculate_retry_timeout` in their `_base_client.py`):
 # above it groq 1.7, as older versions of the others, comes again within 8 seconds, which is in vain; openai 3.54 gives
 # up above 120; anthropic 2.12 has no bound but that of the platform, and would sleep for an hour in its user's call.
@@ -81,7 +82,7 @@ class Problem(NamedTuple):
         Whether an SDK is told not to retry.
         """
         too_long = self._seconds is not None and self._seconds > _LONGEST_SLEEP
-        return self.is_final or too_long or (400 <= self.status < 500 and self.status not in {408, 429})
+        return self.is_final or too_long or (400 <= self.status < 500 and self.status not in {402, 408, 429})
 
     def headers(self) -> dict[str, str]:
         """
@@ -92,6 +93,9 @@ class Problem(NamedTuple):
             headers["Retry-After"] = str(self._seconds)
         if self.says_stop:
             headers["x-should-retry"] = "false"
+        elif self.status == 402:
+            # No SDK comes again by itself after that status.
+            headers["x-should-retry"] = "true"
         return headers
 
     def document(self, dialect: str = "generic") -> dict[str, object]:
@@ -163,6 +167,9 @@ def of_rejection(error: Rejected) -> Problem:
         # RFC 9111 section 5.2.1.7.
         return Problem(504, "not_cached", "No kept answer", str(error), is_final=True)
     is_final = reason in _POINTLESS or (reason == "paused" and error.retry_after is None)
+    if reason == "budget" and error.retry_after is not None and error.retry_after <= _MOMENT:
+        # Calls under way hold the money, and may give some of it back.
+        is_final = False
     # Nothing need be spent where nobody knows what the request may cost.
     title = _NO_PRICE if (reason, error.key) == ("budget", "price") else _TITLES.get(reason, "Refused")
     return Problem(

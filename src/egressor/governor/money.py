@@ -359,7 +359,7 @@ def _denied(want: Want, no: budget.Denied, now: int, why: str) -> Denied:
         return Denied(Why.BUDGET, no.key, None, f"a cost of {need} can never fit the budget {no.key} of {whole} USD")
     text = f"the budget {no.key} of {whole} USD has {left} USD left, and the call may cost {need}"
     if no.why == "in_flight":
-        return Denied(Why.BUDGET, no.key, None, f"{text}: calls under way hold the rest, and may give some of it back")
+        return Denied(Why.BUDGET, no.key, _SOON, f"{text}: calls under way hold the rest, and may give some of it back")
     if no.renews_at is None:
         return Denied(Why.BUDGET, no.key, None, f"{text}; it does not renew")
     return Denied(Why.BUDGET, no.key, max(0, no.renews_at - now), f"{text}; it renews at {stamp(no.renews_at)}")

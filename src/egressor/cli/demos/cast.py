@@ -13,15 +13,19 @@ from typing import Any
 __all__ = [
     "AGE_AFTER",
     "ATTEMPTS",
+    "BOUND",
+    "BUDGET",
     "CAST",
     "CONSECUTIVE",
     "CYCLE",
     "MAX_WAIT",
     "OPEN_FOR",
+    "PRICE",
     "PRIORITIES",
     "PROBES",
     "SCRIPT",
     "Service",
+    "configuration",
     "services",
 ]
 
@@ -32,6 +36,21 @@ CONSECUTIVE = 3
 OPEN_FOR = 0.5
 PROBES = 1
 ATTEMPTS = {"openai": 3, "binance": 2, "reddit": 2, "shop": 2}
+BOUND = "report"
+"""
+The feature of openai's calls that has a budget.
+"""
+
+BUDGET = 30_000
+"""
+Micro-dollars that openai's reports may cost in a day: the first few of a run use it up.
+"""
+
+PRICE = (1, 10)
+"""
+Micro-dollars for each token that openai's model is sent, and for each that it answers with.
+"""
+
 CYCLE = 20.0
 """
 Seconds after which the script begins anew, in a run without an end.
@@ -76,12 +95,20 @@ class Service:
 CAST = {
     each.name: each
     for each in (
-        Service(name="openai", unit="requests", amount=20, period=1.0, burst=10, demand=32.0),
+        Service(name="openai", unit="requests", amount=20, period=1.0, burst=10, demand=36.0),
         Service(name="binance", unit="weight", amount=120, period=2.0, burst=None, demand=36.0),
         Service(name="reddit", unit="requests", amount=16, period=2.0, burst=None, demand=14.0, is_ours=False),
         Service(name="shop", unit="requests", amount=5, period=1.0, burst=3, demand=8.0),
     )
 }
+
+
+def configuration(urls: Mapping[str, str]) -> dict[str, Any]:
+    """
+    Return the gateway's configuration: the services, and what openai's model costs, in the words of a file.
+    """
+    model = {"model": "gpt-demo", "usd_per_mtok": {"input": PRICE[0], "output": PRICE[1]}}
+    return {"services": services(urls), "prices": {"models": [model]}}
 
 
 def services(urls: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -90,7 +117,7 @@ def services(urls: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
     This gateway counts requests and tokens; it does not read weights out of them. So a rule for each endpoint divides
     the exchange's weight (10 depths of 5, 25 prices of 2, 20 orders of 1 make 120), and one for the feature whose
-    answers are long keeps the tokens in bounds.
+    answers are long keeps the tokens in bounds, and their price, too.
     """
     common = {"max_wait": MAX_WAIT, "age_after": AGE_AFTER, "timeout": 5.0, "lease_for": 5.0}
     breaker = {"consecutive": CONSECUTIVE, "open_for": OPEN_FOR, "max_open_for": 1.0, "growth": 1.5, "probes": PROBES}
@@ -99,7 +126,13 @@ def services(urls: Mapping[str, str]) -> dict[str, dict[str, Any]]:
             "type": "llm_api",
             "dialect": "openai",
             "limits": ["20/second burst 10"],
-            "rules": [{"match": {"feature": "report"}, "limits": ["3/second burst 2"]}],
+            "rules": [
+                {
+                    "match": {"feature": BOUND},
+                    "limits": ["3/second burst 2"],
+                    "budget": {"day": BUDGET / 1_000_000, "soft": 1.0},
+                }
+            ],
         },
         "binance": {
             "type": "exchange_api",

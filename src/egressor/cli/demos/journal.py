@@ -30,6 +30,7 @@ class Arrival:
         status: What was answered; 0 if the connection was cut.
         retry_after: The seconds of the answer's ``Retry-After``; 0 without.
         is_whole: Whether the answer came to its end.
+        micro_usd: What the service bills for it, in micro-dollars.
     """
 
     service: str
@@ -44,6 +45,7 @@ class Arrival:
     status: int = 0
     retry_after: int = 0
     is_whole: bool = True
+    micro_usd: int = 0
 
     @property
     def is_ok(self) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from .cast import AGE_AFTER, ATTEMPTS, CAST, CONSECUTIVE, OPEN_FOR, PRIORITIES, PROBES, Service
+from .cast import AGE_AFTER, ATTEMPTS, BOUND, BUDGET, CAST, CONSECUTIVE, OPEN_FOR, PRIORITIES, PROBES, Service
 
 if TYPE_CHECKING:
     from .journal import Arrival, Notes
@@ -29,6 +29,7 @@ Seconds for which requests may still arrive that were sent before an answer was 
 """
 
 _NANO = 1_000_000_000
+_DAY = 86_400
 # On a machine that is busy, one request may overtake another between the gate and the service.
 _SHARE = 0.002
 _FEWEST = 20
@@ -76,7 +77,9 @@ class Finding:
     services: tuple[str, ...] = ()
 
 
-def judge(notes: Notes, replies: Sequence[Reply], status: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+def judge(
+    notes: Notes, replies: Sequence[Reply], status: Mapping[str, Mapping[str, Any]], *, charged: int = 0
+) -> list[Finding]:
     """
     Return a finding for each promise.
 
@@ -84,6 +87,7 @@ def judge(notes: Notes, replies: Sequence[Reply], status: Mapping[str, Mapping[s
         notes: What the services have noted.
         replies: What the client was answered.
         status: The services of the gateway's ``status.json``, after the last call.
+        charged: What the gateway's ledger has charged, in micro-dollars.
     """
     return [
         _limits(notes),
@@ -91,6 +95,7 @@ def judge(notes: Notes, replies: Sequence[Reply], status: Mapping[str, Mapping[s
         _rest(status),
         _refusals(replies),
         _probes(notes),
+        _money(notes, replies, charged),
         _attempts(notes),
         _retry_after(notes),
     ]
@@ -277,6 +282,24 @@ def _opened(arrivals: Iterable[Arrival], down: int) -> int | None:
         if streak >= CONSECUTIVE and each.done_ns >= down:
             return each.done_ns + int(GRACE * _NANO)
     return None
+
+
+def _money(notes: Notes, replies: Iterable[Reply], charged: int) -> Finding:
+    days: Counter[int] = Counter()
+    services: set[str] = set()
+    for each in notes.arrivals:
+        if each.micro_usd and each.line == BOUND:
+            days[int(each.wall // _DAY)] += each.micro_usd
+            services.add(each.service)
+    refused = sum(each.reason == "budget" for each in replies)
+    most = BUDGET * len(days)
+    is_kept = all(billed <= BUDGET for billed in days.values()) and days.total() <= charged <= most
+    detail = f"{_usd(days.total())} USD billed, {_usd(charged)} charged, of {_usd(most)}; {refused} refused for it"
+    return Finding("P6", "no budget is overspent", is_kept if refused else None, detail, _seen(services))
+
+
+def _usd(micro: int) -> str:
+    return f"{micro / 1_000_000:.6f}"
 
 
 def _attempts(notes: Notes) -> Finding:

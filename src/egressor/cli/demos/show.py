@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,10 @@ from egressor._core.breaker import BreakerState
 from egressor._core.steps import Settle
 from egressor.gateway.serving import serve
 from egressor.governor import Governor
+from egressor.policies import from_table
 
 from . import summary as summaries
-from .cast import CYCLE, SCRIPT, services
+from .cast import CYCLE, SCRIPT, configuration
 from .journal import read
 from .judge import judge
 from .workload import Workload
@@ -85,13 +87,13 @@ async def perform(*, seconds: float | None, port: int, stage: Stage) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="egressor-demo-") as folder:
         journal = Path(folder) / "journal"
         async with _upstreams(journal) as (process, urls):
-            gov = Governor(services=services(urls))
+            gov = Governor(config=from_table(configuration(urls)))
             play = _Play(gov, process, seconds=seconds, stage=stage)
             with _interrupts(play.interrupt):
                 await serve(gov, host="127.0.0.1", port=port, ready=play.ready, until=play.run)
         # The journal is complete only now that its writer has ended.
         notes = read(journal)
-        findings = judge(notes, play.replies, play.status)
+        findings = judge(notes, play.replies, play.status, charged=play.charged)
         summary = summaries.summarise(notes, play.replies, play.status, closings=play.closings, findings=findings)
     is_held = summaries.held(findings, is_whole=not play.was_stopped and seconds is not None)
     return Outcome({"seconds": seconds, "url": play.url, **summary, "held": is_held}, is_held)
@@ -133,6 +135,7 @@ class _Play:
         url: The gateway's URL.
         replies: What the workload was answered.
         status: The services' status when all was over.
+        charged: What the gateway's ledger has charged, in micro-dollars.
         closings: How often each breaker closed.
         was_stopped: Whether somebody ended it before its time.
     """
@@ -141,6 +144,7 @@ class _Play:
         self.url = ""
         self.replies: list[Any] = []
         self.status: dict[str, Any] = {}
+        self.charged = 0
         self.closings: Counter[str] = Counter()
         self.was_stopped = False
         self._gov = gov
@@ -182,6 +186,7 @@ class _Play:
         # What was relayed last is settled just after the client has read its end.
         await asyncio.sleep(_REST)
         self.status = await workload.status()
+        self.charged = round(Decimal((await workload.costs())["total"]["usd"]) * 1_000_000)
         self._clear()
 
     def interrupt(self) -> None:

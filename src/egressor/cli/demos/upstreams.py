@@ -27,7 +27,7 @@ from typing import Any
 
 from aiohttp import web
 
-from .cast import CAST
+from .cast import CAST, PRICE
 from .counters import Bucket, Windows
 from .journal import Arrival, Journal
 
@@ -140,9 +140,11 @@ class Model(Site):
         if body.get("stream"):
             return await self._stream(request, headers)
         await asyncio.sleep(0.03 + 0.06 * self.dice.random())
-        message = {"role": "assistant", "content": "It depends."}
+        sent, answered = tokens - body["max_tokens"], self.dice.randint(3, body["max_tokens"])
+        usage = {"prompt_tokens": sent, "completion_tokens": answered, "total_tokens": sent + answered}
+        request[_ARRIVAL].micro_usd = sent * PRICE[0] + answered * PRICE[1]
+        message = {"role": "assistant", "content": "It depends. " * (answered // 3)}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        usage = {"prompt_tokens": tokens - 3, "completion_tokens": 3, "total_tokens": tokens}
         answer = {"id": "chatcmpl-1", "object": "chat.completion", "model": body["model"], "choices": [choice]}
         return web.json_response({**answer, "usage": usage}, headers=headers)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
-from .cast import CAST, PRIORITIES
+from .cast import BOUND, CAST, PRIORITIES
 from .judge import Reply
 
 __all__ = ["Workload"]
@@ -73,8 +73,17 @@ class Workload:
         """
         Return the services of the gateway's ``status.json``.
         """
-        async with ClientSession() as session, session.get(f"{self._url}/-/status.json") as response:
-            return dict((await response.json())["services"])
+        return dict((await self._read("status.json"))["services"])
+
+    async def costs(self) -> dict[str, Any]:
+        """
+        Return the gateway's ``costs.json``.
+        """
+        return await self._read("costs.json")
+
+    async def _read(self, page: str) -> dict[str, Any]:
+        async with ClientSession() as session, session.get(f"{self._url}/-/{page}") as response:
+            return dict(await response.json())
 
     async def _keep_calling(self, session: ClientSession, calls: asyncio.TaskGroup, service: str) -> None:
         number = 0
@@ -131,11 +140,11 @@ def _trade(dice: float) -> _Request:
 
 
 def _chat(dice: float) -> _Request:
-    feature = "report" if dice < 0.1 else "chat"
+    feature = BOUND if dice < 0.1 else "chat"
     body: dict[str, object] = {
         "model": "gpt-demo",
         "messages": [{"role": "user", "content": "Is it going to rain? " * 8}],
-        "max_tokens": 800 if feature == "report" else 100,
+        "max_tokens": 800 if feature == BOUND else 100,
         "stream": dice > 0.6,
     }
     extra = {"Egressor-Feature": feature}
