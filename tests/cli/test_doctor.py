@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def test_a_file_of_somebody_else(capsys: pytest.CaptureFixture[str]) -> None:
     """
     Path("x.db").write_text("no database " * 1000)
     Path("x.db").chmod(0o600)
-    with sqlite3.connect("x.db.cells") as db:
+    with closing(sqlite3.connect("x.db.cells")) as db, db:
         db.execute("CREATE TABLE theirs (x)")
     Path("x.db.cells").chmod(0o600)
     write("sqlite:///x.db", "sqlite:///x.db")

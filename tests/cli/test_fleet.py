@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +232,7 @@ def test_a_store_that_is_away(
     """
     monkeypatch.chdir(tmp_path)
     Path("egressor.toml").write_text(CONFIG.format(store="sqlite:///x.db"))
-    with sqlite3.connect("x.db.cells") as db:
+    with closing(sqlite3.connect("x.db.cells")) as db, db:
         db.execute("CREATE TABLE theirs (x)")
     code, out, err = ask(capsys, *words)
     assert main(["history"]) == 0

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -169,7 +170,7 @@ def test_a_governor_that_was_used_may_be_forked(tmp_path: Path, place: Place) ->
     assert most(lines, SECOND - SLIP) <= 50
     assert most(lines, 2_850_000) >= 0.95 * 150
     if place.address.startswith("sqlite:"):
-        with sqlite3.connect(tmp_path / "store.db.cells") as db:
+        with closing(sqlite3.connect(tmp_path / "store.db.cells")) as db, db:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         db.close()
 

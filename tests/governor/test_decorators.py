@@ -213,16 +213,18 @@ def test_methods_of_all_kinds(gov: Governor) -> None:
     ("target", "message"),
     [
         (Owner, "throttled: a class can't be throttled: decorate a function that makes Owner"),
-        (
+        pytest.param(
             property(lambda self: 1),
             "throttled: a property can't be throttled: decorate the function, then make it a property",
+            id="property",
         ),
         (5, "throttled: only what can be called can be throttled, not 5"),
         (None, "throttled: only what can be called can be throttled, not None"),
         ("text", "throttled: only what can be called can be throttled, not 'text'"),
-        (
+        pytest.param(
             classmethod(property(lambda cls: 1)),  # type: ignore[arg-type]
             "throttled: a property can't be throttled: decorate the function, then make it a property",
+            id="property of a class",
         ),
     ],
 )

@@ -21,6 +21,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -109,6 +110,7 @@ class CellFile:
         self._name = str(path)
         self._identity = (0, 0)
         self._doubt = ""
+        self._pid = os.getpid()
 
     def open(self) -> Connection:
         """
@@ -132,6 +134,7 @@ class CellFile:
             db.close()
             raise
         self._identity = found.st_dev, found.st_ino
+        self._pid = os.getpid()
         self.db = db
         return db
 
@@ -174,6 +177,14 @@ class CellFile:
         if db is not None:
             with suppress(sqlite3.Error):
                 db.close()
+
+    def __del__(self) -> None:
+        # From 3.13 on Python complains of a connection that nobody has closed. The file's lock isn't held here, so the
+        # WAL stays as it is.
+        if sys.version_info >= (3, 12) and self.db is not None and self._pid == os.getpid():
+            with suppress(Exception):
+                self.db.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)  # noqa: FBT003 - so it is called
+                self.db.close()
 
     def set_aside(self, why: str) -> None:
         """
