@@ -281,6 +281,30 @@ def test_a_bound_is_added_where_there_is_none(body: bytes, expected: bytes | Non
     assert found is None or json.loads(found)["max_tokens"] == 9
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"contents":[]}', b'{"contents":[],"generationConfig":{"maxOutputTokens":9}}'),
+        (b'{"generationConfig": null, "x": 1}', b'{"generationConfig": {"maxOutputTokens":9}, "x": 1}'),
+        (b'{"generationConfig": { }, "x": 1}', b'{"generationConfig": { "maxOutputTokens":9}, "x": 1}'),
+        (
+            b'{"generation_config": {"topK":1.0} , "x":1}',
+            b'{"generation_config": {"topK":1.0,"maxOutputTokens":9} , "x":1}',
+        ),
+        (b'{"generationConfig":{"maxOutputTokens":null}}', b'{"generationConfig":{"maxOutputTokens":9}}'),
+        (b'{"generationConfig":{"maxOutputTokens":7}}', None),
+        (b'{"generationConfig":{"max_output_tokens":"7"}}', None),
+        (b'{"generationConfig":{},"generation_config":{}}', None),
+        (b'{"generationConfig":[]}', None),
+    ],
+)
+def test_gemini_has_its_bound_in_a_place_of_its_own(body: bytes, expected: bytes | None) -> None:
+    """
+    In either spelling of it; where both stand, nobody knows which one counts.
+    """
+    assert with_bound(body, "maxOutputTokens", 9) == expected
+
+
 def frame(piece: Any, end: str = "\n") -> bytes:
     """
     Write a piece as a server-sent event.
