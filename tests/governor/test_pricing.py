@@ -525,6 +525,20 @@ def test_the_dearest_answer_counts_for_what_is_left() -> None:
     assert meter.seen(left.said(is_whole=False)) == 10 + 2 * (100 + 16)
 
 
+def test_an_answer_of_nonsense_is_forgotten() -> None:
+    """
+    Regression: one that said too many tokens made every stream that was left dear, as long as the process ran.
+    """
+    pricing, found = Pricing(PRICES), set[tuple[bool, tuple[int, int] | None]]()
+    pricing.learn("openai", "m", (100, 100), (100, 200), 0)
+    for number in range(1, 1_100):
+        found.add((number > 2 * 512, pricing.factors("openai", "m")))
+        pricing.learn("openai", "m", (100, 25), (100, 50), 0)
+    dear, plain = (4_000_000, 8_000_000), (1_000_000, 2_000_000)
+
+    assert found == {(False, dear), (True, plain)}
+
+
 def test_so_many_models_are_remembered() -> None:
     """
     What a client calls his models is his to choose: of the others nothing is learned.

@@ -10,9 +10,10 @@ held for at its worst. A `Cap` says how it can be bounded instead: to what a sma
 what nearly all answers of the model at its endpoint had, to requests that didn't say so either.
 
 A stream that its client leaves is charged at what was seen of it: tokens for the bytes that were sent and received, as
-many as that model's answers had for theirs at most. As long as none has said what it used, or no text has come, nobody
-knows, and all that was held is charged. So it is for good once an answer of the model had tokens that its text has not:
-what a model thinks unseen is billed before its first word, and no answer tells how much of it the next one will have.
+many as that model's answers of late had for theirs at most. As long as none has said what it used, or no text has come,
+nobody knows, and all that was held is charged. So it is for good once an answer of the model had tokens that its text
+has not: what a model thinks unseen is billed before its first word, and no answer tells how much of it the next one
+will have.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ _LATE: Final = 16
 _BYTES: Final = 2
 _AROUND: Final = 256
 _MOST_MODELS: Final = 256
+# Of so many answers, and of as many before them, the one that had most tokens for its bytes counts.
+_RECENT: Final = 512
 
 
 class Request(Protocol):
@@ -136,6 +139,17 @@ class Quote(NamedTuple):
     cap: Cap | None = None
 
 
+class _Seen(NamedTuple):
+    """
+    Tokens for each four bytes that were sent and received, in millionths, at most: of the *latest* so many *answers*,
+    and of the 512 *before* them.
+    """
+
+    latest: tuple[int, int] = (0, 0)
+    before: tuple[int, int] = (0, 0)
+    answers: int = 0
+
+
 class Pricing:
     """
     The prices of one governor.
@@ -146,9 +160,8 @@ class Pricing:
 
     def __init__(self, prices: Prices) -> None:
         self.book = PriceBook(prices)
-        # By dialect and model, tokens for each four bytes that were sent and received, in millionths. Of two changes at
-        # once one may be lost, which the next makes good.
-        self._seen: dict[tuple[str, str], tuple[int, int]] = {}
+        # By dialect and model. Of two changes at once one may be lost, which the next makes good.
+        self._seen: dict[tuple[str, str], _Seen] = {}
         # Those that have thought unseen; they stay.
         self._thinking: set[tuple[str, str]] = set()
         # How many tokens the answers had to requests that didn't say how long they may be.
@@ -273,19 +286,23 @@ class Pricing:
         if thought or (size and tokens > size // _BYTES + _AROUND):
             self._thinking.add(key)
         elif size and sent[0]:
-            before, behind = self._seen.get(key, (0, 0))
-            self._seen[key] = (
-                learn_most(before, utf8_bytes=sent[0], truth=sent[1]),
-                learn_most(behind, utf8_bytes=size, truth=tokens),
+            seen = self._seen.get(key, _Seen())
+            if seen.answers >= _RECENT:
+                seen = _Seen(before=seen.latest)
+            latest = (
+                learn_most(seen.latest[0], utf8_bytes=sent[0], truth=sent[1]),
+                learn_most(seen.latest[1], utf8_bytes=size, truth=tokens),
             )
+            self._seen[key] = _Seen(latest, seen.before, seen.answers + 1)
 
     def factors(self, dialect: str, model: str) -> tuple[int, int] | None:
         """
-        Return the tokens for each four bytes sent to a model and received from it, in millionths; None if nobody knows,
-        as of a model that thinks unseen.
+        Return the tokens for each four bytes sent to a model and received from it, in millionths, the most that any
+        answer of late had; None if nobody knows, as of a model that thinks unseen.
         """
         key = (dialect, model)
-        return None if key in self._thinking else self._seen.get(key)
+        seen = None if key in self._thinking else self._seen.get(key)
+        return None if seen is None else (max(seen.latest[0], seen.before[0]), max(seen.latest[1], seen.before[1]))
 
 
 class Meter(NamedTuple):
