@@ -66,6 +66,17 @@ def test_a_request_tells_what_it_asks_for(path: str, body: dict[str, Any], expec
     assert Asking._make((*expected, len(data), True, "", "", (), False)) == read_request(data, path)
 
 
+@pytest.mark.parametrize(("prompt", "kind"), [({"id": "pmpt_1"}, "responses"), ("x", "completions")])
+def test_a_stored_prompt_is_one_of_responses(prompt: object, kind: str) -> None:
+    """
+    Completions have texts there.
+    """
+    found = read_request(json.dumps({"model": "m", "prompt": prompt}).encode())
+
+    assert found is not None
+    assert found.kind == kind
+
+
 def test_a_request_tells_what_makes_it_dearer() -> None:
     """
     A tier, a speed, and models that may answer instead; what is none of these is left out.
@@ -123,6 +134,8 @@ OWN = {"type": "object", "properties": {"container": {"type": "string"}, "file_i
         ({"previous_response_id": None}, False),
         ({"previous_response_id": "r"}, True),
         ({"conversation": {"id": "c"}}, True),
+        ({"prompt": {"id": "pmpt_1", "variables": {"city": "Rome"}}}, True),
+        ({"prompt": "pmpt_1"}, False),
         ({"messages": [{"content": [{"type": "file", "file": {"file_id": "f"}}]}]}, True),
         ({"input": [{"type": "message", "content": [{"type": "input_file", "file_id": "f"}]}]}, True),
         ({"input": [{"type": "item_reference", "id": "i"}]}, True),

@@ -176,6 +176,9 @@ def _beside(parsed: dict[str, object]) -> tuple[bool, bool]:
     """
     Tell whether all that a request sends is text in its body, and whether its provider may fetch more of it.
     """
+    if isinstance(parsed.get("prompt"), dict):
+        # One that OpenAI keeps: https://developers.openai.com/api/reference/resources/responses
+        return False, True
     is_text, rest = True, [parsed]
     while rest:
         each: object = rest.pop()
@@ -229,9 +232,9 @@ def _guess(parsed: dict[str, object]) -> str:
     if isinstance(parsed.get("messages"), list):
         # Anthropic needs max_tokens, and has its system prompt beside the messages.
         return "messages" if "max_tokens" in parsed and "system" in parsed else "chat"
-    if "prompt" in parsed:
+    if "prompt" in parsed and not isinstance(parsed["prompt"], dict):
         return "completions"
-    return "responses" if "input" in parsed else ""
+    return "responses" if "input" in parsed or "prompt" in parsed else ""
 
 
 def with_usage(body: bytes) -> bytes | None:
