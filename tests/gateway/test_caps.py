@@ -189,6 +189,28 @@ async def test_a_request_that_says_how_long_its_answer_may_be_is_not_touched() -
     assert [json.loads(each) for each in server.bodies] == [{**CHAT, "max_tokens": 90_000}]
 
 
+@pytest.mark.parametrize(("budget", "cost"), [({"unbounded": True}, "0.163880"), (None, None)])
+async def test_what_is_only_added_up_is_priced_and_never_bounded(
+    budget: dict[str, Any] | None, cost: str | None
+) -> None:
+    """
+    And what isn't added up has no price.
+    """
+    server = Server()
+    tables = services("", budget)
+    if budget is None:
+        del tables["t"]["budget"]
+    async with upstream(server) as url:
+        tables["t"]["base_url"] = url
+        async with gateway_of(tables) as rig:
+            if budget is not None:
+                priced(rig)
+            async with rig.session.post(f"{rig.url}/t/v1/chat/completions", json=CHAT) as answer:
+                found = answer.status, answer.headers.get(HEADER), answer.headers.get("Egressor-Cost-Usd")
+
+    assert found == (200, None, cost)
+
+
 async def test_a_stream_is_bounded_and_asked_for_its_usage() -> None:
     """
     Two additions to one body, and the chunk with the usage is taken out of the answer again.
