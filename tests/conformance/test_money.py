@@ -134,6 +134,23 @@ def test_a_hold_stands_in_all_of_its_budgets_or_in_none(opener: Open) -> None:
     assert cells(ledger) == {"hour": (0, 750, 0), "day": (0, 750, 0)}
 
 
+def test_a_call_that_can_be_bounded_is_held_for_what_is_left(opener: Open) -> None:
+    """
+    At an eighth of what is free, at what is likely if that is more, and at its worst if that is less; refused if not
+    even what is likely is there.
+    """
+    ledger = opener()
+    found = [
+        hold(ledger, want(key, worst, 1000)._replace(likely=likely))
+        for key, worst, likely in [("a", 5000, 20), ("b", 5000, 200), ("c", 50, 20), ("d", 5000, 626), ("e", 5000, 625)]
+    ]
+    held = [(each.hold.amount, each.capped) for each in found if isinstance(each, Held)]
+
+    assert held == [(125, True), (200, True), (50, False), (625, True)]
+    assert found[3] == Denied("hour", 625, NOW // HOUR * HOUR + HOUR, "in_flight")
+    assert cells(ledger) == {"hour": (0, 1000, 0)}
+
+
 def test_the_truth_is_charged_once(opener: Open) -> None:
     """
     An end that comes a second time, or says something else then, changes nothing.

@@ -27,6 +27,7 @@ from egressor._core.cache import (
     is_service_down,
     is_told,
     lifetime,
+    may_be_cut,
     may_be_stale,
     members,
     pack,
@@ -533,3 +534,24 @@ def test_an_answer_that_is_too_old_is_not_taken(wish: Taken, kept: Found | None,
     Who says how old an answer may be takes none that is no longer fresh.
     """
     assert wish.takes(kept) is expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "said", "expected"),
+    [
+        ([], b'{"finish_reason": "length"}', True),
+        ([], b'data: {"finish_reason":"length"}', True),
+        ([], b'{"finishReason" : "MAX_TOKENS"}', True),
+        ([], b'{"stop_reason":"max_tokens"}', True),
+        ([], b'{"status": "incomplete"}', True),
+        ([], b'{"finish_reason": "stop"}', False),
+        ([], b'{"content": "it says \\"finish_reason\\": \\"length\\""}', False),
+        ([("content-encoding", "gzip")], b"x", True),
+        ([("content-type", "application/json")], b"{}", False),
+    ],
+)
+def test_an_answer_says_that_it_was_cut_off(headers: list[tuple[str, str]], said: bytes, expected: bool) -> None:
+    """
+    In each API's own word; of one that is packed nobody knows.
+    """
+    assert may_be_cut(headers, said) is expected

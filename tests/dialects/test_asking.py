@@ -66,6 +66,17 @@ def test_a_request_tells_what_it_asks_for(path: str, body: dict[str, Any], expec
     assert Asking._make((*expected, len(data), True, "", "", (), False)) == read_request(data, path)
 
 
+@pytest.mark.parametrize(("prompt", "kind"), [({"id": "pmpt_1"}, "responses"), ("x", "completions")])
+def test_a_stored_prompt_is_one_of_responses(prompt: object, kind: str) -> None:
+    """
+    Completions have texts there.
+    """
+    found = read_request(json.dumps({"model": "m", "prompt": prompt}).encode())
+
+    assert found is not None
+    assert found.kind == kind
+
+
 def test_a_request_tells_what_makes_it_dearer() -> None:
     """
     A tier, a speed, and models that may answer instead; what is none of these is left out.
@@ -123,6 +134,8 @@ OWN = {"type": "object", "properties": {"container": {"type": "string"}, "file_i
         ({"previous_response_id": None}, False),
         ({"previous_response_id": "r"}, True),
         ({"conversation": {"id": "c"}}, True),
+        ({"prompt": {"id": "pmpt_1", "variables": {"city": "Rome"}}}, True),
+        ({"prompt": "pmpt_1"}, False),
         ({"messages": [{"content": [{"type": "file", "file": {"file_id": "f"}}]}]}, True),
         ({"input": [{"type": "message", "content": [{"type": "input_file", "file_id": "f"}]}]}, True),
         ({"input": [{"type": "item_reference", "id": "i"}]}, True),
@@ -279,6 +292,30 @@ def test_a_bound_is_added_where_there_is_none(body: bytes, expected: bytes | Non
 
     assert expected == found
     assert found is None or json.loads(found)["max_tokens"] == 9
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"contents":[]}', b'{"contents":[],"generationConfig":{"maxOutputTokens":9}}'),
+        (b'{"generationConfig": null, "x": 1}', b'{"generationConfig": {"maxOutputTokens":9}, "x": 1}'),
+        (b'{"generationConfig": { }, "x": 1}', b'{"generationConfig": { "maxOutputTokens":9}, "x": 1}'),
+        (
+            b'{"generation_config": {"topK":1.0} , "x":1}',
+            b'{"generation_config": {"topK":1.0,"maxOutputTokens":9} , "x":1}',
+        ),
+        (b'{"generationConfig":{"maxOutputTokens":null}}', b'{"generationConfig":{"maxOutputTokens":9}}'),
+        (b'{"generationConfig":{"maxOutputTokens":7}}', None),
+        (b'{"generationConfig":{"max_output_tokens":"7"}}', None),
+        (b'{"generationConfig":{},"generation_config":{}}', None),
+        (b'{"generationConfig":[]}', None),
+    ],
+)
+def test_gemini_has_its_bound_in_a_place_of_its_own(body: bytes, expected: bytes | None) -> None:
+    """
+    In either spelling of it; where both stand, nobody knows which one counts.
+    """
+    assert with_bound(body, "maxOutputTokens", 9) == expected
 
 
 def frame(piece: Any, end: str = "\n") -> bytes:

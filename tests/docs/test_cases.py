@@ -26,7 +26,7 @@ EXPECTED = [
     *(f"C{number:02}" for number in (*range(1, 6), *range(8, 12))),
     "A11",
     *("K01", "K02", "K04"),
-    *(f"B{number:02}" for number in range(1, 13)),
+    *(f"B{number:02}" for number in range(1, 15)),
 ]
 
 

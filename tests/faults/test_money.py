@@ -64,6 +64,42 @@ print("spent", flush=True)
 """
 
 
+# A worker that asks for answers without saying how long they may be. Its server answers with all that it is allowed.
+ASKING = """
+import json, os, sys, threading
+import httpx2
+from egressor import BudgetExceeded, Governor, StoreUnavailable
+from egressor.policies.loader import from_table
+from egressor.transports.httpx import Transport
+ledger, path, budget = sys.argv[1:]
+server = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+prices = {"models": [{"model": "*", "usd_per_mtok": {"input": 2, "output": 10}}]}
+api = {"dialect": "openai", "budget": {"total": float(budget)}, "retry": {"attempts": 1}}
+gov = Governor(config=from_table({"egressor": {"ledger": ledger}, "services": {"api": api}, "prices": prices}))
+def serve(request):
+    asked = json.loads(request.content)
+    received = asked.get("max_completion_tokens", 16384)
+    os.write(server, f"{2 * 20 + 10 * received}\\n".encode())
+    used = {"prompt_tokens": 20, "completion_tokens": received}
+    return httpx2.Response(200, json={"model": "gpt-4o", "choices": [], "usage": used})
+client = httpx2.Client(transport=Transport(gov, "api", inner=httpx2.MockTransport(serve)))
+def calls():
+    while True:
+        try:
+            client.post("http://api/v1/chat/completions", json={"model": "gpt-4o", "messages": []})
+        except StoreUnavailable:
+            pass
+        except BudgetExceeded as error:
+            if "calls under way" not in str(error):
+                return
+threads = [threading.Thread(target=calls) for _ in range(3)]
+for thread in threads: thread.start()
+print("up", flush=True)
+for thread in threads: thread.join()
+gov.close()
+print("spent", flush=True)
+"""
+
 # One call that is paid for: what it cost is written down by its server when it is served.
 PAID = """
 import os
@@ -91,13 +127,13 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield server.new_database()
 
 
-def start(ledger: str, served: Path, budget: str) -> subprocess.Popen[str]:
+def start(ledger: str, served: Path, budget: str, *, program: str = WORKER) -> subprocess.Popen[str]:
     """
     Start a worker, and wait until it is at work.
     """
     surroundings = {key: value for key, value in os.environ.items() if key != "COVERAGE_PROCESS_CONFIG"}
     surroundings["XDG_STATE_HOME"] = str(served.parent / "state")
-    command = [sys.executable, "-c", WORKER, ledger, str(served), budget]
+    command = [sys.executable, "-c", program, ledger, str(served), budget]
     worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=surroundings)
     assert worker.stdout is not None
     assert worker.stdout.readline() == "up\n"
@@ -178,6 +214,24 @@ def test_nearly_all_of_a_budget_can_be_spent(ledger: str, tmp_path: Path) -> Non
     assert (cell.held, cell.unknown) == (0, 0)
     assert (sum(costs(served)), len(costs(served))) == (cell.spent, calls)
     assert budget - 750 < cell.spent <= budget
+
+
+def test_requests_that_are_bounded_keep_to_the_budget_over_processes(ledger: str, tmp_path: Path) -> None:
+    """
+    Each answer is as long as it is let be, and one process is killed in the midst of it: what was served is within the
+    budget, and in the end too little is left for another answer.
+    """
+    served, budget = tmp_path / "served", 2 * MICRO
+    workers = [start(ledger, served, f"{budget / MICRO:.6f}", program=ASKING) for _ in range(WORKERS)]
+    kill(workers.pop())
+    for worker in workers:
+        worker.communicate(timeout=300)
+    cell, _ = found(ledger)
+
+    assert cell.held == 0
+    assert sum(costs(served)) <= cell.spent <= budget
+    assert cell.spent - cell.unknown <= sum(costs(served))
+    assert budget - cell.spent < 10 * 4_096 + 1_000
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["normal", "full"])

@@ -180,7 +180,10 @@ def test_embeddings_have_no_output() -> None:
          Quote(None, why="its body can't be read as a request to a language model")),
         (Asked(None), "openai", Quote(None, why="its body can't be read as a request to a language model")),
         (Asked(chat()), "kraken", Quote(None, why="requests of the dialect kraken have no price")),
-        (Asked(chat()), "openai", Quote(None, "m", "it does not say how long its answer may be: max_tokens")),
+        (Asked(chat(max_tokens="many")), "openai",
+         Quote(None, "m", "it does not say how long its answer may be: max_tokens")),
+        (Asked({"model": "m", "prompt": "x"}, "/v1/completions"), "openai",
+         Quote(None, "m", "it does not say how long its answer may be: max_tokens")),
         (Asked(chat(model="zzz")), "openai", Quote(None, "zzz", "the model zzz has no price")),
         (Asked(chat(model=3), "/v1/responses"), "openai",
          Quote(None, "", "the model that it does not name has no price")),
@@ -202,16 +205,17 @@ def test_an_answer_of_no_stated_length_may_be_estimated() -> None:
     prices = read_prices({"models": [{"model": "m", "usd_per_mtok": {"input": 1, "output": 2}}],
                           "on_unknown_price": "estimate"})  # fmt: skip
     body = chat(n=2)
+    found = Pricing(prices).quote("openai", Asked(body), NOW)
 
-    assert Pricing(prices).quote("openai", Asked(body), NOW) == Quote(size(body) + 2 * 2 * 16_384, "m", size=size(body))
+    assert found._replace(cap=None) == Quote(size(body) + 2 * 2 * 16_384, "m", size=size(body))
 
 
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        # By its public price, 0.15 and 0.6 USD a million, and its context of 128,000 tokens.
-        ({}, 0.6 * 128_000),
-        ({"n": 2}, 2 * 0.6 * 128_000),
+        # By its public price, 0.15 and 0.6 USD a million, its longest answer and its context of 128,000 tokens.
+        ({}, 0.6 * 16_384),
+        ({"n": 2}, 2 * 0.6 * 16_384),
         ({"max_tokens": 1000, "previous_response_id": "resp_1"}, 0.15 * 128_000 + 600),
     ],
 )
@@ -225,6 +229,136 @@ def test_no_request_is_longer_than_its_model_s_context(more: dict[str, Any], exp
 
     assert found is not None
     assert expected + sent <= found <= expected + sent + 1
+
+
+@pytest.mark.parametrize(
+    ("model", "dialect", "expected"),
+    [
+        ("gpt-4o-mini", "openai", ("max_completion_tokens", 4_096, 16_384, False)),
+        ("gpt-5", "openai", ("max_completion_tokens", 16_384, 128_000, False)),
+        # Its context is known, and how long an answer it can give is not.
+        ("gpt-6-sol", "openai", ("max_completion_tokens", 4_096, 16_384, False)),
+        # Neither is.
+        ("mistral-large-latest", "mistral", ("max_tokens", 4_096, 4_096, True)),
+    ],
+)
+def test_an_answer_of_no_stated_length_can_be_bounded(
+    model: str, dialect: str, expected: tuple[str, int, int, bool]
+) -> None:
+    """
+    To no more than its model can give, or than any is sure to take; to no less than one is likely to have.
+    """
+    cap = Pricing(read_prices({})).quote(dialect, Asked(chat(model=model)), NOW).cap
+
+    assert cap is not None
+    assert (cap.name, cap.usual, cap.most, cap.always) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (chat(model="gpt-4o-mini", max_tokens=5), "/v1/chat/completions"),
+        (chat(model="gpt-4o-mini", max_completion_tokens="5"), "/v1/chat/completions"),
+        (chat(model="gpt-4o-mini", messages=[{"content": "x" * 255_500}]), "/v1/chat/completions"),
+        ({"model": "gpt-4o-mini", "prompt": "x"}, "/v1/completions"),
+        ({"model": "text-embedding-3-small", "input": "x"}, "/v1/embeddings"),
+    ],
+    ids=["it says so", "in its own way", "no room", "completions", "embeddings"],
+)
+def test_not_every_answer_can_be_bounded(body: dict[str, Any], path: str) -> None:
+    """
+    One whose request says how long it may be, or has no word for it, or leaves no room in the model's context.
+    """
+    found = Pricing(read_prices({})).quote("openai", Asked(body, path), NOW)
+
+    assert found.micro_usd is not None
+    assert found.cap is None
+
+
+@pytest.mark.parametrize("model", ["m", "free", "gpt-4o-mini", "gpt-5"])
+@pytest.mark.parametrize("more", [{}, {"n": 3}, {"n": 10_000}, {"image_url": "x"}, {"models": ["m", "big"]}])
+@pytest.mark.parametrize("over", [0, 1, 999, 1_000_000, 10**12])
+def test_a_bound_costs_no_more_than_was_held(model: str, more: dict[str, Any], over: int) -> None:
+    """
+    For each answer, by the dearest of all its prices; and it is no less than what is likely.
+    """
+    pricing = Pricing(PRICES)
+    cap = pricing.quote("openai", Asked(chat(model=model, **more)), NOW).cap
+    assert cap is not None
+    held = cap.likely + over
+    tokens = cap.tokens(held)
+    paid = max(each.most(cap.sent, tokens * cap.answers, text=cap.text) for each in cap.prices)
+
+    assert paid <= max(held, 1)
+    assert cap.usual <= tokens <= cap.most
+
+
+def test_what_is_likely_is_learned_by_endpoint() -> None:
+    """
+    Of answers to requests that don't say how long they may be, once there are twenty; nearly all are no longer.
+    """
+    pricing, found = Pricing(read_prices({})), []
+
+    def usual(endpoint: str = "") -> int:
+        cap = pricing.quote("openai", Asked(chat(model="gpt-4o", n=2)), NOW, service="s", endpoint=endpoint).cap
+        assert cap is not None
+        return cap.usual
+
+    for count in range(20):
+        cap = pricing.quote("openai", Asked(chat(model="gpt-4o", n=2)), NOW, service="s").cap
+        meter = pricing.meter("openai", "gpt-4o", NOW, cap=cap)
+        assert meter is not None
+        reader = AnswerReader("application/json")
+        used = {"prompt_tokens": 10, "completion_tokens": 2_000 + count}
+        reader.feed(json.dumps({"model": "gpt-4o", "usage": used}).encode())
+        found.append(usual())
+        meter.observe(reader.said(is_whole=False))
+        meter.observe(reader.said(is_whole=True))
+        meter._replace(cap=None).observe(reader.said(is_whole=True))
+
+    assert found == [4_096] * 20
+    assert 1_010 <= usual() <= 1_010 * 5 // 4
+    assert usual("other") == 4_096
+
+
+def test_no_answer_is_likely_to_be_a_word() -> None:
+    """
+    However short all answers were, the next one gets room; and no longer than the model can give is likely.
+    """
+    pricing, found = Pricing(read_prices({})), []
+    for received in (1, 100_000):
+        for _ in range(30):
+            pricing.observe(("", "chat", "gpt-4o"), received)
+        cap = pricing.quote("openai", Asked(chat(model="gpt-4o")), NOW).cap
+        assert cap is not None
+        found.append(cap.usual)
+
+    assert found == [256, 16_384]
+
+
+def test_a_model_that_was_seen_to_think_gets_room_for_that() -> None:
+    """
+    Of one whose longest answer is known it tells whether it thinks.
+    """
+    pricing = Pricing(PRICES)
+    pricing.learn("openai", "m", (100, 25), (100, 25), 1)
+    cap = pricing.quote("openai", Asked(chat()), NOW).cap
+
+    assert cap is not None
+    assert cap.usual == 16_384
+
+
+def test_what_is_learned_of_answers_is_bounded() -> None:
+    """
+    Whoever makes up a name for each call fills nothing; what was known stays known.
+    """
+    pricing = Pricing(PRICES)
+    for number in range(300):
+        pricing.observe(("s", "chat", str(number)), 5)
+    pricing.observe(("s", "chat", "0"), 5)
+
+    assert len(pricing._answers) == 256
+    assert pricing._answers["s", "chat", "0"].total == 2
 
 
 def test_a_secret_in_a_model_s_name_is_not_told() -> None:
@@ -389,6 +523,20 @@ def test_the_dearest_answer_counts_for_what_is_left() -> None:
     left.feed(10 * PIECES)
 
     assert meter.seen(left.said(is_whole=False)) == 10 + 2 * (100 + 16)
+
+
+def test_an_answer_of_nonsense_is_forgotten() -> None:
+    """
+    Regression: one that said too many tokens made every stream that was left dear, as long as the process ran.
+    """
+    pricing, found = Pricing(PRICES), set[tuple[bool, tuple[int, int] | None]]()
+    pricing.learn("openai", "m", (100, 100), (100, 200), 0)
+    for number in range(1, 1_100):
+        found.add((number > 2 * 512, pricing.factors("openai", "m")))
+        pricing.learn("openai", "m", (100, 25), (100, 50), 0)
+    dear, plain = (4_000_000, 8_000_000), (1_000_000, 2_000_000)
+
+    assert found == {(False, dear), (True, plain)}
 
 
 def test_so_many_models_are_remembered() -> None:

@@ -119,9 +119,10 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server: _Server
+    body = b""
 
     def _any(self) -> None:
-        body = self._body()
+        body = self.body = self._body()
         path = self.path.partition("?")[0]
         headers = {name.lower(): value for name, value in self.headers.items()}
         upstream = self.server.upstream

@@ -21,6 +21,7 @@ neither: there the first counts for nothing, and the second isn't kept.
 from __future__ import annotations
 
 import json
+import re
 from enum import Enum, auto
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -49,6 +50,7 @@ __all__ = [
     "is_service_down",
     "is_told",
     "lifetime",
+    "may_be_cut",
     "may_be_stale",
     "members",
     "pack",
@@ -59,6 +61,9 @@ __all__ = [
 ]
 
 _SECOND: Final = 1_000_000
+_CUT: Final = re.compile(
+    rb'"(?:finish_reason|finishReason|stop_reason)"\s*:\s*"(?:length|max_tokens|MAX_TOKENS)"|"status"\s*:\s*"incomplete"'
+)
 _LONGEST: Final = 400 * 86_400
 _NO_BODY_LIMIT: Final = 1 << 40
 
@@ -503,6 +508,15 @@ def is_last(said: bytes) -> bool:
         return False
     event = last.rstrip(b"\n").rpartition(b"\n\n")[2]
     return event == b"data: [DONE]" or event.startswith((b"event: message_stop\n", b"event: response.completed\n"))
+
+
+def may_be_cut(headers: Iterable[tuple[str, str]], said: bytes) -> bool:
+    """
+    Say whether an answer that has *said* this was cut off by a bound on its length, or may have been.
+
+    Each API has its own word for that; inside of a text its quotes would be escaped. What is packed tells nobody.
+    """
+    return any(name == "content-encoding" for name, _ in headers) or _CUT.search(said) is not None
 
 
 def found(entry: Entry, *, at: int, fresh_for: int, stale: int, now: int) -> Found | None:

@@ -126,7 +126,6 @@ def learn_tokens(factor: int, *, utf8_bytes: int, truth: int) -> int:
 
 def learn_most(factor: int, *, utf8_bytes: int, truth: int) -> int:
     """
-    Return *factor*, or what a call of *utf8_bytes*, 1 or more, really was, *truth* tokens, if that is more: it never
-    falls.
+    Return *factor*, or what a call of *utf8_bytes*, 1 or more, really was, *truth* tokens, if that is more.
     """
     return max(factor, -(-truth * BYTES * ONE // utf8_bytes))

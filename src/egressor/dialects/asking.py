@@ -51,6 +51,9 @@ Parts of paths whose answers are no text, and whose tokens no bound says, though
 
 _WISH: Final = b'"stream_options":{"include_usage":true}'
 _BOUNDS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens", "maxOutputTokens")
+_CONFIGS: Final = ("generationConfig", "generation_config")
+# The bound that stands there.
+_CONFIGURED: Final = "maxOutputTokens"
 _ANSWERS: Final = ("n", "best_of", "candidateCount", "candidate_count")
 _PATHS: Final = (
     ("/chat/completions", "chat"),
@@ -173,6 +176,9 @@ def _beside(parsed: dict[str, object]) -> tuple[bool, bool]:
     """
     Tell whether all that a request sends is text in its body, and whether its provider may fetch more of it.
     """
+    if isinstance(parsed.get("prompt"), dict):
+        # One that OpenAI keeps: https://developers.openai.com/api/reference/resources/responses
+        return False, True
     is_text, rest = True, [parsed]
     while rest:
         each: object = rest.pop()
@@ -194,7 +200,7 @@ def _config(parsed: dict[str, object]) -> dict[str, object]:
     """
     Return the options of a request to Gemini, which takes both spellings of every name.
     """
-    named = [parsed.get(name) for name in ("generationConfig", "generation_config")]
+    named = [parsed.get(name) for name in _CONFIGS]
     return {name: value for each in named if isinstance(each, dict) for name, value in each.items()}
 
 
@@ -226,9 +232,9 @@ def _guess(parsed: dict[str, object]) -> str:
     if isinstance(parsed.get("messages"), list):
         # Anthropic needs max_tokens, and has its system prompt beside the messages.
         return "messages" if "max_tokens" in parsed and "system" in parsed else "chat"
-    if "prompt" in parsed:
+    if "prompt" in parsed and not isinstance(parsed["prompt"], dict):
         return "completions"
-    return "responses" if "input" in parsed else ""
+    return "responses" if "input" in parsed or "prompt" in parsed else ""
 
 
 def with_usage(body: bytes) -> bytes | None:
@@ -256,7 +262,8 @@ def with_bound(body: bytes, name: str, tokens: int) -> bytes | None:
 
     Args:
         body: The request's body.
-        name: The bound's name there: ``max_completion_tokens``, ``max_tokens`` or ``max_output_tokens``.
+        name: The bound's name there: ``max_completion_tokens``, ``max_tokens`` or ``max_output_tokens``; or
+            ``maxOutputTokens``, which stands in Gemini's ``generationConfig``.
         tokens: The bound.
 
     Returns:
@@ -266,13 +273,39 @@ def with_bound(body: bytes, name: str, tokens: int) -> bytes | None:
     end = len(body.rstrip(b" \t\r\n"))
     if not isinstance(parsed, dict) or not parsed or body[end - 1 : end] != b"}" or b"\0" in body[:4]:
         return None
+    text = body.decode("utf-8", "surrogatepass")
+    found = _with_config(text, parsed, name, tokens) if name == _CONFIGURED else _with(text, parsed, name, str(tokens))
+    return None if found is None else found.encode("utf-8", "surrogatepass")
+
+
+def _with_config(text: str, parsed: dict[str, object], name: str, tokens: int) -> str | None:
+    """
+    Put a bound into the options that Gemini has in a place of their own; None if it is not clear where.
+    """
+    places = [place for place in _CONFIGS if parsed.get(place) is not None]
+    place = places[0] if places else _CONFIGS[0]
+    config = parsed.get(place)
+    if config is None:
+        return _with(text, parsed, place, f'{{"{name}":{tokens}}}')
+    if len(places) > 1 or not isinstance(config, dict) or any(config.get(each) is not None for each in _BOUNDS):
+        return None
+    begin, end = _span(text, place)
+    inner = _with(text[begin:end], config, name, str(tokens))
+    return None if inner is None else text[:begin] + inner + text[end:]
+
+
+def _with(text: str, parsed: dict[str, object], name: str, value: str) -> str | None:
+    """
+    Give *name* a *value* in *text*, a JSON object that was *parsed*; None if it has one that is not null.
+    """
     if parsed.get(name) is not None:
         return None
     if name in parsed:
-        text = body.decode("utf-8", "surrogatepass")
-        begin, stop = _span(text, name)
-        return f"{text[:begin]}{tokens}{text[stop:]}".encode("utf-8", "surrogatepass")
-    return body[: end - 1] + f',"{name}":{tokens}'.encode() + body[end - 1 :]
+        begin, end = _span(text, name)
+        return text[:begin] + value + text[end:]
+    end = text.rindex("}")
+    comma = "," if parsed else ""
+    return f'{text[:end]}{comma}"{name}":{value}{text[end:]}'
 
 
 def _wishing(body: bytes, options: object) -> bytes:

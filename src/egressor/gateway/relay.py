@@ -195,6 +195,8 @@ class Attempts:
             told["Egressor-Cost-Usd"] = shown_usd(cost) if cost else "0"
         if purse is not None and purse.is_soft:
             told["Egressor-Budget"] = "soft"
+        if purse is not None and purse.max_tokens is not None and self.number:
+            told["Egressor-Max-Tokens"] = str(purse.max_tokens)
         return told
 
     def end_of_waiting(self) -> None:
@@ -229,14 +231,20 @@ class Attempts:
 
     def _asking(self, payload: bytes, headers: list[tuple[str, str]]) -> tuple[bytes, list[tuple[str, str]]]:
         """
-        Ask for usage in a stream, of which OpenAI's chat says nothing otherwise; nothing else of the body changes.
+        Ask for usage in a stream, of which OpenAI's chat says nothing otherwise, and for no longer an answer than the
+        budget pays for; nothing else of the body changes.
         """
+        payload = payload if self.purse is None else self.purse.bounded(payload)
         wished = with_usage(payload) if self._order.origin.dialect in ASKED else None
         self._asks_usage = wished is not None
-        if wished is None:
-            return payload, headers
-        # Out of a packed stream nothing can be taken again.
-        return wished, [pair for pair in headers if pair[0].lower() != "accept-encoding"]
+        if wished is not None or (self._is_capped and self._memory is not None):
+            # Out of a packed stream nothing can be taken again, and of a packed answer nobody sees whether it was cut.
+            headers = [pair for pair in headers if pair[0].lower() != "accept-encoding"]
+        return wished or payload, headers
+
+    @property
+    def _is_capped(self) -> bool:
+        return self.purse is not None and self.purse.max_tokens is not None
 
     async def _read(self, answer: Answer) -> Outcome:
         if answer.status < 200 and not (answer.status == 101 and self._order.is_upgrade):
@@ -289,7 +297,10 @@ class Attempts:
         if self._memory is None:
             return None
         pairs = [_text(pair) for pair in answer.headers]
-        return self._memory.listen(answer.status, answer.reason, pairs, ok=answer.status < 300)
+        tape = self._memory.listen(answer.status, answer.reason, pairs, ok=answer.status < 300)
+        if tape is not None:
+            tape.is_capped = self._is_capped
+        return tape
 
     def _heed(self, answer: Answer) -> Heed:
         if self._order.method == "HEAD":

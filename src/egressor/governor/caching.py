@@ -248,9 +248,12 @@ class Tape:
             JSON that a model answers with. Nobody knows whether any other one has an end.
         most: Bytes that it may have.
         fresh_for: Microseconds that it will be fresh; 0 for one that is told to those that wait, and not kept.
+        is_capped: Whether its length was bounded by us. If it was cut off by that, it is nothing for anybody else.
     """
 
-    __slots__ = ("_chunks", "_clock", "_crowd", "_head", "_size", "fresh_for", "is_document", "is_whole", "most")
+    __slots__ = (
+        *("_chunks", "_clock", "_crowd", "_head", "_size", "fresh_for", "is_capped", "is_document", "is_whole", "most"),
+    )
 
     def __init__(
         self,
@@ -275,6 +278,7 @@ class Tape:
         self.is_whole = False
         self.most = most
         self.fresh_for = fresh_for
+        self.is_capped = False
 
     @property
     def ahead(self) -> int:
@@ -327,6 +331,8 @@ class Tape:
         Return the answer, if it has come whole and was short enough.
         """
         if self._chunks is None or not (self.is_whole or self._has_said_all(self._chunks)):
+            return None
+        if self.is_capped and core.may_be_cut(self._head[2], b"".join(self._chunks)):
             return None
         chunks = (b"".join(self._chunks),) if self.is_document else tuple(self._chunks)
         return Entry(*self._head, chunks)

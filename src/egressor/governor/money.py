@@ -14,6 +14,7 @@ from egressor._core import budget
 from egressor._core.admission import Denied, Why
 from egressor._core.charge import may_be_billed
 from egressor._core.model import ErrorCategory
+from egressor.dialects.asking import with_bound
 from egressor.ledger.entry import new_id, stamp
 from egressor.ledger.money import FREE, SPENT, UNKNOWN, Away, End, Tags, Want, shown_usd
 from egressor.ledger.plain import clean
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from egressor.policies import BudgetPolicy, Policy
     from egressor.policies.prices import Prices
 
-    from .pricing import Meter, Pricing, Request
+    from .pricing import Cap, Meter, Pricing, Request
 
 __all__ = ["PRICED", "Money", "Purse", "standing"]
 
@@ -43,6 +44,9 @@ The dialects whose requests and answers can be priced.
 _LOG = logging.getLogger("egressor")
 _NAME: Final = r"[A-Za-z0-9_.@+-]{1,64}"
 _SOON: Final = 1_000_000
+# How often it is told of a model that its answers are bounded, in microseconds, and of how many that is remembered.
+_TOLD_AGAIN: Final = 3_600_000_000
+_MOST_TOLD: Final = 256
 
 
 class Money:
@@ -63,6 +67,8 @@ class Money:
         self.history = history
         self.wall = wall
         self.prices = prices
+        # When it was last told that the answers of a service's model are bounded.
+        self._told: dict[tuple[str, str], int] = {}
 
     @property
     def prices(self) -> Prices | None:
@@ -105,6 +111,18 @@ class Money:
         """
         return dialect in PRICED
 
+    def tell_cap(self, tags: Tags, most: int) -> None:
+        """
+        Tell the log that an answer may have *most* tokens, since no more is held for it: of each model once an hour.
+        """
+        key, now = (tags.service, tags.model), self.wall()
+        if key not in self._told and len(self._told) >= _MOST_TOLD:
+            self._told.clear()
+        if now - self._told.get(key, -_TOLD_AGAIN) >= _TOLD_AGAIN:
+            self._told[key] = now
+            text = "%s: an answer of %s gets %d tokens at most: no more is held for a request without max_tokens"
+            _LOG.warning(text, tags.service, tags.model or "a model", most)
+
     def purse(
         self, service: str, policy: Policy, scope: Mapping[str, str], request: Request | None = None
     ) -> Purse | None:
@@ -117,7 +135,10 @@ class Money:
             scope: Who and what for.
             request: What is sent, if it has to be priced.
         """
-        quote = None if request is None else self.pricing.quote(policy.dialect, request, self.wall())
+        quote = None
+        if request is not None:
+            endpoint = scope.get("endpoint", "")
+            quote = self.pricing.quote(policy.dialect, request, self.wall(), service=service, endpoint=endpoint)
         if quote is not None and quote.model and "model" not in scope:
             scope = {**scope, "model": quote.model}
         owners = _owners(service, policy, scope)
@@ -130,6 +151,9 @@ class Money:
             purse.why = quote.why
             purse.is_priced = True
             purse.size = quote.size
+            purse.cap = quote.cap
+            if quote.cap is not None and quote.cap.always and not purse.is_bound:
+                purse.estimate = None
         return purse
 
 
@@ -157,11 +181,14 @@ class Purse:
             knows.
         is_soft: Whether the soft share of one of its budgets was reached in the period of the last hold.
         is_bound: Whether anything bounds it. Else it is only added up, and nothing that is amiss with money stops it.
+        cap: How the answer can be bounded; None if the request says itself how long it may be, or it can't be.
+        max_tokens: Tokens that the answer to the last attempt was bounded to; None if it was not.
     """
 
     __slots__ = (
         *("_amount", "_around", "_id", "_inside", "_money", "_number", "_owners", "_paid", "_tags"),
-        *("dialect", "estimate", "is_bound", "is_priced", "is_soft", "seen", "size", "truth", "verdict", "why"),
+        *("cap", "dialect", "estimate", "is_bound", "is_priced", "is_soft", "max_tokens", "seen", "size"),
+        *("truth", "verdict", "why"),
     )
 
     def __init__(
@@ -189,6 +216,8 @@ class Purse:
         self.dialect = ""
         self.is_priced = False
         self.is_soft = False
+        self.cap: Cap | None = None
+        self.max_tokens: int | None = None
 
     @property
     def cost(self) -> int | None:
@@ -297,7 +326,17 @@ class Purse:
         Return what knows the cost of an answer by what it says that it used; None if nobody does.
         """
         money = self._money
-        return money.pricing.meter(self.dialect, self._tags.model, money.wall(), self.size)
+        return money.pricing.meter(self.dialect, self._tags.model, money.wall(), self.size, self.cap)
+
+    def bounded(self, body: bytes) -> bytes:
+        """
+        Return a request's *body* with the bound that the hold pays for; as it is if the hold pays for the worst case.
+        """
+        if self.cap is None or self.max_tokens is None:
+            return body
+        bounded = with_bound(body, self.cap.name, self.max_tokens)
+        assert bounded is not None  # noqa: S101 - it was when it was priced
+        return bounded
 
     def _unpriced(self) -> Denied:
         text = f"it has a budget, and nobody knows what the call may cost: {self.why}; or state it as its cost in usd"
@@ -317,7 +356,8 @@ class Purse:
     def _want(self, micro_usd: int) -> Want:
         now = self._money.wall()
         asks = tuple(ask for owner, policy in self._owners for ask in asks_of(policy, owner, now))
-        return Want(new_id(now), self._money.till.owner, asks, micro_usd, self._tags)
+        likely = self.cap.likely if self.cap is not None and self.is_bound else None
+        return Want(new_id(now), self._money.till.owner, asks, micro_usd, self._tags, likely)
 
     def _held(self, want: Want, answer: budget.Held | budget.Denied | Away) -> object | Denied:
         if isinstance(answer, Away):
@@ -331,6 +371,10 @@ class Purse:
         self._id, self._amount = want.id, answer.hold.amount
         self.truth = self.seen = self.verdict = None
         self.is_soft = any(cell.warned for cell in answer.cells.values())
+        self.max_tokens = None
+        if self.cap is not None and want.likely is not None and (answer.capped or self.cap.always):
+            self.max_tokens = self.cap.tokens(self._amount)
+            self._money.tell_cap(self._tags, self.max_tokens)
         limits = {ask.key: ask.limit for ask in want.asks}
         for key in answer.warned:
             limit = shown_usd(limits[key])
@@ -353,7 +397,8 @@ def standing(services: Mapping[str, Policy], now: int) -> list[budget.Ask]:
 
 def _denied(want: Want, no: budget.Denied, now: int, why: str) -> Denied:
     limit = next(ask.limit for ask in want.asks if ask.key == no.key)
-    need, whole, left = shown_usd(want.worst), shown_usd(limit), shown_usd(no.left)
+    least = want.worst if want.likely is None else min(want.worst, want.likely)
+    need, whole, left = shown_usd(least), shown_usd(limit), shown_usd(no.left)
     need = f"{need} USD, as {why}" if why else f"{need} USD"
     if no.why == "never":
         return Denied(Why.BUDGET, no.key, None, f"a cost of {need} can never fit the budget {no.key} of {whole} USD")

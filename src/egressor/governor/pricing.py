@@ -1,22 +1,28 @@
 """
 What a request to a language model may cost, and what its answer says that it did.
 
-The worst case is held: as many tokens sent as the body has bytes, as many received as the request allows, or as the
-model's context has, of the dearest kind. An answer that says what it used is charged at that; one that doesn't, at what
-was held, as unknown.
+The worst case is as many tokens sent as the body has bytes, as many received as the request allows, or as the model's
+longest answer has, or its context where that isn't known, of the dearest kind. An answer that says what it used is
+charged at that; one that doesn't, at what was held, as unknown.
+
+A request that doesn't say how long its answer may be would block budgets that are hardly touched, if it were always
+held for at its worst. A `Cap` says how it can be bounded instead: to what a smaller hold pays for. What is likely is
+what nearly all answers of the model at its endpoint had, to requests that didn't say so either.
 
 A stream that its client leaves is charged at what was seen of it: tokens for the bytes that were sent and received, as
-many as that model's answers had for theirs at most. As long as none has said what it used, or no text has come, nobody
-knows, and all that was held is charged. So it is for good once an answer of the model had tokens that its text has not:
-what a model thinks unseen is billed before its first word, and no answer tells how much of it the next one will have.
+many as that model's answers of late had for theirs at most. As long as none has said what it used, or no text has come,
+nobody knows, and all that was held is charged. So it is for good once an answer of the model had tokens that its text
+has not: what a model thinks unseen is billed before its first word, and no answer tells how much of it the next one
+will have.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from egressor._core.learned import learn_most, tokens
-from egressor.dialects.asking import COUNTS, NO_TEXT, read_request
+from egressor._core.learned import Costs, learn_most, observe, quantile, tokens
+from egressor.dialects.asking import COUNTS, NO_TEXT, read_request, with_bound
+from egressor.dialects.longest import bound_name, longest_answer
 from egressor.dialects.usage import completed
 from egressor.ledger.plain import clean
 from egressor.prices import PriceBook
@@ -31,13 +37,23 @@ if TYPE_CHECKING:
     from egressor.policies.prices import Prices
     from egressor.prices.price import Price
 
-__all__ = ["Meter", "Pricing", "Quote", "Request"]
+__all__ = ["Cap", "Meter", "Pricing", "Quote", "Request"]
 
 _FREE: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 # What a picture, a file or a sound beside the text is taken to be, in tokens.
 _BESIDE: Final = 100_000
 # Tokens that an answer is taken to have at most, where its request says nothing and may be estimated: few have more.
+# Where only a model's context is known, and not how long its answers can be, none is let have more: its provider may
+# refuse the request. Where neither is, none is let have more than is likely.
 _USUAL: Final = 16_384
+# What is likely of a model that doesn't think, until that is learned. Those whose answers may be longer than `_PLAIN`
+# are taken to think: `_USUAL` is likely of them.
+_LIKELY: Final = 4_096
+_PLAIN: Final = 32_768
+# No answer is bounded to fewer, however short all others were.
+_LEAST: Final = 256
+_ENOUGH: Final = 20
+_NEARLY_ALL: Final = 990
 _PICO: Final = 10**6
 # What is on its way when a client leaves a stream, or is said by the time that its provider notices.
 _LATE: Final = 16
@@ -46,6 +62,8 @@ _LATE: Final = 16
 _BYTES: Final = 2
 _AROUND: Final = 256
 _MOST_MODELS: Final = 256
+# Of so many answers, and of as many before them, the one that had most tokens for its bytes counts.
+_RECENT: Final = 512
 
 
 class Request(Protocol):
@@ -59,6 +77,49 @@ class Request(Protocol):
         """
 
 
+class Cap(NamedTuple):
+    """
+    How the answer to a request that doesn't say how long it may be can be bounded.
+
+    Attributes:
+        name: The bound's name in the request, as `egressor.dialects.asking.with_bound` takes it.
+        prices: The prices of which one will hold.
+        sent: Tokens that it sends at most.
+        answers: How many answers it asks for: each of them has the bound.
+        most: Tokens that one answer may be bounded to at most.
+        usual: Tokens that one answer is likely to have at most, no more than *most*.
+        text: Whether all that it sends is text.
+        where: The service, the endpoint and the model, of which answers are learned.
+        always: Whether it has to be bounded, as nobody knows how long its answer may be otherwise.
+    """
+
+    name: str
+    prices: tuple[Price, ...]
+    sent: int
+    answers: int
+    most: int
+    usual: int
+    text: bool
+    where: tuple[str, ...]
+    always: bool
+
+    @property
+    def likely(self) -> int:
+        """
+        Micro-dollars that the request is likely to cost at most.
+        """
+        received = self.usual * self.answers
+        return max(1, *[each.most(self.sent, received, text=self.text) for each in self.prices])
+
+    def tokens(self, micro_usd: int) -> int:
+        """
+        Return how many tokens one answer may have so that the request costs no more than *micro_usd*, which is what is
+        `likely` or more.
+        """
+        paid = [each.affords(micro_usd, self.sent, text=self.text) for each in self.prices]
+        return min([self.most, *[each // self.answers for each in paid if each is not None]])
+
+
 class Quote(NamedTuple):
     """
     What a request may cost.
@@ -68,12 +129,25 @@ class Quote(NamedTuple):
         model: The model that it names, or empty.
         why: Why nobody knows, or knows no less.
         size: Bytes that it sends, if that is all: 0 where there is more to it than text in its body.
+        cap: How its answer can be bounded; None if it says so itself, or can't be.
     """
 
     micro_usd: int | None
     model: str = ""
     why: str = ""
     size: int = 0
+    cap: Cap | None = None
+
+
+class _Seen(NamedTuple):
+    """
+    Tokens for each four bytes that were sent and received, in millionths, at most: of the *latest* so many *answers*,
+    and of the 512 *before* them.
+    """
+
+    latest: tuple[int, int] = (0, 0)
+    before: tuple[int, int] = (0, 0)
+    answers: int = 0
 
 
 class Pricing:
@@ -86,15 +160,16 @@ class Pricing:
 
     def __init__(self, prices: Prices) -> None:
         self.book = PriceBook(prices)
-        # By dialect and model, tokens for each four bytes that were sent and received, in millionths. Of two changes at
-        # once one may be lost, which the next makes good.
-        self._seen: dict[tuple[str, str], tuple[int, int]] = {}
+        # By dialect and model. Of two changes at once one may be lost, which the next makes good.
+        self._seen: dict[tuple[str, str], _Seen] = {}
         # Those that have thought unseen; they stay.
         self._thinking: set[tuple[str, str]] = set()
+        # How many tokens the answers had to requests that didn't say how long they may be.
+        self._answers: dict[tuple[str, ...], Costs] = {}
 
-    def quote(self, dialect: str, request: Request, now: int) -> Quote:
+    def quote(self, dialect: str, request: Request, now: int, *, service: str = "", endpoint: str = "") -> Quote:
         """
-        Say what *request* to a service of *dialect* may cost at *now*.
+        Say what *request* to an *endpoint* of a *service* of *dialect* may cost at *now*.
         """
         if dialect not in PRICED:
             return Quote(None, why=f"requests of the dialect {dialect} have no price")
@@ -103,7 +178,7 @@ class Pricing:
         if path.endswith(COUNTS):
             return Quote(0)
         asking = read_request(body, path) if body and not any(part in path for part in NO_TEXT) else None
-        if asking is None:
+        if asking is None or body is None:
             if method in _FREE:
                 return Quote(0)
             return Quote(None, why="its body can't be read as a request to a language model")
@@ -112,21 +187,67 @@ class Pricing:
         unknown = next((each.model for each in prices if each.unknown == "refuse"), None)
         if unknown is not None:
             return Quote(None, model, f"the model {clean(unknown) or 'that it does not name'} has no price")
+        known = [longest_answer(each, dialect) for each in (asking.model, *asking.others)]
+        longest = [each for each in known if each is not None] if None not in known else []
         windows = [each.window for each in prices if each.window is not None]
         window = max(windows) if len(windows) == len(prices) else None
-        received, why = asking.most_output, ""
+        received, why, cap = asking.most_output, "", None
         if asking.kind == "embeddings":
             received = 0
-        if received is None and self.book.settings.on_unknown_price == "estimate":
-            received = _USUAL
-        elif received is None:
-            received, why = window, "it does not say how long its answer may be: max_tokens"
+        if received is None:
+            why = "it does not say how long its answer may be: max_tokens"
+            where = (service, endpoint or asking.kind, model)
+            cap = self._cap(asking, prices, dialect, body, where=where, longest=longest, window=window)
+            received = max(longest) if longest else window
+            if self.book.settings.on_unknown_price == "estimate":
+                received, why = min([_USUAL, *longest]), ""
+        if received is None and cap is not None:
+            cap = cap._replace(always=True)
+            received = cap.most
         if received is None:
             return Quote(None, model, why)
         sent, come = _sent(asking, window), received * asking.answers
         why = ", and ".join(filter(None, [why, _beside(asking, sent)]))
         most = max(1, *[each.most(sent, come, text=asking.text) for each in prices])
-        return Quote(most, model, why, asking.size if asking.text else 0)
+        return Quote(most, model, why, asking.size if asking.text else 0, cap)
+
+    def _cap(
+        self,
+        asking: Asking,
+        prices: list[Price],
+        dialect: str,
+        body: bytes,
+        *,
+        where: tuple[str, ...],
+        longest: list[int],
+        window: int | None,
+    ) -> Cap | None:
+        """
+        Say how the answer to a request can be bounded; None if it can't be.
+        """
+        name = bound_name(asking.kind, dialect, asking.model)
+        if not name or with_bound(body, name, 1) is None:
+            return None
+        usual = self._usual(where, dialect, longest)
+        # A bound above what a model can give is an error for many providers, and so is one that leaves no room for the
+        # prompt, which has a token for each two bytes at most, as good as always.
+        most = min(longest, default=usual if window is None else max(_USUAL, usual))
+        if window is not None and asking.text:
+            most = min(most, window - asking.size // _BYTES)
+        if most < _LEAST:
+            return None
+        sent = _sent(asking, window)
+        return Cap(name, tuple(prices), sent, asking.answers, most, min(usual, most), asking.text, where, always=False)
+
+    def _usual(self, where: tuple[str, ...], dialect: str, longest: list[int]) -> int:
+        """
+        Return how many tokens an answer is likely to have at most.
+        """
+        known = self._answers.get(where)
+        if known is not None and known.total >= _ENOUGH:
+            return max(_LEAST, quantile(known, _NEARLY_ALL))
+        thinks = min(longest) > _PLAIN if longest else (dialect, where[-1]) in self._thinking
+        return _USUAL if thinks else _LIKELY
 
     def _prices(self, asking: Asking, dialect: str, now: int) -> list[Price]:
         """
@@ -139,12 +260,19 @@ class Pricing:
             for tier, speed in ways
         ]
 
-    def meter(self, dialect: str, model: str, now: int, size: int = 0) -> Meter | None:
+    def meter(self, dialect: str, model: str, now: int, size: int = 0, cap: Cap | None = None) -> Meter | None:
         """
         Return what knows the cost of an answer, to a request of *size* bytes (0: nobody knows), by what it says that it
-        used; None if it has none.
+        used; None if it has none. What it says is learned if the request could have had a *cap*.
         """
-        return Meter(self, dialect, model, now, size) if dialect in PRICED else None
+        return Meter(self, dialect, model, now, size, cap) if dialect in PRICED else None
+
+    def observe(self, where: tuple[str, ...], received: int) -> None:
+        """
+        Take in how many tokens an answer has had, of those that `Cap.where` names.
+        """
+        if where in self._answers or len(self._answers) < _MOST_MODELS:
+            self._answers[where] = observe(self._answers.get(where, Costs()), received)
 
     def learn(self, dialect: str, model: str, sent: tuple[int, int], received: tuple[int, int], thought: int) -> None:
         """
@@ -158,19 +286,23 @@ class Pricing:
         if thought or (size and tokens > size // _BYTES + _AROUND):
             self._thinking.add(key)
         elif size and sent[0]:
-            before, behind = self._seen.get(key, (0, 0))
-            self._seen[key] = (
-                learn_most(before, utf8_bytes=sent[0], truth=sent[1]),
-                learn_most(behind, utf8_bytes=size, truth=tokens),
+            seen = self._seen.get(key, _Seen())
+            if seen.answers >= _RECENT:
+                seen = _Seen(before=seen.latest)
+            latest = (
+                learn_most(seen.latest[0], utf8_bytes=sent[0], truth=sent[1]),
+                learn_most(seen.latest[1], utf8_bytes=size, truth=tokens),
             )
+            self._seen[key] = _Seen(latest, seen.before, seen.answers + 1)
 
     def factors(self, dialect: str, model: str) -> tuple[int, int] | None:
         """
-        Return the tokens for each four bytes sent to a model and received from it, in millionths; None if nobody knows,
-        as of a model that thinks unseen.
+        Return the tokens for each four bytes sent to a model and received from it, in millionths, the most that any
+        answer of late had; None if nobody knows, as of a model that thinks unseen.
         """
         key = (dialect, model)
-        return None if key in self._thinking else self._seen.get(key)
+        seen = None if key in self._thinking else self._seen.get(key)
+        return None if seen is None else (max(seen.latest[0], seen.before[0]), max(seen.latest[1], seen.before[1]))
 
 
 class Meter(NamedTuple):
@@ -183,6 +315,7 @@ class Meter(NamedTuple):
         model: The model that the request names.
         now: When it was sent, in microseconds since 1970.
         size: Bytes that were sent, as `Quote.size` has them; 0 if nobody knows.
+        cap: How the answer could have been bounded; None if the request says how long it may be.
     """
 
     pricing: Pricing
@@ -190,6 +323,14 @@ class Meter(NamedTuple):
     model: str
     now: int
     size: int
+    cap: Cap | None = None
+
+    def observe(self, said: Streamed) -> None:
+        """
+        Learn from a whole answer how long the next ones may be.
+        """
+        if self.cap is not None and said.reported.said and said.ended and not said.failed:
+            self.pricing.observe(self.cap.where, -(-said.reported.usage.received // self.cap.answers))
 
     def cost(self, said: Streamed) -> int | None:
         """

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from egressor._core.model import Priority, ServiceType, Verdict
     from egressor.governor import Governor, Route
     from egressor.governor.caching import Memory, Tape
+    from egressor.governor.money import Purse
     from egressor.governor.streams import Opened
 
 __all__ = ["middleware"]
@@ -165,6 +166,8 @@ class _Attempts(Reading):
     ) -> None:
         super().__init__(gov, route, request, memory)
         self._handler = handler
+        # The client's own body, where it may have been given a bound.
+        self._plain: bytes | None = None
         self._left: ClientResponse | None = None
 
     def asked(self) -> tuple[str, str, bytes | None]:
@@ -185,6 +188,8 @@ class _Attempts(Reading):
         self.is_cut = False
         until = self._until(lease, timeout)
         try:
+            if self.purse is not None and self.purse.cap is not None:
+                await self._bound(self.purse)
             response = await self._handler(self._request)
             return await self._outcome(response, until)
         except CancelledError:
@@ -192,6 +197,19 @@ class _Attempts(Reading):
             raise
         except Exception as error:  # noqa: BLE001 - raised again, or at the end
             return self._raised(error)
+
+    async def _bound(self, purse: Purse) -> None:
+        """
+        Put the bound that the attempt's money pays for into the request, in place of an earlier attempt's.
+        """
+        if self._plain is None:
+            self._plain = self.asked()[2] or b""
+        body = purse.bounded(self._plain)
+        if body != self.asked()[2]:
+            await self._request.update_body(body)
+        if self._is_capped and self._memory is not None:
+            # Of a packed answer nobody sees whether it was cut off.
+            self._request.headers.popall("Accept-Encoding", None)
 
     async def _outcome(self, response: ClientResponse, until: int | None) -> Outcome:
         status, headers = response.status, response.headers

@@ -70,12 +70,16 @@ class _Reading(Reading):
             if timeout <= 0:
                 raise self._family.library.PoolTimeout(self._late(), request=request)
             extensions["timeout"] = _lowered(extensions.get("timeout") or {}, timeout)
+        headers, stream = request.headers, request.stream if self._once is None else self._once
+        if self.purse is not None and self._is_capped:
+            content = self.purse.bounded(request.content)
+            headers, stream = headers.copy(), self._family.library.ByteStream(content)
+            headers["content-length"] = str(len(content))
+            if self._memory is not None:
+                # Of a packed answer nobody sees whether it was cut off.
+                headers.pop("accept-encoding", None)
         return self._family.library.Request(
-            request.method,
-            request.url,
-            headers=request.headers,
-            stream=request.stream if self._once is None else self._once,
-            extensions=extensions,
+            request.method, request.url, headers=headers, stream=stream, extensions=extensions
         )
 
     def asked(self) -> tuple[str, str, bytes | None]:

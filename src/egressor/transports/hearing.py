@@ -188,6 +188,8 @@ class Counted(Heard):
         said = self._reader.said(is_whole=self.is_whole)
         if self._purse is not None and self.meter is not None and self._purse.truth is None and self._reader.is_events:
             self._purse.seen = self.meter.seen(said)
+        if self.meter is not None:
+            self.meter.observe(said)
         if self._tally is not None:
             self._tally.settle(said)
         if self._heard is None:

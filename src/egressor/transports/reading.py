@@ -190,7 +190,14 @@ class Reading:
         if self._memory is None:
             return None
         pairs = headers if isinstance(headers, list) else lowered(headers)
-        return self._memory.listen(status, reason, pairs, ok=ok)
+        tape = self._memory.listen(status, reason, pairs, ok=ok)
+        if tape is not None:
+            tape.is_capped = self._is_capped
+        return tape
+
+    @property
+    def _is_capped(self) -> bool:
+        return self.purse is not None and self.purse.max_tokens is not None
 
     def _count(self, headers: Mapping[str, str], body: bytes, verdict: Verdict) -> None:
         """

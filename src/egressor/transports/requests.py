@@ -298,6 +298,13 @@ class _Attempts(Reading):
         if self._once is not None:
             request = request.copy()
             request.body = self._once
+        elif self.purse is not None and self._is_capped:
+            request = request.copy()
+            request.body = self.purse.bounded(self.asked()[2] or b"")
+            request.prepare_content_length(request.body)
+            if self._memory is not None:
+                # Of a packed answer nobody sees whether it was cut off.
+                request.headers.pop("Accept-Encoding", None)
         elif not self._is_first and _position(request) is not None:
             rewind_body(request)
         self._is_first = False
