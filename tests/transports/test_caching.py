@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import openai
 import pytest
+import requests
+from aiohttp import ClientSession
+from requests.adapters import HTTPAdapter
 
 from egressor import Governor, Rejected
 from egressor._drivers.clock import Clock
 from egressor.testing import FakeClock
+from egressor.transports.aiohttp import middleware
 from egressor.transports.httpx import AsyncTransport, Transport
+from egressor.transports.requests import Adapter
 from tests.transports.every import CLIENTS, EVERY, Ask
 from tests.transports.sessions import awaiting, blocking, fetch, until
 from tests.transports.upstream import Upstream, answer, as_json, hang, reset, stream
@@ -403,8 +408,137 @@ def test_an_error_that_was_made_in_memory_is_not_kept(dial: Dial) -> None:
     assert [client.get("http://x.example/a").json() for _ in range(2)] == [{"result": 1}] * 2
 
 
+class Signing(httpx2.HTTPTransport):
+    """
+    A transport that signs in as somebody.
+    """
+
+    def __init__(self, who: str) -> None:
+        super().__init__()
+        self.who = who
+
+    def handle_request(self, request: Any) -> Any:
+        """
+        Sign in.
+        """
+        request.headers["Authorization"] = self.who
+        return super().handle_request(request)
+
+
+class AsyncSigning(httpx2.AsyncHTTPTransport):
+    """
+    The same, awaiting.
+    """
+
+    def __init__(self, who: str) -> None:
+        super().__init__()
+        self.who = who
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """
+        Sign in.
+        """
+        request.headers["Authorization"] = self.who
+        return await super().handle_async_request(request)
+
+
+class SigningAdapter(HTTPAdapter):
+    """
+    An adapter of requests that signs in, by the hook that requests has for it.
+    """
+
+    who = ""
+
+    def add_headers(self, request: Any, **_: Any) -> None:
+        """
+        Sign in.
+        """
+        request.headers["Authorization"] = self.who
+
+
+def by_httpx(gov: Governor, url: str, who: str) -> str:
+    """
+    Ask as *who*.
+    """
+    with httpx2.Client(transport=Transport(gov, "api", Signing(who))) as client:
+        return client.get(url).text
+
+
+def by_async_httpx(gov: Governor, url: str, who: str) -> str:
+    """
+    Ask as *who*.
+    """
+
+    async def run() -> str:
+        async with httpx2.AsyncClient(transport=AsyncTransport(gov, "api", AsyncSigning(who))) as client:
+            return (await client.get(url)).text
+
+    return asyncio.run(run())
+
+
+def by_requests(gov: Governor, url: str, who: str) -> str:
+    """
+    Ask as *who*.
+    """
+    inner = SigningAdapter()
+    inner.who = who
+    with requests.Session() as session:
+        session.mount("http://", Adapter(gov, "api", inner))
+        return session.get(url).text
+
+
+def by_aiohttp(gov: Governor, url: str, who: str) -> str:
+    """
+    Ask as *who*.
+    """
+
+    async def signs(request: Any, handler: Any) -> Any:
+        request.headers["Authorization"] = who
+        return await handler(request)
+
+    async def run() -> str:
+        async with ClientSession(middlewares=(middleware(gov, "api"), signs)) as session, session.get(url) as response:
+            return await response.text()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("ask", [by_httpx, by_async_httpx, by_requests, by_aiohttp])
+def test_what_signs_in_behind_the_gate_shares_nothing(
+    ask: Callable[[Governor, str, str], str], upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Nobody sees there who asks, so that no answer is kept for anybody else; the log says so.
+    """
+    url = upstream.script("/a", as_json({"for": "alice"}), as_json({"for": "bob"}))
+    gov = keeping()
+
+    said = [json.loads(ask(gov, url, who))["for"] for who in ("alice", "bob")]
+
+    assert said == ["alice", "bob"]
+    assert "api: its cache is not used" in caplog.text
+
+
+def test_a_session_that_signs_in_before_the_gate_has_its_answers(upstream: Upstream) -> None:
+    """
+    A middleware that stands before ours has signed in when the key is made: each of two has its own kept answer.
+    """
+    url = upstream.script("/a", as_json({"for": "alice"}), as_json({"for": "bob"}), as_json({"for": "nobody"}))
+    gov = keeping()
+
+    async def ask(who: str) -> str:
+        async def signs(request: Any, handler: Any) -> Any:
+            request.headers["Authorization"] = who
+            return await handler(request)
+
+        async with ClientSession(middlewares=(signs, middleware(gov, "api"))) as session, session.get(url) as response:
+            return str((await response.json())["for"])
+
+    assert [asyncio.run(ask(who)) for who in ("alice", "bob", "alice", "bob")] == ["alice", "bob"] * 2
+
+
 @pytest.mark.parametrize("kind", ["plain", "packed"])
-def test_an_answer_that_a_transport_inside_has_read(kind: str, upstream: Upstream) -> None:
+def test_an_answer_that_was_read_inside(kind: str, upstream: Upstream) -> None:
     """
     It is kept as it came; where it was unpacked in reading, nobody knows how it came, and it is not.
     """
@@ -412,13 +546,13 @@ def test_an_answer_that_a_transport_inside_has_read(kind: str, upstream: Upstrea
     packing = {"content-encoding": "gzip"} if kind == "packed" else {}
     url = upstream.script("/a", answer(200, body, {"content-type": "application/json", **packing}))
 
-    class Curious(httpx2.HTTPTransport):
-        def handle_request(self, request: Any) -> Any:
-            response = super().handle_request(request)
+    def read(request: Any) -> Any:
+        with httpx2.HTTPTransport() as plain:
+            response = plain.handle_request(request)
             response.read()
             return response
 
-    with httpx2.Client(transport=Transport(keeping(), "api", Curious())) as client:
+    with httpx2.Client(transport=Transport(keeping(), "api", httpx2.MockTransport(read))) as client:
         said = [client.get(url).json() for _ in range(2)]
 
     assert (said, len(upstream.received)) == ([{"n": 1}] * 2, 2 if kind == "packed" else 1)

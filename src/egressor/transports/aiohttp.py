@@ -115,7 +115,7 @@ class _Middleware(Governed):
             return await handler(request)
         _stop_second_round(request)
         notice(self._gov, request.headers)
-        memory = _memory(route, request)
+        memory = _memory(route, request) if self._sees(route, "aiohttp.client", handler) else None
         wish = _Attempts(self._gov, route, handler, request, memory)
         try:
             opened = await aopen_call(route, wish, idempotent=is_idempotent(request), memory=memory)

@@ -4,6 +4,7 @@ What every transport shares: its options, and where a request goes.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from egressor.errors import Rejected
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from .options import CallOptions
 
 __all__ = ["Governed"]
+
+_LOG = logging.getLogger("egressor")
 
 
 class Governed:
@@ -39,6 +42,7 @@ class Governed:
         self._config = gov.config
         self._places = Places(gov.config.services)
         self._routes: dict[str, Route] = {}
+        self._has_warned = False
         if service is not None:
             gov.gate(service)
 
@@ -53,6 +57,32 @@ class Governed:
         Return the options that *request* carries itself; None if it carries none.
         """
         return None
+
+    def _sees(self, route: Route, library: str, *senders: Any) -> bool:
+        """
+        Say whether a service's cache may be used: whether requests leave as they are seen here.
+
+        Whatever sends them that is not of *library* may sign in as somebody, whose answers are for nobody else.
+
+        Args:
+            route: Where the request goes.
+            library: The client library's module.
+            senders: What sends it, and what may change it before.
+        """
+        if route.gate.compiled.policy.cache is None:
+            return False
+        for sender in senders:
+            module = getattr(sender, "__module__", None) or ""
+            if module != library and not module.startswith(f"{library}."):
+                self._warn(route.service, module)
+                return False
+        return True
+
+    def _warn(self, service: str, module: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            text = "%s: its cache is not used: code of %s sends what passes here, and may sign in as somebody"
+            _LOG.warning(text, service, module or "others")
 
     def _route(self, request: Any) -> Route | None:
         """

@@ -109,8 +109,6 @@ class _Governed(Governed):
         """
         Return *request*'s part in the service's cache; None if it has none.
         """
-        if route.gate.compiled.policy.cache is None:
-            return None
         try:
             body = request.content
         except Exception:  # noqa: BLE001 - a body that is a stream was not read, whatever its family calls that
@@ -172,7 +170,9 @@ class Transport(_Governed, _Blocking):
         again = repeated(family, request, family.body)
         if again is not None:
             return again
-        memory = self._memory(route, request)
+        memory = None
+        if self._sees(route, family.name, type(inner).handle_request):
+            memory = self._memory(route, request)
         wish = Attempts(self._gov, route, family, inner, request, memory)
         try:
             opened = open_call(route, wish, idempotent=is_idempotent(request), memory=memory)
@@ -221,7 +221,9 @@ class AsyncTransport(_Governed, _Awaiting):
         again = repeated(family, request, family.async_body)
         if again is not None:
             return again
-        memory = self._memory(route, request)
+        memory = None
+        if self._sees(route, family.name, type(inner).handle_async_request):
+            memory = self._memory(route, request)
         wish = AsyncAttempts(self._gov, route, family, inner, request, memory)
         try:
             opened = await aopen_call(route, wish, idempotent=is_idempotent(request), memory=memory)
