@@ -55,6 +55,26 @@ def test_seconds(value: str, expected: float | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "now", "expected"),
+    [
+        (f"{NOON + 3:.0f}", NOON, 3.0),
+        (f"{(NOON + 3) * 1000:.0f}", NOON, 3.0),
+        (f"{NOON - 3:.0f}", NOON, 0.0),
+        (f"{NOON + LONGEST:.0f}", NOON, LONGEST),
+        (f"{NOON - 86_401:.0f}", NOON, LONGEST),
+        (f"{NOON + LONGEST + 1:.0f}", NOON, LONGEST),
+        (f"{NOON + 3:.0f}", None, LONGEST),
+        (f"{LONGEST:.0f}", LONGEST, LONGEST),
+    ],
+)
+def test_a_time_that_was_meant(value: str, now: float | None, expected: float) -> None:
+    """
+    Some servers put the time there at which to come again; one far from now is a wait, and cut like any other.
+    """
+    assert retry_after({"retry-after": [value]}, now=now) == expected
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "Sun, 06 Nov 1994 08:49:37 GMT",

@@ -114,6 +114,21 @@ def test_the_place_is_the_longest_prefix(bases: list[list[str]], path: list[str]
     assert found == next((f"s{n}" for n in fitting if len(bases[n]) == longest), None)
 
 
+def test_of_two_services_at_one_place_the_other_is_named(
+    dial: Dial, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    The first is taken, and the log says once that the second one's limits hold for nobody.
+    """
+    gov = Governor({"one": {"base_url": upstream.url}, "two": {"base_url": upstream.url + "/"}})
+    caller = dial(gov)
+    for path in ("/a", "/b"):
+        caller.get(upstream.script(path, answer()))
+
+    assert [gov.status()[name]["admitted"] for name in ("one", "two")] == [2, 0]
+    assert caplog.text.count("one and two have one base_url") == 1
+
+
 def test_requests_go_to_their_own_service(dial: Dial, upstream: Upstream) -> None:
     """
     One transport, two services of one host.

@@ -11,7 +11,9 @@ Every form that servers send, for one meaning: seconds from the moment of the an
   ``Retry-After`` (draft-ietf-httpapi-ratelimit-headers, section 5).
 
 Where several are given, the latest wins: too early costs a ban, too late costs seconds. What can't be read is ignored,
-as the same RFCs ask. A wait above 30 days is cut to 30 days: beyond that it is a mistake or a joke.
+as the same RFCs ask. A wait above 30 days is cut to 30 days: beyond that it is a mistake or a joke. One such mistake is
+known and has a meaning: a number that, as seconds or milliseconds since 1970, is a time within a day before or 30 days
+after the answer, is that time.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST", "http_date", "retry_after"]
 
 LONGEST: Final = 30 * 86400.0
+_DAY: Final = 86400.0
 _READ: Final = 128
 _WAITS: Final = frozenset({"retry-after", "retry-after-ms", "x-ms-retry-after-ms", "ratelimit"})
 _PIECES: Final = 16
@@ -117,6 +120,8 @@ def _asked(headers: Mapping[str, Sequence[str]], now: float | None) -> Iterable[
         seconds = _number(value)
         if seconds is None:
             yield from _fields(value, _clock(headers, now))
+        elif seconds > LONGEST:
+            yield _until(seconds, _clock(headers, now))
         else:
             yield seconds
 
@@ -144,6 +149,17 @@ def _fields(value: str, here: float | None) -> Iterable[float]:
             yield seconds
         # "Wed, 99" is a broken date, not a wait of 99 seconds.
         dated = word[:3].lower() in _DAYS
+
+
+def _until(number: float, here: float | None) -> float:
+    """
+    Return the wait that a *number* above 30 days means: until that time, if it is one near *here*; else its seconds.
+    """
+    if here is not None:
+        for time in (number, number / 1000):
+            if -_DAY <= time - here <= LONGEST:
+                return max(time - here, 0.0)
+    return number
 
 
 def _number(text: str) -> float | None:

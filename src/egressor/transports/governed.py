@@ -111,4 +111,10 @@ class Governed:
             # The path stays out of it: some APIs have their token there.
             msg = f'no service\'s base_url holds this URL at {scheme}://{place} (unknown_hosts = "refuse")'
             raise Rejected(msg, key="unknown_hosts", reason="unknown_host")
+        if service in self._places.twins:
+            other = self._places.twins.pop(service)
+            text = (
+                "%s and %s have one base_url: what passes here is taken for %s, and the limits of %s don't hold for it"
+            )
+            _LOG.warning(text + "; name the service that is meant", service, other, service, other)
         return service

@@ -29,12 +29,16 @@ class Places:
 
     Args:
         services: Policies by the service's name; those without ``base_url`` are no place.
+
+    Attributes:
+        twins: By the service that is found, a later one of the same place, which never is.
     """
 
-    __slots__ = ("_origins",)
+    __slots__ = ("_origins", "twins")
 
     def __init__(self, services: Mapping[str, Policy]) -> None:
         self._origins: dict[_Origin, list[tuple[tuple[str, ...], str]]] = {}
+        self.twins: dict[str, str] = {}
         for name, policy in services.items():
             if policy.base_url is not None:
                 url = urlsplit(policy.base_url)
@@ -42,6 +46,10 @@ class Places:
                 self._origins.setdefault(origin, []).append((_segments(url.path.rstrip("/")), name))
         for places in self._origins.values():
             places.sort(key=lambda place: -len(place[0]))
+            first: dict[tuple[str, ...], str] = {}
+            for path, name in places:
+                if first.setdefault(path, name) != name:
+                    self.twins[first[path]] = name
 
     def find(self, *, scheme: str, host: str, port: int | None, path: str) -> str | None:
         """
