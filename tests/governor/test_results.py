@@ -231,3 +231,21 @@ def test_a_note_says_why_a_failure_was_not_tried_again(
             gov.call("api", fail, **options)
 
     assert getattr(raised.value, "__notes__", None) == (note and [f"egressor: api: {note}"])
+
+
+def test_a_result_that_is_awaited_later_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    A plain function that only makes what somebody awaits later is governed in its making alone; the log says so once.
+    """
+
+    gov = Governor({"api": {}}, clock=FakeClock())
+
+    class Later:
+        def __await__(self) -> Any:
+            yield
+
+    for _ in range(3):
+        gov.call("api", Later)
+
+    assert caplog.text.count("passes ungoverned") == 1
+    assert "returned a test_a_result_that_is_awaited_later_is_told.<locals>.Later" in caplog.text

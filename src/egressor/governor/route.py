@@ -4,6 +4,7 @@ Where a call goes: one service, with what the caller said about the call.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from math import isfinite
@@ -231,6 +232,10 @@ def _deadline(value: object) -> int:
     return int(value * _MICRO)
 
 
+_LOG = logging.getLogger("egressor")
+# Types of results that were warned of.
+_TOLD: set[type] = set()
+
 CARRIES: dict[type, bool] = {}
 """
 What `carries_status` has found, by type.
@@ -253,6 +258,13 @@ def carries_status(value: object) -> bool:
             known = is_fixed = False
         if is_fixed and len(CARRIES) < 10_000:
             CARRIES[kind] = known
+        if hasattr(kind, "__await__") and kind not in _TOLD:
+            _TOLD.add(kind)
+            _LOG.warning(
+                "a governed call returned a %s, and what that does later passes ungoverned: await it inside of the call,"
+                " by a coroutine function and gov.acall",
+                kind.__qualname__,
+            )
     return known
 
 
