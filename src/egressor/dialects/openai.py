@@ -13,6 +13,7 @@ from egressor.dialects.bodies import Answer, dig
 from egressor.dialects.engine import Dialect
 from egressor.dialects.forms import first, number, prose
 from egressor.dialects.http_codes import STATUS_CODES
+from egressor.dialects.models import at_azure, at_openai
 from egressor.dialects.terms import (
     BAD,
     BAN_ACCOUNT,
@@ -33,6 +34,8 @@ from egressor.dialects.terms import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from egressor._core.rule import Rule
 
 __all__ = ["AZURE", "DEEPSEEK", "DIALECT", "GROQ", "MISTRAL", "OPENROUTER"]
@@ -194,7 +197,9 @@ def _find(parsed: object) -> tuple[str, ...]:
     return (str(choices),) if isinstance(choices, (int, str)) and not isinstance(choices, bool) else ()
 
 
-def _dialect(name: str, source: str, statuses: dict[int, Rule]) -> Dialect:
+def _dialect(
+    name: str, source: str, statuses: dict[int, Rule], by_model: Callable[[Answer], bool] = at_openai
+) -> Dialect:
     return Dialect(
         name=name,
         source=source,
@@ -209,6 +214,7 @@ def _dialect(name: str, source: str, statuses: dict[int, Rule]) -> Dialect:
         is_error=_is_failed,
         # While a model thinks, DeepSeek and OpenRouter send blanks in front of the document, for minutes.
         streams=True,
+        by_model=by_model,
     )
 
 
@@ -226,7 +232,7 @@ def _is_failed(parsed: object) -> bool:
 _OVERLOADED: Final = {503: BUSY._replace(source=_DEEPSEEK), 402: QUOTA._replace(source=_DEEPSEEK)}
 
 DIALECT: Final = _dialect("openai", _OPENAI, {})
-AZURE: Final = _dialect("azure", _AZURE, {})
+AZURE: Final = _dialect("azure", _AZURE, {}, at_azure)
 DEEPSEEK: Final = _dialect("deepseek", _DEEPSEEK, _OVERLOADED)
 GROQ: Final = _dialect("groq", _GROQ, {498: BUSY._replace(source=_GROQ), 413: BAD._replace(source=_GROQ)})
 MISTRAL: Final = _dialect("mistral", _MISTRAL, {})
