@@ -143,6 +143,7 @@ _SENTENCES: Final = phrases(
     ("safety system", POLICY),
     ("overloaded", BUSY),
 )
+_BUSY: Final = ("overloaded", "over capacity")
 # What an SDK keeps of an error in a stream is often its sentence alone. An answer with a status of its own says more by
 # that.
 _IN_A_STREAM: Final = (
@@ -165,7 +166,7 @@ def _look(answer: Answer) -> tuple[str, Rule] | None:
     reasons = dig(answer.parsed, ("error", "metadata", "reasons"))
     if status == 403 and isinstance(reasons, list) and reasons:
         return "moderation", POLICY._replace(source=_OPENROUTER)
-    if status in {429, 498, 500, 503} and ("overloaded" in answer.said or "over capacity" in answer.said):
+    if _is_busy(answer):
         return "overloaded", BUSY._replace(source=_OPENAI)
     if status == 503 and "slow down" in answer.said:
         return "slow_down", BUSY._replace(source=_OPENAI)
@@ -181,6 +182,15 @@ def _look(answer: Answer) -> tuple[str, Rule] | None:
     if (status == 200 or not answer.parsed) and _CODES.keys().isdisjoint(answer.codes):
         return next(((words, rule) for words, rule in _IN_A_STREAM if words in answer.said), None)
     return None
+
+
+def _is_busy(answer: Answer) -> bool:
+    said = answer.said
+    if answer.status == 200:
+        # The code in OpenRouter's first choice is its provider's: a 502 for one that is overloaded.
+        inside = dig(answer.parsed, ("choices", 0, "error", "message"))
+        said = inside.lower() if isinstance(inside, str) else ""
+    return answer.status in {200, 429, 498, 500, 503} and any(words in said for words in _BUSY)
 
 
 def _wait(answer: Answer) -> float | None:
