@@ -144,7 +144,7 @@ def test_the_strictest_of_one_answer_s_policies_holds(is_refused: bool, turn: in
     others = [
         Hint("tokens", 5.0, 10, S),
         Hint("requests", 5.0, 10, S, S),
-        Hint("requests", 7.0, 10, S, by_endpoint=True),
+        Hint("requests", 7.0, 10, S, per="endpoint"),
     ]
 
     found = believed([day, burst, unread, used, *others][::turn], is_refused=is_refused)

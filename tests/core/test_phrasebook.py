@@ -33,12 +33,14 @@ BOOK = Phrasebook(
         ("bad signatures", "", "one"),
         ("<title>x</title>", "just a moment...", "title"),
         ("<title>x</title>", "just a moment of your time", None),
+        ("bad signature: access denied, reference 7", "", "both"),
+        ("reference 7, access denied; error 1020, too many requests", "", "many"),
         ("", "", None),
     ],
 )
 def test_find(text: str, title: str, expected: str | None) -> None:
     """
-    A last word may go on, a first one begins a word; of several phrases all must be there.
+    A last word may go on, a first one begins a word; of several phrases all must be there, and the first row decides.
     """
     low = plain(text)
 

@@ -49,6 +49,16 @@ class Mute(Exception):
         ("All connection attempts failed", "network", True),
         ("Internal Server Error", "server_error", True),
         ("binance GET https://api.example/api?recvWindow=5000&signature=abc&timestamp=1", "network", True),
+        ("Page.goto: net::ERR_NAME_NOT_RESOLVED at https://x/", "network", True),
+        ("Message: unknown error: net::ERR_CERT_DATE_INVALID", "network", False),
+        (
+            "An error occurred (SlowDown) when calling the PutObject operation: Please reduce your request rate.",
+            "rate_limit",
+            True,
+        ),
+        ("An error occurred (AccessDenied) when calling the GetObject operation: Access Denied", "permission", False),
+        ("<AioRpcError: status = StatusCode.ABORTED, details = 'retry'>", "conflict", True),
+        ("<AioRpcError: status = StatusCode.UNAVAILABLE, details = 'x'>", "server_error", True),
         ("it failed", "network", True),
     ],
 )

@@ -190,6 +190,8 @@ def test_data_is_no_error(body: str) -> None:
         ('{"ok":false,"error":"invalid_auth"}', ("authentication", False)),
         ('{"ok":false,"error":"channel_not_found"}', ("not_found", False)),
         ('{"ok":false,"error":"ratelimited"}', ("rate_limit", True)),
+        ('{"error":{"error_code":14,"error_msg":"Captcha needed","captcha_sid":"1"}}', ("challenge", False)),
+        ('{"error":{"error_code":9,"error_msg":"Flood control"}}', ("rate_limit", True)),
         ('{"ok":false,"error":"never_seen"}', ("unknown", False)),
     ],
 )

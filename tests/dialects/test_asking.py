@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egressor.dialects.asking import LONGEST, Asking, UsageHider, read_request, with_bound, with_usage
+from egressor.dialects.asking import LONGEST, Asking, UsageHider, model_of, read_request, with_bound, with_usage
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "usage?"}]}
 USED = {"prompt_tokens": 7, "completion_tokens": 2}
@@ -427,3 +427,22 @@ def test_an_unfinished_last_frame_is_the_clients_but_for_the_chunk() -> None:
     A stream that is cut off ends for the client as it ended; the chunk is known without its blank line too.
     """
     assert (hide(b'data: {"cho'), hide(LAST.rstrip())) == (b'data: {"cho', b"")
+
+
+@pytest.mark.parametrize(
+    ("parsed", "path", "expected"),
+    [
+        ({"model": "gpt-a"}, "/v1/chat/completions", "gpt-a"),
+        ({"model": 5}, "/v1/chat/completions", ""),
+        ({}, "/v1beta/models/gemini-2.5-pro:streamGenerateContent", "gemini-2.5-pro"),
+        ({}, "/openai/deployments/mine/chat/completions", "mine"),
+        ({"model": "gpt-a"}, "/openai/deployments/mine/chat/completions", "gpt-a"),
+        (["model"], "/v1/chat/completions", ""),
+        (None, "/openai/deployments/mine/images/edits", "mine"),
+    ],
+)
+def test_the_model_of_a_request(parsed: object, path: str, expected: str) -> None:
+    """
+    It is in the body, or in the path: Gemini's always, at Azure the deployment's name.
+    """
+    assert model_of(parsed, path) == expected

@@ -13,8 +13,8 @@ from egressor.dialects import Hint, classify, hints, with_hints
 
 NOW = 1795313500.0
 SECOND = 1_000_000
-bucket = partial(Hint, refills=True)
-narrow = partial(Hint, by_endpoint=True)
+bucket = partial(Hint, refills=True, per="model")
+narrow = partial(Hint, per="endpoint")
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,14 @@ def test_discord_s_invalid_requests_are_counted(status: int, scope: str, counts:
     assert found == (Hint("invalid_requests", limit=10_000, window=600 * SECOND, adds=1),) * counts
 
 
-@pytest.mark.parametrize(("resource", "expected"), [("core", False), ("search", True)])
-def test_github_s_other_resources_have_limits_of_their_own(resource: str, expected: bool) -> None:
+@pytest.mark.parametrize(("resource", "expected"), [("core", ""), ("search", "endpoint")])
+def test_github_s_other_resources_have_limits_of_their_own(resource: str, expected: str) -> None:
     """
     That a search has nothing left says nothing of the rest.
     """
     headers = {"X-RateLimit-Remaining": "5", "X-RateLimit-Limit": "30", "X-RateLimit-Resource": resource}
 
-    assert [hint.by_endpoint for hint in hints(headers, dialect="github")] == [expected]
+    assert [hint.per for hint in hints(headers, dialect="github")] == [expected]
 
 
 def test_a_verdict_carries_hints_and_a_plain_answer_none() -> None:

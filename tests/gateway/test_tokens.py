@@ -144,6 +144,28 @@ async def test_a_stream_is_asked_what_it_used_and_settled_at_that() -> None:
     assert taken == 970
 
 
+@pytest.mark.parametrize("path", [CHAT, "/t/v1/images/generations", "/t/v1/moderations"])
+async def test_a_model_that_has_to_wait_holds_no_other(path: str) -> None:
+    """
+    The model that a request names is its scope's, whatever it is asked for.
+    """
+    said = "Rate limit reached for a in organization org-x on requests per min (RPM). Please try again in 60s."
+    asked = []
+
+    async def serve(request: web.BaseRequest) -> web.StreamResponse:
+        asked.append((await request.json())["model"])
+        error = {"message": said, "type": "requests", "code": "rate_limit_exceeded"}
+        is_limited = asked[-1] == "a"
+        return web.json_response({"error": error} if is_limited else {"data": []}, status=429 if is_limited else 200)
+
+    async with upstream(serve) as url, gateway(url, **policy("100/minute", retry={"attempts": 1})) as rig:
+        for model in "abab":
+            async with rig.session.post(f"{rig.url}{path}", json={"model": model, "prompt": "x"}) as answer:
+                await answer.read()
+
+    assert asked == ["a", "b", "b"]
+
+
 async def test_without_a_limit_of_tokens_a_stream_is_left_alone() -> None:
     """
     Nothing is added to a request that nobody counts.

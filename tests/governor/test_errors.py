@@ -488,3 +488,76 @@ def test_processes_share_a_file_and_survive_a_kill(tmp_path: Path) -> None:
         # The one that a child was about to tell of may be there as well.
         assert sum(counts) <= found["total"] <= sum(counts) + 2
         assert [each["count"] for each in found["groups"]] == [found["total"]]
+
+
+class Response:
+    """
+    An answer with its status.
+    """
+
+    def __init__(self, status: int) -> None:
+        self.status_code = status
+        self.headers = {"ratelimit-limit": "9", "ratelimit-remaining": "8", "ratelimit-reset": "60"}
+
+
+class Odd(BaseException):
+    """
+    No `Exception`.
+    """
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+@pytest.mark.parametrize("idempotent", [True, False])
+@pytest.mark.parametrize("fallback", ["none", "own", "service"])
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        ValueError("bad"),
+        ConnectionResetError("cut"),
+        TimeoutError("late"),
+        KeyboardInterrupt(),
+        Odd("odd"),
+        200,
+        400,
+        503,
+    ],
+    ids=repr,
+)
+def test_what_ends_at_once_ends_as_the_plan_ends_it(
+    outcome: BaseException | int, fallback: str, attempts: int, *, idempotent: bool
+) -> None:
+    """
+    A call that is observed takes the plan's way, another one ends where its first attempt came to all there is: both
+    come to the same, with the same notes, entries and cells, and tell the same handlers.
+    """
+
+    def ended(*, tapped: bool) -> object:
+        told: list[str] = []
+        clock = FakeClock()
+        policy = {"retry": {"attempts": attempts, "base": 1.0, "jitter": False}, "limits": ["9/minute"]}
+        gov = Governor({"api": policy}, clock=clock, dice=lambda: 0.0)
+        gov.on_error()(lambda failure: told.append(str(failure.verdict.category)))
+        if tapped:
+            gov.taps.add(lambda _: None)
+        if fallback == "service":
+            gov.set_fallback("api", "instead")
+        error = type(outcome)(*outcome.args) if isinstance(outcome, BaseException) else None
+
+        def attempt() -> Response:
+            if error is not None:
+                raise error
+            return Response(int(str(outcome)))
+
+        more: dict[str, Any] = {"fallback": "own"} if fallback == "own" else {}
+        try:
+            value: Any = gov.call("api", attempt, idempotent=idempotent, **more)
+            value = getattr(value, "status_code", value)
+        except BaseException as raised:  # noqa: BLE001 - whatever comes is compared
+            value = [repr(raised), getattr(raised, "__notes__", [])]
+        status = gov.status()["api"]
+        entries = [{**each, "call": "", "id": ""} for each in gov.errors()["recent"]]
+        assert gov.context.handlers.drain(10)
+        gov.close()
+        return value, status, entries, told
+
+    assert ended(tapped=False) == ended(tapped=True)

@@ -5,6 +5,7 @@ What answers teach: the server's limits hold calls back beside the policy's own.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import pairwise
@@ -384,6 +385,75 @@ def test_a_wait_for_one_recipient_holds_no_other(scope: dict[str, str], others: 
         assert [(each["scope"], each["left"]) for each in learned(gov)] == [("recipient=chat 5", 0)]
     clock.advance(20)
     assert refused(gov, scope={"recipient": "chat 5"}) is None
+
+
+def limited(said: str, headers: Mapping[str, str] | None = None, status: int = 429) -> Answer:
+    """
+    Return a refusal for a limit, in OpenAI's words.
+    """
+    answer = Answer(headers or {}, status)
+    answer._content = json.dumps({"error": {"message": said, "code": "rate_limit_exceeded"}}).encode()  # type: ignore[attr-defined]
+    return answer
+
+
+ONE_MODEL = "Rate limit reached for gpt-a in organization org-x on tokens per min (TPM)."
+ALL_MODELS = "Rate limit reached for requests in organization org-x on requests per min."
+
+
+@pytest.mark.parametrize(
+    ("said", "scope", "others"),
+    [
+        (ONE_MODEL, {"model": "a"}, None),
+        (ONE_MODEL, {"model": "a", "user": "u"}, None),
+        (ONE_MODEL, {}, 20.0),
+        (ALL_MODELS, {"model": "a"}, 20.0),
+    ],
+)
+def test_a_wait_for_one_model_holds_no_other(said: str, scope: dict[str, str], others: float | None) -> None:
+    """
+    Calls of other models go on, unless nobody knows which model it was, or the answer doesn't say that it is one's.
+    """
+    gov, clock = made(dialect="openai", errors=[])
+    gov.call("api", lambda: limited(f"{said} Please try again in 20s."), scope=scope)
+
+    assert refused(gov, scope={"model": "b"}) == others
+    assert refused(gov) == others
+    assert refused(gov, scope={"model": "a"}) == 20.0
+    clock.advance(20)
+    assert refused(gov, scope={"model": "a"}) is None
+
+
+def test_a_model_that_is_asked_too_fast_waits_a_moment_and_no_other_does() -> None:
+    """
+    The answer says whose limit it is, and not until when: the policy's first pause, for that model, and each time.
+    """
+    gov, clock = made(dialect="openai", errors=[], retry={"attempts": 1, "base": 2.0})
+    for _ in range(3):
+        gov.call("api", lambda: limited(ONE_MODEL), scope={"model": "a"})
+
+        assert refused(gov, scope={"model": "a"}) == 2.0
+        assert refused(gov, scope={"model": "b"}) is None
+        assert gov.status()["api"]["slowed_s"] == 0
+        clock.advance(2)
+    gov.call("api", lambda: limited(ONE_MODEL))
+    assert refused(gov, scope={"model": "b"}) == 2.0
+
+
+SPENT = {"x-ratelimit-limit-tokens": "1000", "x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "30s"}
+
+
+def test_what_is_left_is_left_of_one_model() -> None:
+    """
+    OpenAI's headers are about the model that was asked; where no call names one they are about all.
+    """
+    gov, clock = made(dialect="openai", errors=[])
+    gov.call("api", Answer, SPENT, scope={"model": "a"})
+    assert [(each["scope"], each["left"]) for each in learned(gov)] == [("model=a", 0)]
+    assert [refused(gov, scope={"model": name}) for name in "ab"] == [1.89, None]
+    clock.advance(30)
+    gov.call("api", Answer, SPENT)
+
+    assert [refused(gov, scope={"model": name}) for name in "ab"] == [1.89, 1.89]
 
 
 BYBIT = {"X-Bapi-Limit-Status": "9", "X-Bapi-Limit": "10", "X-Bapi-Limit-Reset-Timestamp": "1000"}

@@ -85,17 +85,28 @@ def test_an_attempt_is_settled_and_learned_from_once() -> None:
         Options(cost=lambda: {"tokens": 1}),
         Options(scope=lambda: {"user": "u"}),
         Options(limited=False),
-        Options(cost={"tokens": 7}),
     ],
 )
 def test_a_call_that_says_for_itself_goes_as_it_is(options: Options) -> None:
     """
-    Its cost is stated, or depends on what only its program knows, or no limit applies to it.
+    It depends on what only its program knows, or no limit applies to it.
     """
     wish = Wish()
     route = governor().route("api", options)
 
     assert counted(route, wish) is route
+    assert wish.tally is None
+
+
+def test_a_cost_that_is_stated_stays_and_the_model_is_told_all_the_same() -> None:
+    """
+    Nothing is expected in its place.
+    """
+    wish = Wish()
+    route = counted(governor().route("api", Options(cost={"tokens": 7}, scope={"user": "u"})), wish)
+    ask = route.ask((), {})
+
+    assert (ask.cost, ask.scope) == ({"tokens": 7, "requests": 1}, {"user": "u", "model": "m"})
     assert wish.tally is None
 
 
@@ -106,3 +117,19 @@ def test_what_is_no_request_goes_as_it_is() -> None:
     route = governor().route("api", Options())
 
     assert counted(route, object()) is route
+
+
+def test_the_model_in_a_path_is_known_while_the_body_is_on_its_way() -> None:
+    """
+    As at Azure, whose paths name the deployment.
+    """
+
+    class OnItsWay(Wish):
+        size = 4000
+
+        def asked(self) -> tuple[str, str, bytes | None]:
+            return "POST", "/openai/deployments/mine/chat/completions", None
+
+    ask = counted(governor().route("api", Options()), OnItsWay()).ask((), {})
+
+    assert (ask.scope, ask.cost["tokens"] > 0) == ({"model": "mine"}, True)

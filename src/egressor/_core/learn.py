@@ -50,7 +50,7 @@ _EDGE: Final = (4, 8, 16, 0)
 _SLOWLY: Final = 8
 _STEADILY: Final = 32
 # Keys of a scope whose values a server may limit, each by itself.
-_PARTS: Final = ("endpoint", "recipient")
+_PARTS: Final = ("endpoint", "recipient", "model")
 _WHOLE: Final = ("",)
 _MOST: Final = 1 << 53
 # The longest that a good answer holds anybody back, if it does not say what period its limit is for.
@@ -71,7 +71,8 @@ class Hint(NamedTuple):
         window: Microseconds that the limit is for; None if it is not said.
         used: How much is used; None if it is not said.
         refills: Whether it comes back all the time, as a bucket does, and not at the reset as a whole.
-        by_endpoint: Whether it is a limit of one endpoint, and says nothing of the others.
+        per: The key of a scope for each of whose values there is such a limit, ``endpoint`` or ``model``: it says
+            nothing of the others. Empty if it is for all.
         adds: By how much this very answer has used it up, where the server doesn't tell and we count; else 0.
     """
 
@@ -82,7 +83,7 @@ class Hint(NamedTuple):
     window: int | None = None
     used: float | None = None
     refills: bool = False
-    by_endpoint: bool = False
+    per: str = ""
     adds: int = 0
 
 
@@ -118,10 +119,10 @@ def believed(hints: Iterable[Hint], *, is_refused: bool) -> list[Hint]:
     An answer that has served its call belies a limit of nothing, and need not be believed that none will be served for
     days: where it names no period of a day, say, its reset may be in a unit that nobody documents.
     """
-    found: dict[tuple[str, int, bool], Hint] = {}
+    found: dict[tuple[str, int, str], Hint] = {}
     for hint in hints if is_refused else _trimmed(hints):
         # Policies that differ by their names alone have one cell: the strictest holds, in whatever order they come.
-        key = hint.unit, hint.window or 0, hint.by_endpoint
+        key = hint.unit, hint.window or 0, hint.per
         if key not in found or _rank(hint) < _rank(found[key]):
             found[key] = hint
     return list(found.values())

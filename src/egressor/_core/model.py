@@ -106,8 +106,8 @@ class Verdict:
         severity: How much it matters.
         retryable: Whether the same attempt, sent again, may succeed, and may be sent again.
         retry_after: Seconds that the server asked us to stay away; None if it did not say.
-        scope: What the failure is about: ``service``, ``credential``, ``ip``, ``account``, ``endpoint``, ``recipient``
-            or ``call``.
+        scope: What the failure is about: ``service``, ``credential``, ``ip``, ``account``, ``endpoint``, ``model``,
+            ``recipient`` or ``call``.
         fingerprint: A short, stable name for errors of the same cause, for grouping.
         why: The rule that decided, in words.
         may_have_run: Whether the server may have executed the request although we hold no answer.

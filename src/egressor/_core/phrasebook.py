@@ -39,7 +39,7 @@ def words_of(low: str) -> frozenset[bytes]:
 
 
 class _Entry(NamedTuple, Generic[T]):
-    anchor: bytes
+    place: int
     phrases: tuple[str, ...]
     value: T
 
@@ -53,10 +53,14 @@ class Phrasebook(Generic[T]):
             phrase that begins with ``title:`` is compared with the whole title instead.
     """
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_anchored", "_loose")
 
     def __init__(self, rows: Iterable[tuple[tuple[str, ...], T]]) -> None:
-        self._entries = tuple(_Entry(_anchor(phrases), phrases, value) for phrases, value in rows)
+        self._anchored: dict[bytes, list[_Entry[T]]] = {}
+        for place, (phrases, value) in enumerate(rows):
+            self._anchored.setdefault(_anchor(phrases), []).append(_Entry(place, phrases, value))
+        # Those that no word of a text rules out.
+        self._loose = self._anchored.pop(b"", [])
 
     def find(self, low: str, words: frozenset[bytes], title: str = "") -> T | None:
         """
@@ -67,15 +71,22 @@ class Phrasebook(Generic[T]):
             words: Its words, by `words_of`.
             title: Its title, for rows that ask for one.
         """
-        for anchor, phrases, value in self._entries:
-            if anchor and anchor not in words:
-                continue
+        entries = self._loose
+        for word in self._anchored.keys() & words:
+            entries = entries + self._anchored[word]
+        if entries is not self._loose:
+            entries.sort(key=_place)
+        for _, phrases, value in entries:
             for phrase in phrases:
                 if (phrase[6:] != title) if phrase.startswith("title:") else (phrase not in low):
                     break
             else:
                 return value
         return None
+
+
+def _place(entry: _Entry[T]) -> int:
+    return entry.place
 
 
 def _anchor(phrases: tuple[str, ...]) -> bytes:

@@ -35,6 +35,8 @@ def unwrap(exc: BaseException) -> BaseException:
     Returns:
         The ``Rejected`` nearest to the surface, or the innermost cause. Never raises.
     """
+    if not inner(exc):
+        return exc
     found = next((each for each in walk(exc) if is_a(each, Rejected)), None)
     if found is not None:
         return found

@@ -11,6 +11,7 @@ from typing import Final
 
 from egressor.dialects.bodies import dig
 from egressor.dialects.engine import Dialect
+from egressor.dialects.models import at_anthropic
 from egressor.dialects.terms import (
     BAD,
     BAN_ACCOUNT,
@@ -97,4 +98,5 @@ DIALECT: Final = Dialect(
     streams=True,  # a long answer is no reason to wait for its end: who reads it hears it come
     is_error=_is_error,
     early=sentences(_SENTENCES),
+    by_model=at_anthropic,
 )

@@ -23,6 +23,7 @@ __all__ = [
     "Asking",
     "UsageHider",
     "kind_at",
+    "model_of",
     "read_parsed",
     "read_request",
     "with_bound",
@@ -63,6 +64,7 @@ _PATHS: Final = (
     ("/completions", "completions"),
 )
 _GEMINI: Final = re.compile(r"/models/([^/:?]{1,200}):(stream)?(?:[Gg]enerate)[A-Za-z]*")
+_DEPLOYED: Final = re.compile(r"/openai/deployments/([^/?]{1,200})/")
 _BLANK: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))")
 _CHOSEN: Final = re.compile(rb'"choices"\s*:\s*\[\s*[^\]\s]')
 # Names of fields, and types of parts and tools, that stand for a text of any length: it is fetched or remembered.
@@ -146,10 +148,9 @@ def read_parsed(parsed: object, body: bytes, path: str = "") -> Asking | None:
     config = _config(parsed)
     options = parsed.get("stream_options")
     is_text, fetches = _beside(parsed)
-    model = gemini[1] if gemini else parsed.get("model")
     return Asking(
         kind=kind,
-        model=_word(model),
+        model=model_of(parsed, path),
         stream=bool(gemini[2]) if gemini else parsed.get("stream") is True,
         # Which of several bounds a provider keeps to is not for us to guess.
         most_output=max(_counts(parsed, _BOUNDS) + _counts(config, _BOUNDS), default=None),
@@ -162,6 +163,18 @@ def read_parsed(parsed: object, body: bytes, path: str = "") -> Asking | None:
         others=tuple([each for each in _list(parsed.get("models")) if isinstance(each, str)]),
         fetches=fetches,
     )
+
+
+def model_of(parsed: object, path: str) -> str:
+    """
+    Return the model that a *parsed* request to *path* names; at Azure that may be its deployment. Empty for none.
+    """
+    gemini = _GEMINI.search(path)
+    if gemini:
+        return gemini[1]
+    named = _word(parsed.get("model")) if isinstance(parsed, dict) else ""
+    deployed = None if named else _DEPLOYED.search(path)
+    return deployed[1] if deployed else named
 
 
 def kind_at(path: str) -> str:

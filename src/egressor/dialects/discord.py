@@ -14,6 +14,7 @@ from egressor.dialects.terms import (
     BAN_IP,
     BUSY,
     CLASH,
+    HUMAN,
     KEY,
     LIMITED,
     LIMITED_ENDPOINT,
@@ -61,6 +62,9 @@ def _look(answer: Answer) -> tuple[str, Rule] | None:
         if first(answer.headers, "x-ratelimit-scope") == "shared":
             return "shared", LIMITED_ENDPOINT._replace(source=_LIMITS)
         return None
+    if isinstance(answer.parsed, dict) and ("captcha_key" in answer.parsed or "captcha_sitekey" in answer.parsed):
+        # A list of words beside what a human would be shown.
+        return "captcha_key", HUMAN._replace(source=_CODES_PAGE)
     # "Unknown …", all of them.
     code = answer.codes[0] if answer.codes else ""
     if len(code) == 5 and code.startswith("10") and answer.status == 404:

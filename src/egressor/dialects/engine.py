@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from egressor._core.answers import mitigated, paged, read_answer, told_to_retry
 from egressor._core.evidence import Opened, document, media_type
+from egressor._core.grade import SCOPE
 from egressor._core.model import ErrorCategory as Kind
 from egressor._core.pages import page
 from egressor._core.phrasebook import plain, words_of
@@ -48,6 +49,7 @@ _WAITED: Final = frozenset(
         Kind.TIMEOUT,
     }
 )
+_BY_MODEL: Final = frozenset({Kind.RATE_LIMIT, Kind.QUOTA_EXHAUSTED})
 _TELLING: Final = frozenset({401, 402, 403, 404, 407, 408, 409, 410, 418, 420, 429, 451})
 _LOOSE: Final = frozenset({Kind.BAD_REQUEST, Kind.SERVER_ERROR})
 _NOBODY_KNOWS: Final = Rule(Kind.UNKNOWN)
@@ -84,6 +86,7 @@ class Dialect(NamedTuple):
         marks: Words behind which exceptions' messages have a code.
         streams: Whether its JSON may come piece by piece, or long after its head: then nobody waits for the end of a
             body of unknown length.
+        by_model: Tells whether a limit that was hit is one model's, and no other's.
     """
 
     name: str
@@ -104,6 +107,7 @@ class Dialect(NamedTuple):
     raised: Callable[[BaseException], tuple[str, Rule] | None] | None = None
     marks: tuple[str, ...] = ()
     streams: bool = False
+    by_model: Callable[[Answer], bool] | None = None
 
 
 def read(dialect: Dialect, evidence: Evidence) -> Verdict:
@@ -129,7 +133,7 @@ def read(dialect: Dialect, evidence: Evidence) -> Verdict:
         found = _bare(dialect, answer)
     if found is not None:
         return _verdict(dialect, answer, *found)
-    verdict = read_answer(evidence)
+    verdict = _narrowed(dialect, answer, read_answer(evidence))
     wait = None if dialect.wait is None or verdict.category not in _WAITED else dialect.wait(answer)
     return verdict if wait is None else replace(verdict, retry_after=_longer(verdict.retry_after, wait))
 
@@ -282,10 +286,18 @@ def _verdict(dialect: Dialect, answer: Answer, word: str, rule: Rule) -> Verdict
         why=f"{dialect.name}: {safe or 'its word on this status'} (status {shown}{where})",
         wait=wait,
     )
+    verdict = _narrowed(dialect, answer, verdict)
     told = told_to_retry(answer.headers)
     if told is not None and told is not verdict.retryable:
         verdict = replace(verdict, retryable=told, why=f"{verdict.why}; x-should-retry")
     return replace(verdict, may_have_run=True) if answer.streamed else verdict
+
+
+def _narrowed(dialect: Dialect, answer: Answer, verdict: Verdict) -> Verdict:
+    is_limit = verdict.category in _BY_MODEL and verdict.scope == SCOPE[verdict.category]
+    if not is_limit or dialect.by_model is None or not dialect.by_model(answer):
+        return verdict
+    return replace(verdict, scope="model")
 
 
 @lru_cache(maxsize=1024)

@@ -1,19 +1,35 @@
 """
-Errors that are told by their form: JSON-RPC 2.0, GraphQL, OAuth 2.0, Slack's, and a lone ``error`` where data is due.
+Errors that are told by their form: JSON-RPC 2.0, GraphQL, OAuth 2.0, Slack's, VK's, and a lone ``error`` where data
+is due.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from egressor.dialects.bodies import dig
 from egressor.dialects.engine import Dialect
 from egressor.dialects.markets import COMMON
-from egressor.dialects.terms import BAD, BAN_ACCOUNT, BUSY, DOWN, KEY, LATE, LIMITED, MISSING, NOT_NOW, RIGHTS, table
+from egressor.dialects.terms import (
+    BAD,
+    BAN_ACCOUNT,
+    BUSY,
+    DOWN,
+    HUMAN,
+    KEY,
+    LATE,
+    LIMITED,
+    MISSING,
+    NOT_NOW,
+    RIGHTS,
+    table,
+)
 
 __all__ = ["DIALECT"]
 
 _RPC: Final = "https://www.jsonrpc.org/specification#error_object"
 _SLACK: Final = "https://docs.slack.dev/reference/methods/chat.postMessage#errors"
+_VK: Final = "https://dev.vk.com/reference/errors"
 _GRAPHQL: Final = "https://spec.graphql.org/October2021/#sec-Errors"
 # What may stand beside an error that is data: a job that has failed, a partial result.
 _DATA: Final = ("choices", "data", "id", "items", "object", "output", "result", "results")
@@ -45,6 +61,19 @@ _CODES: Final = {
     ),
     **table(_RPC, {BAD: "-32700 -32600 -32602", MISSING: "-32601", DOWN: "-32603", LIMITED: "-32005 -32029"}),
     **table(
+        _VK,
+        {
+            LIMITED: "vk.6 vk.9 vk.29",
+            HUMAN: "vk.14 vk.17",
+            KEY: "vk.4 vk.5 vk.28",
+            RIGHTS: "vk.7 vk.15 vk.20 vk.24 vk.27 vk.30 vk.200 vk.201 vk.203",
+            BAN_ACCOUNT: "vk.3610",
+            MISSING: "vk.3 vk.18 vk.104",
+            BAD: "vk.8 vk.100 vk.101 vk.113 vk.150",
+            DOWN: "vk.1 vk.10",
+        },
+    ),
+    **table(
         _GRAPHQL,
         {
             KEY: "UNAUTHENTICATED",
@@ -57,6 +86,17 @@ _CODES: Final = {
 }
 
 
+def _find(parsed: object) -> tuple[str, ...]:
+    """
+    Name VK's code, which is a number that others use for something else.
+    """
+    return (f"vk.{dig(parsed, ('error', 'error_code'))}",) if _is_vk(parsed) else ()
+
+
+def _is_vk(parsed: object) -> bool:
+    return isinstance(dig(parsed, ("error", "error_msg")), str) and type(dig(parsed, ("error", "error_code"))) is int
+
+
 def _is_error(parsed: object) -> bool:
     if not isinstance(parsed, dict):
         return False
@@ -66,7 +106,11 @@ def _is_error(parsed: object) -> bool:
     if isinstance(error, str) and error and parsed.get("ok") is False:
         return True
     if isinstance(error, dict) and error:
-        return "jsonrpc" in parsed or ("message" in error and all(parsed.get(name) is None for name in _DATA))
+        return (
+            "jsonrpc" in parsed
+            or _is_vk(parsed)
+            or ("message" in error and all(parsed.get(name) is None for name in _DATA))
+        )
     if isinstance(errors, list) and errors and isinstance(errors[0], dict) and "message" in errors[0]:
         return not parsed.get("data") and set(parsed) <= {"errors", "data", "extensions"}
     return False
@@ -77,6 +121,7 @@ DIALECT: Final = Dialect(
     source=_RPC,
     codes=_CODES,
     places=(("error",), ("error", "code"), ("errors", 0, "extensions", "code")),
+    find=_find,
     phrases=COMMON,
     inside=True,
     is_error=_is_error,

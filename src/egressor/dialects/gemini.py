@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from egressor.dialects.bodies import Answer, dig
 from egressor.dialects.engine import Dialect
 from egressor.dialects.forms import prose, span
+from egressor.dialects.models import at_gemini
 from egressor.dialects.terms import (
     BAD,
     BAN_ACCOUNT,
@@ -145,4 +146,5 @@ DIALECT: Final = Dialect(
     wait=_wait,
     # streamGenerateContent without alt=sse: one array, an item at a time.
     streams=True,
+    by_model=at_gemini,
 )

@@ -43,7 +43,7 @@ class Form(NamedTuple):
         window: Microseconds that it is for, where the documentation says.
         used: Header of what is used.
         refills: Whether the documentation speaks of a bucket that fills all the time, and of the time until it is full.
-        by_endpoint: Whether each endpoint has such a limit of its own.
+        per: What has such a limit of its own: each ``endpoint``, each ``model``; empty if it is for all.
     """
 
     unit: str
@@ -54,19 +54,28 @@ class Form(NamedTuple):
     window: int | None = None
     used: str = ""
     refills: bool = False
-    by_endpoint: bool = False
+    per: str = ""
 
 
 def _rates(unit: str, form: str, window: int | None = None) -> Form:
     start = "x-ratelimit"
     return Form(
-        unit, f"{start}-remaining-{unit}", f"{start}-limit-{unit}", f"{start}-reset-{unit}", form, window, refills=True
+        unit,
+        f"{start}-remaining-{unit}",
+        f"{start}-limit-{unit}",
+        f"{start}-reset-{unit}",
+        form,
+        window,
+        refills=True,
+        per="model",
     )
 
 
 def _claude(unit: str) -> Form:
     start = f"anthropic-ratelimit-{unit.replace('_', '-')}"
-    return Form(unit, f"{start}-remaining", f"{start}-limit", f"{start}-reset", "iso", _MINUTE, refills=True)
+    return Form(
+        unit, f"{start}-remaining", f"{start}-limit", f"{start}-reset", "iso", _MINUTE, refills=True, per="model"
+    )
 
 
 _FORMS: Final[dict[str, tuple[Form, ...]]] = {
@@ -107,7 +116,7 @@ _FORMS: Final[dict[str, tuple[Form, ...]]] = {
             "x-rate-limit-reset",
             "epoch",
             900 * _MICRO,
-            by_endpoint=True,
+            per="endpoint",
         ),
         Form(
             "requests",
@@ -116,7 +125,7 @@ _FORMS: Final[dict[str, tuple[Form, ...]]] = {
             "x-app-limit-24hour-reset",
             "epoch",
             _DAY,
-            by_endpoint=True,
+            per="endpoint",
         ),
         Form(
             "requests",
@@ -125,7 +134,7 @@ _FORMS: Final[dict[str, tuple[Form, ...]]] = {
             "x-user-limit-24hour-reset",
             "epoch",
             _DAY,
-            by_endpoint=True,
+            per="endpoint",
         ),
     ),
     # https://bybit-exchange.github.io/docs/v5/rate-limit: the present moment while nothing is exceeded
@@ -136,7 +145,7 @@ _FORMS: Final[dict[str, tuple[Form, ...]]] = {
             "x-bapi-limit",
             "x-bapi-limit-reset-timestamp",
             "epoch_millis",
-            by_endpoint=True,
+            per="endpoint",
         ),
     ),
     # https://www.kucoin.com/docs-new/rate-limit
@@ -158,7 +167,7 @@ _FORMS: Final[dict[str, tuple[Form, ...]]] = {
             "x-gate-ratelimit-limit",
             "x-gate-ratelimit-reset-timestamp",
             "epoch",
-            by_endpoint=True,
+            per="endpoint",
         ),
     ),
     # https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
@@ -175,7 +184,7 @@ _FORMS: Final[dict[str, tuple[Form, ...]]] = {
     ),
     # https://discord.com/developers/docs/topics/rate-limits
     "discord": (
-        Form("requests", "x-ratelimit-remaining", "x-ratelimit-limit", "x-ratelimit-reset-after", by_endpoint=True),
+        Form("requests", "x-ratelimit-remaining", "x-ratelimit-limit", "x-ratelimit-reset-after", per="endpoint"),
     ),
 }
 
@@ -221,7 +230,7 @@ def read_hints(
         found += _weights(headers)
     if dialect == "github" and headers.get("x-ratelimit-resource", ["core"])[0] != "core":
         # Searching, say, has a limit of its own.
-        found = [hint and hint._replace(by_endpoint=True) for hint in found]
+        found = [hint and hint._replace(per="endpoint") for hint in found]
     if dialect == "discord" and status in _RUDE and "shared" not in headers.get("x-ratelimit-scope", ()):
         found.append(_INVALID)
     hints = [hint for hint in found if hint is not None]
@@ -235,7 +244,7 @@ def _read(form: Form, headers: Mapping[str, Sequence[str]], now: float | None) -
         return None
     values = headers.get(form.reset) if form.reset else None
     seconds = _seconds(values[0], form.form, headers, now) if values else None
-    return Hint(form.unit, left, limit, micros(seconds), form.window, used, form.refills, form.by_endpoint)
+    return Hint(form.unit, left, limit, micros(seconds), form.window, used, form.refills, form.per)
 
 
 def _amount(headers: Mapping[str, Sequence[str]], name: str) -> float | None:

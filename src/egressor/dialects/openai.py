@@ -13,6 +13,7 @@ from egressor.dialects.bodies import Answer, dig
 from egressor.dialects.engine import Dialect
 from egressor.dialects.forms import first, number, prose
 from egressor.dialects.http_codes import STATUS_CODES
+from egressor.dialects.models import at_azure, at_openai
 from egressor.dialects.terms import (
     BAD,
     BAN_ACCOUNT,
@@ -33,6 +34,8 @@ from egressor.dialects.terms import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from egressor._core.rule import Rule
 
 __all__ = ["AZURE", "DEEPSEEK", "DIALECT", "GROQ", "MISTRAL", "OPENROUTER"]
@@ -140,6 +143,7 @@ _SENTENCES: Final = phrases(
     ("safety system", POLICY),
     ("overloaded", BUSY),
 )
+_BUSY: Final = ("overloaded", "over capacity")
 # What an SDK keeps of an error in a stream is often its sentence alone. An answer with a status of its own says more by
 # that.
 _IN_A_STREAM: Final = (
@@ -162,7 +166,7 @@ def _look(answer: Answer) -> tuple[str, Rule] | None:
     reasons = dig(answer.parsed, ("error", "metadata", "reasons"))
     if status == 403 and isinstance(reasons, list) and reasons:
         return "moderation", POLICY._replace(source=_OPENROUTER)
-    if status in {429, 498, 500, 503} and ("overloaded" in answer.said or "over capacity" in answer.said):
+    if _is_busy(answer):
         return "overloaded", BUSY._replace(source=_OPENAI)
     if status == 503 and "slow down" in answer.said:
         return "slow_down", BUSY._replace(source=_OPENAI)
@@ -180,6 +184,15 @@ def _look(answer: Answer) -> tuple[str, Rule] | None:
     return None
 
 
+def _is_busy(answer: Answer) -> bool:
+    said = answer.said
+    if answer.status == 200:
+        # The code in OpenRouter's first choice is its provider's: a 502 for one that is overloaded.
+        inside = dig(answer.parsed, ("choices", 0, "error", "message"))
+        said = inside.lower() if isinstance(inside, str) else ""
+    return answer.status in {200, 429, 498, 500, 503} and any(words in said for words in _BUSY)
+
+
 def _wait(answer: Answer) -> float | None:
     # OpenRouter has it in the body; OpenAI and Groq in a sentence: "Please try again in 41.724s", "in 6m0s".
     told = number(dig(answer.parsed, ("error", "metadata", "availability", "retry_after")))
@@ -194,7 +207,9 @@ def _find(parsed: object) -> tuple[str, ...]:
     return (str(choices),) if isinstance(choices, (int, str)) and not isinstance(choices, bool) else ()
 
 
-def _dialect(name: str, source: str, statuses: dict[int, Rule]) -> Dialect:
+def _dialect(
+    name: str, source: str, statuses: dict[int, Rule], by_model: Callable[[Answer], bool] = at_openai
+) -> Dialect:
     return Dialect(
         name=name,
         source=source,
@@ -209,6 +224,7 @@ def _dialect(name: str, source: str, statuses: dict[int, Rule]) -> Dialect:
         is_error=_is_failed,
         # While a model thinks, DeepSeek and OpenRouter send blanks in front of the document, for minutes.
         streams=True,
+        by_model=by_model,
     )
 
 
@@ -226,7 +242,7 @@ def _is_failed(parsed: object) -> bool:
 _OVERLOADED: Final = {503: BUSY._replace(source=_DEEPSEEK), 402: QUOTA._replace(source=_DEEPSEEK)}
 
 DIALECT: Final = _dialect("openai", _OPENAI, {})
-AZURE: Final = _dialect("azure", _AZURE, {})
+AZURE: Final = _dialect("azure", _AZURE, {}, at_azure)
 DEEPSEEK: Final = _dialect("deepseek", _DEEPSEEK, _OVERLOADED)
 GROQ: Final = _dialect("groq", _GROQ, {498: BUSY._replace(source=_GROQ), 413: BAD._replace(source=_GROQ)})
 MISTRAL: Final = _dialect("mistral", _MISTRAL, {})

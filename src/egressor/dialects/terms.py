@@ -69,6 +69,8 @@ RIGHTS: Final = Rule(Kind.PERMISSION)
 RECIPIENT: Final = Rule(Kind.PERMISSION, scope="recipient")
 BAN_IP: Final = Rule(Kind.BAN, scope="ip")
 BAN_ACCOUNT: Final = Rule(Kind.BAN, scope="account")
+# A challenge that only a human solves.
+HUMAN: Final = Rule(Kind.CHALLENGE)
 GEO: Final = Rule(Kind.GEO_BLOCK)
 DOWN: Final = Rule(Kind.SERVER_ERROR, retry=True, ran=True)
 # Turned away at the door: nothing ran.

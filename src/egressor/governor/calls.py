@@ -426,6 +426,10 @@ def through(where: Where, function: Callable[..., Any]) -> Callable[..., Any]:
                     gate.leave(ask, at, generation)
                     return value
                 first = (gate.lease(ask, at, generation), outcome, route.context.clock.now())
+                if is_ended(route, nest, first[0], outcome):
+                    if outcome.error is not None:
+                        raise outcome.error
+                    return value
         wish = _Function(function, args, kwargs)
         flight = Flight(route.context, route, wish, args=args, kwargs=kwargs, nest=nest, first=first)
         return conclude(route, flight.run(), is_idempotent=flight.is_idempotent)
@@ -440,7 +444,7 @@ def athrough(  # noqa: C901, PLR0915 - in line, as every call comes through here
     Return *function* with each call through the gate, awaiting.
     """
 
-    async def governed(*args: Any, **kwargs: Any) -> Any:  # noqa: PLR0915 - likewise
+    async def governed(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0915 - likewise
         route = where.route
         nest = first = None
         if route.is_straight and not route.context.taps.is_on and CURRENT.get() is None:
@@ -486,6 +490,10 @@ def athrough(  # noqa: C901, PLR0915 - in line, as every call comes through here
                 if type(outcome.error) is GeneratorExit:
                     cut_short(route, nest, first[0], outcome)
                     raise outcome.error
+                if is_ended(route, nest, first[0], outcome):
+                    if outcome.error is not None:
+                        raise outcome.error
+                    return value
         flight = Flight(
             route.context, route, _Coroutine(function, args, kwargs), args=args, kwargs=kwargs, nest=nest, first=first
         )
@@ -500,6 +508,28 @@ def cut_short(route: Route, nest: Nest, lease: Lease, outcome: Outcome) -> None:
     """
     nest.drop([])
     route.gate.drop(lease, route.context.judge(outcome, route.gate))
+
+
+def is_ended(route: Route, nest: Nest, lease: Lease, outcome: Outcome) -> bool:
+    """
+    End a call whose first attempt came to *outcome* on the straight path, as the plan would, if that is all there is
+    to it: no other attempt, no fallback, no note. False leaves it to the plan, with the outcome's verdict.
+    """
+    context, gate = route.context, route.gate
+    compiled = gate.compiled
+    verdict = outcome.verdict = judge(outcome, context.clock.wall(), compiled.policy)
+    if verdict.category is not None and (
+        (verdict.retryable and compiled.retry.attempts > 1)
+        or route.options.fallback is not UNSET
+        or route.service in context.fallbacks
+        or (verdict.may_have_run and not route.options.idempotent)
+        # It may be the garbage collector that ends it, which waits for nobody: the plan's end sees to that.
+        or verdict.category is ErrorCategory.CANCELLED
+    ):
+        return False
+    nest.leave(ok=verdict.ok)
+    gate.settle(lease, context.judge_last(outcome, lease, gate))
+    return True
 
 
 def conclude(route: Route, done: Done | Stream, *, is_idempotent: bool = True) -> Any:

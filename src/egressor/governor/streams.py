@@ -151,8 +151,7 @@ def open_call(route: Route, wish: Wish, *, idempotent: bool, memory: Memory | No
     nest = first = None
     if memory is not None and (hit := _at_once(route, memory)) is not None:
         return hit
-    if route.gate.compiled.tokens:
-        route = counted(route, wish)
+    route = counted(route, wish)
     entered = _enter(route) if memory is None else None
     if entered is not None:
         lease, nest = entered
@@ -193,8 +192,7 @@ async def aopen_call(  # noqa: PLR0915 - in line, as every call comes through he
     loop = asyncio.get_running_loop()
     if memory is not None and (hit := _at_once(route, memory)) is not None:
         return hit
-    if route.gate.compiled.tokens:
-        route = counted(route, wish)
+    route = counted(route, wish)
     entered = _enter(route) if memory is None else None
     if entered is not None:
         lease, nest = entered

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from egressor._core.charge import may_be_billed
 from egressor._core.learned import tokens
 from egressor._core.tokens import Habits, Prompt, amounts, charged, expected, fitted
-from egressor.dialects.asking import COUNTS, NO_TEXT, kind_at, read_parsed
+from egressor.dialects.asking import COUNTS, NO_TEXT, kind_at, model_of, read_parsed
 from egressor.dialects.prompts import BESIDE, measured
 from egressor.dialects.usage import completed, parse
 from egressor.ledger.plain import clean
 
+from .money import PRICED
 from .route import Route
 from .tokenizers import measure_of
 
@@ -40,7 +41,7 @@ class _Request(NamedTuple):
     A request to a language model.
 
     Attributes:
-        kind: Its kind, as `egressor.dialects.asking.Asking` names it.
+        kind: Its kind, as `egressor.dialects.asking.Asking` names it; empty where all that is known is its model.
         model: The model that it names, or empty.
         prompt: What it sends and allows.
         text: Whether all that it sends is text, and in its body.
@@ -108,47 +109,61 @@ def counted(route: Route, wish: Any) -> Route:
     """
     Return *route* with what the request of *wish* is expected to take of limits of tokens, and give *wish* its tally.
 
-    A request to something else, or one that no such limit applies to, goes as it is.
+    The model that a request names is its scope's, if it has no other: rules may match it, and what the server says of
+    one model holds no other back. A request to something else goes as it is.
     """
     options, gate = route.options, route.gate
-    stated, scope = options.cost or {}, options.scope or {}
+    compiled = gate.compiled
+    is_priced = compiled.policy.dialect in PRICED
+    if not (is_priced or compiled.tokens):
+        return route
+    stated: Any = options.cost or {}
+    scope = options.scope or {}
     if callable(stated) or callable(scope) or not options.limited or not hasattr(wish, "asked"):
         return route
-    request = _read(wish)
+    request = _read(wish, is_priced=is_priced, is_counted=bool(compiled.tokens))
     if request is None:
         return route
-    if request.model and "model" not in scope:
+    is_named = bool(request.model) and "model" not in scope
+    if is_named:
         scope = {**scope, "model": request.model}
     named: Mapping[str, str] = scope if options.endpoint is None else {**scope, "endpoint": options.endpoint}
-    rooms = gate.compiled.rooms(named, gate.compiled.tokens.difference(stated))
+    rooms = compiled.rooms(named, compiled.tokens.difference(stated)) if request.kind else {}
     if not rooms:
-        return route
+        return _changed(route, scope, stated) if is_named else route
     habits = route.context.habits.setdefault(route.service, Habits())
     key = (request.model, named.get("endpoint", request.kind), "" if request.text else "and more")
     sent, received = expected(habits.of(key), request.prompt)
     wish.tally = Tally(gate, habits, key, prompt=request.prompt, sent=sent, units=tuple(rooms))
-    options = copy(options)
-    options.scope = scope
-    options.cost = {**stated, **fitted(sent, received, rooms, is_read=request.prompt.is_read)}
-    return Route(route.service, gate, options, route.context)
+    return _changed(route, scope, {**stated, **fitted(sent, received, rooms, is_read=request.prompt.is_read)})
 
 
-def _read(wish: Any) -> _Request | None:
+def _changed(route: Route, scope: Mapping[str, str], cost: Mapping[str, Any]) -> Route:
+    options = copy(route.options)
+    options.scope, options.cost = scope, cost
+    return Route(route.service, route.gate, options, route.context)
+
+
+def _read(wish: Any, *, is_priced: bool, is_counted: bool) -> _Request | None:
     """
-    Read the request of *wish*; None if it is none to a language model.
+    Read the request of *wish*; None if it is none to a language model, nor names one where *is_priced*, that is, where
+    all requests are to language models. That is all that is read unless *is_counted*.
     """
     method, path, body = wish.asked()
     path = path.partition("?")[0].rstrip("/")
-    if method in _READS or path.endswith(COUNTS) or any(part in path for part in NO_TEXT):
+    if method in _READS or path.endswith(COUNTS):
         return None
-    if body is None:
+    has_text = is_counted and not any(part in path for part in NO_TEXT)
+    if body is None and has_text:
         # It is still on its way: all that is known is how long it is, and that not always.
         kind = kind_at(path)
-        return _Request(kind, "", Prompt(getattr(wish, "size", 0), is_read=False)) if kind else None
-    parsed = parse(body)
-    asking = read_parsed(parsed, body, path)
+        model = clean(model_of(None, path))
+        return _Request(kind, model, Prompt(getattr(wish, "size", 0), is_read=False)) if kind else None
+    parsed = None if body is None else parse(body)
+    asking = read_parsed(parsed, body, path) if body is not None and has_text else None
     if asking is None or not isinstance(parsed, dict):
-        return None
+        model = clean(model_of(parsed, path)) if is_priced else ""
+        return _Request("", model, Prompt(0, is_read=False)) if model else None
     size, beside = measured(parsed, measure_of(asking.model))
     most = 0 if asking.kind == "embeddings" else asking.most_output
     prompt = Prompt(size, beside * BESIDE, most, asking.answers)

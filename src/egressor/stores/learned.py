@@ -1,8 +1,8 @@
 """
 What answers have said of the server's limits, for one service.
 
-A few cells, by unit and window, and by endpoint or recipient where a limit is its own. Whoever calls holds the gate's
-lock. What they mean is decided in `egressor._core.learn`.
+A few cells, by unit and window, and by endpoint, recipient or model where a limit is its own. Whoever calls holds the
+gate's lock. What they mean is decided in `egressor._core.learn`.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Learned:
         """
         is_news = False
         for hint in hints if compiled.learns else ():
-            part = learn.part_of(ask.scope, "endpoint") if hint.by_endpoint else ""
-            if hint.by_endpoint and not part:
+            part = learn.part_of(ask.scope, hint.per)
+            if hint.per == "endpoint" and not part:
                 continue  # Of one endpoint, and nobody knows which.
             key = (hint.unit, hint.window or 0, part)
             cell = self.cells.get(key)
@@ -79,9 +79,10 @@ class Learned:
 
     def hold(self, ask: Ask, name: str, now: int, until: int) -> bool:
         """
-        Hold calls of *ask*'s endpoint or recipient back until *until*, and no others; False if it has no such *name*.
+        Hold calls of *ask*'s endpoint, recipient or model back until *until*, and no others; False if it has no such
+        *name*.
 
-        Where there is no room, what ends first is forgotten: one recipient never holds everybody back.
+        Where there is no room, what ends first is forgotten: one of them never holds everybody back.
         """
         part = learn.part_of(ask.scope, name)
         if not part:

@@ -208,11 +208,15 @@ class Standing:
         self._unquiet()
         told = 0 if verdict.retry_after is None else -int(-verdict.retry_after * _SECOND // 1)
         self._feed_ban(lease, verdict, now)
-        if told and not self.learned.hold(lease.ask, verdict.scope, now, now + self._spread(told)):
+        is_hasty = _is_hasty(verdict)
+        # Of one model it is always the first pause: how often that one was too fast, nobody counts.
+        pause = told or (self._compiled.retry.base if is_hasty and verdict.scope == "model" else 0)
+        is_apart = pause > 0 and self.learned.hold(lease.ask, verdict.scope, now, now + self._spread(pause))
+        if told and not is_apart:
             self._stay_away(now, told)
         if verdict.ok:
             haste.went_well(self._haste, lease.at)
-        elif _is_hasty(verdict):
+        elif is_hasty and not is_apart:
             self._slow_down(verdict, lease.at, now)
         changed = breakers.settle(
             self.breaker,
