@@ -261,7 +261,7 @@ def carries_status(value: object) -> bool:
         if hasattr(kind, "__await__") and kind not in _TOLD:
             _TOLD.add(kind)
             _LOG.warning(
-                "a governed call returned a %s, and what that does later passes ungoverned: await it inside of the call,"
+                "a governed call returned a %s, and what it does later passes ungoverned: await it inside of the call,"
                 " by a coroutine function and gov.acall",
                 kind.__qualname__,
             )
