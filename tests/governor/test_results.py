@@ -237,7 +237,6 @@ def test_a_result_that_is_awaited_later_is_told(caplog: pytest.LogCaptureFixture
     """
     A plain function that only makes what somebody awaits later is governed in its making alone; the log says so once.
     """
-
     gov = Governor({"api": {}}, clock=FakeClock())
 
     class Later:
