@@ -156,11 +156,14 @@ _IN_A_STREAM: Final = (
 )
 
 
+# These say what was wrong more surely than a type for "we have trouble" beside them, which others' services send, too.
+_SURE: Final = {401: KEY, 403: RIGHTS, 404: MISSING, 429: LIMITED}
+
+
 def _look(answer: Answer) -> tuple[str, Rule] | None:
     status = answer.status
-    if status == 402 and ("in_flight" in answer.said or "in_flight_budget_exhausted" in answer.codes):
-        return "in_flight_budget_exhausted", LIMITED._replace(source=_OPENROUTER)
-    if status == 402 and first(answer.headers, "retry-after"):
+    is_reserved = "in_flight" in answer.said or "in_flight_budget_exhausted" in answer.codes
+    if status == 402 and (is_reserved or first(answer.headers, "retry-after")):
         # OpenRouter's reservations for requests in flight: the only 402 that names a time.
         return "in_flight_budget_exhausted", LIMITED._replace(source=_OPENROUTER)
     reasons = dig(answer.parsed, ("error", "metadata", "reasons"))
@@ -168,6 +171,10 @@ def _look(answer: Answer) -> tuple[str, Rule] | None:
         return "moderation", POLICY._replace(source=_OPENROUTER)
     if _is_busy(answer):
         return "overloaded", BUSY._replace(source=_OPENAI)
+    if status in _SURE and not answer.streamed:
+        known = [_CODES[code] for code in answer.codes if code in _CODES]
+        if known and all(rule.kind is DOWN.kind for rule in known):
+            return "", _SURE[status]._replace(source=_OPENAI)
     if status == 503 and "slow down" in answer.said:
         return "slow_down", BUSY._replace(source=_OPENAI)
     if status == 413:
