@@ -258,7 +258,8 @@ def carries_status(value: object) -> bool:
             known = is_fixed = False
         if is_fixed and len(CARRIES) < 10_000:
             CARRIES[kind] = known
-        if hasattr(kind, "__await__") and kind not in _TOLD:
+        # A permit of ours is no result.
+        if hasattr(kind, "__await__") and kind not in _TOLD and not kind.__module__.startswith("egressor."):
             _TOLD.add(kind)
             _LOG.warning(
                 "a governed call returned a %s, and what it does later passes ungoverned: await it inside of the call,"
