@@ -411,6 +411,18 @@ def test_a_frame_goes_as_soon_as_it_has_a_choice() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "piece",
+    [chunk([CHOICE]), chunk([CHOICE]) * 3, chunk([CHOICE], usage=None), chunk([CHOICE], usage=USED), b": hi\n\n"],
+)
+def test_whole_frames_pass_as_they_are(piece: bytes) -> None:
+    """
+    What ends with its frame and can't be the chunk goes on as the very bytes that came.
+    """
+    assert UsageHider().feed(piece) is piece
+    assert UsageHider().feed(piece + LAST) == piece
+
+
 def test_what_never_ends_is_not_held_back() -> None:
     """
     A frame without an end goes on once it is longer than the chunk can be, so memory is bounded.

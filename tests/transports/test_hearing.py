@@ -4,10 +4,14 @@ What is noted of a body that goes by.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from egressor import ErrorCategory, Verdict
-from egressor.transports.hearing import Heard
+from egressor.dialects.answered import AnswerReader
+from egressor.dialects.usage_stream import Streamed, StreamReader
+from egressor.transports.hearing import Counted, Heard
 
 FINE = Verdict()
 BROKEN = Verdict(category=ErrorCategory.SERVER_ERROR)
@@ -80,3 +84,57 @@ def test_a_good_reading_changes_nothing() -> None:
     listener.is_whole = True
 
     assert listener.verdict(given) is given
+
+
+class Told:
+    """
+    Keeps what it is told that an answer has used.
+    """
+
+    def __init__(self) -> None:
+        self.said: list[Streamed] = []
+
+    def settle(self, said: Streamed) -> None:
+        """
+        Keep it.
+        """
+        self.said.append(said)
+
+
+@pytest.mark.parametrize("size", [1, 7, 300, 5_000, 100_000])
+def test_pieces_that_are_read_together_say_the_same(size: int) -> None:
+    """
+    However small the pieces of a stream are, what it has used, its text and its error are those of all of it.
+    """
+    text = b"".join(b'data: {"model": "m", "choices": [{"delta": {"content": "word%d"}}]}\n\n' % n for n in range(400))
+    used = b'data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}\n\ndata: {"error": {}}\n\n'
+    body = text + used
+    read: list[bytes] = []
+
+    def judge(said: bytes) -> Verdict:
+        read.append(said)
+        return BROKEN
+
+    told: Any = Told()
+    listener = Counted(AnswerReader("text/event-stream"), Heard(judge, is_events=True), None, None, told)
+    for begin in range(0, len(body), size):
+        listener.feed(body[begin : begin + size])
+    verdict = listener.verdict(FINE)
+    whole = StreamReader()
+    whole.feed(body)
+
+    assert [whole.finish()] == told.said
+    assert (told.said[0].reported.usage.input, told.said[0].text_bytes) == (7, sum(len(f"word{n}") for n in range(400)))
+    assert verdict is BROKEN
+    assert read[0].endswith(used)
+
+
+def test_what_has_come_is_read_when_somebody_asks() -> None:
+    """
+    A few bytes of a document are known at once to whoever asks how it begins.
+    """
+    listener = Counted(AnswerReader("application/json"), None, None, None, None)
+    before = listener.beginning
+    listener.feed(b'{"a"')
+
+    assert (before, listener.beginning) == (b"", b"{")

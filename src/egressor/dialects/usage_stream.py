@@ -3,7 +3,8 @@ What a stream says that it used, read while its bytes go by.
 
 A relay hands the bytes on as they come; this looks at them beside it, and must not cost what the relay saves. So a
 frame is parsed only if it can say something: which model (the first one), usage, or the end. All others are only
-searched for the lengths of their texts, from which a stream that the client leaves is estimated.
+searched for the lengths of their texts, from which a stream that the client leaves is estimated; many together, if they
+come together.
 
 Server-sent events may be cut anywhere, end their lines in three ways, and hold comments, blank lines and data over
 several lines; what is read is the same however the bytes were cut. Of a frame longer than 256 KiB only its last 64 KiB
@@ -141,6 +142,10 @@ class StreamReader:
         del self._held[:cut]
 
     def _frames(self, data: bytes) -> None:
+        if self._named and not self._skipped and len(data) <= LONGEST and not _may_tell(data):
+            # No text reaches beyond its line, so those of many frames are found as those of each.
+            self._text += sum(map(len, _TEXT.findall(data)))
+            return
         for frame in data.split(b"\n\n"):
             plain = frame.strip(b"\n")
             if plain:
@@ -239,6 +244,13 @@ def _data(frame: bytes) -> bytes | None:
     """
     lines = [line[5:].removeprefix(b" ") for line in frame.split(b"\n") if line.startswith(b"data:")]
     return b"\n".join(lines) if lines else None
+
+
+def _may_tell(data: bytes) -> bool:
+    """
+    Tell whether one of the frames in *data* may say something, as OpenAI's ``null`` for usage does not.
+    """
+    return (b'"usage' in data and not _only_null(data)) or any(word in data for word in _TELLING[1:])
 
 
 def _only_null(data: bytes) -> bool:

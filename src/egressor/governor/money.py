@@ -97,8 +97,8 @@ class Money:
 
     def load(self, services: Mapping[str, Policy]) -> None:
         """
-        Load the prices if requests to one of *services* will be priced: it takes a quarter of a second, in which a
-        request would keep its event loop from everything else.
+        Load the prices if requests to one of *services* will be priced: it takes 30 milliseconds, in which a request
+        would keep its event loop from everything else.
         """
         if any(policy.has_budgets and policy.dialect in PRICED for policy in services.values()):
             # The public prices are read at the first question.

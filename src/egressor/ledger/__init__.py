@@ -103,10 +103,12 @@ class Ledger(Protocol):
     Attributes:
         name: The kind of ledger: ``memory``, ``sqlite``, ``postgresql``.
         is_durable: Whether entries outlive the process.
+        is_at_hand: Whether `money_nowait` may do something.
     """
 
     name: str
     is_durable: bool
+    is_at_hand: bool
 
     def append(self, entries: Sequence[Entry]) -> int:
         """
@@ -164,6 +166,15 @@ class Ledger(Protocol):
 
         Raises:
             LedgerAway: It was not possible; whether it was done all the same is then unknown.
+        """
+
+    def money_nowait(self, work: Callable[[Page], _T]) -> _T:
+        """
+        Do *work* as `money` does without *at_once*, if that waits for nobody: no other process or thread, no server,
+        and no disk. An event loop may do it.
+
+        Raises:
+            LedgerAway: It would have to wait, and *work* was not begun; or it failed, as `money` does.
         """
 
     def moved_at(self) -> float:

@@ -38,6 +38,7 @@ class MemoryLedger:
 
     name = "memory"
     is_durable = False
+    is_at_hand = False
 
     def __init__(self, *, keep_for: int = KEEP_FOR, keep_most: int = _RING, keep_errors: int = KEEP_ERRORS) -> None:
         self._keep_for = keep_for
@@ -110,6 +111,12 @@ class MemoryLedger:
         """
         with self._lock:
             return work(self._page)
+
+    def money_nowait(self, work: Callable[[Page], _T]) -> _T:
+        """
+        As `money`: there is nothing to wait for.
+        """
+        return self.money(work)
 
     def moved_at(self) -> float:
         """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from egressor._core.budget import Cell, Hold, Place
 
@@ -21,7 +21,7 @@ from .sql import dumped
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["CELL", "KEPT", "SqlPage", "cell_of", "kept_of", "row_of_hold"]
+__all__ = ["CELL", "KEPT", "Read", "SqlPage", "cell_of", "kept_of", "row_of_hold"]
 
 CELL: Final = "start_at, end_at, spent, held, unknown, warned"
 """
@@ -48,7 +48,7 @@ _KEEP: Final = (
 _FIND: Final = f"SELECT {KEPT} FROM egressor_holds WHERE id IN {{rows}}"  # noqa: S608 - likewise
 _DROP: Final = "DELETE FROM egressor_holds WHERE id IN {rows}"
 # How many rows a statement may have: few numbers, so that the same texts come again and stay compiled.
-_SIZES: Final = (64, 16, 4, 2, 1)
+_SIZES: Final = (64, 16, 8, 4, 3, 2, 1)
 _ADD: Final = (
     "UPDATE egressor_spend SET calls = calls + ?, micro_usd = micro_usd + ?, unknown = unknown + ?"
     " WHERE day = ? AND service = ? AND model = ? AND feature = ? AND person = ?"
@@ -65,20 +65,29 @@ _FORGET: Final = (
 )
 
 
+class Read(NamedTuple):
+    """
+    What was read of cells and holds, by name; None for what is not there.
+    """
+
+    cells: dict[str, Cell | None]
+    holds: dict[str, Kept | None]
+
+
 class SqlPage:
     """
     The money of a ledger inside of a transaction.
 
     Args:
         run: Executes a statement with its values, and returns its cursor.
+        read: What is known to stand there, by name: cells, and holds; None for what does not. It is kept up to date.
     """
 
-    def __init__(self, run: Callable[[str, Sequence[object]], Any]) -> None:
+    def __init__(self, run: Callable[[str, Sequence[object]], Any], read: Read | None = None) -> None:
         self._run = run
-        # What was read or changed, None for what is not there; and of that, what is yet to be written.
-        self._cells: dict[str, Cell | None] = {}
+        # What was read or changed; and of that, what is yet to be written.
+        self._cells, self._holds = read or Read({}, {})
         self._put: dict[str, tuple[Cell, int]] = {}
-        self._holds: dict[str, Kept | None] = {}
         self._changed: set[str] = set()
         self._sums: dict[tuple[int, Tags], list[int]] = {}
 
@@ -91,7 +100,10 @@ class SqlPage:
         self._many(_PUT, [(key, *cell[:5], int(cell.warned), most) for key, (cell, most) in put.items()])
         kept = [(key, self._holds[key]) for key in changed]
         self._many(_KEEP, [row_of_hold(each) for _, each in kept if each is not None])
-        self._many(_DROP, [(key,) for key, each in kept if each is None])
+        gone = [(key,) for key, each in kept if each is None]
+        self._many(_DROP, gone)
+        for (key,) in gone:
+            del self._holds[key]
         for (day, tags), more in sums.items():
             if any(more):
                 self._run(_ADD, (*more, day, *tags))

@@ -88,6 +88,7 @@ class PostgresLedger:
 
     name = "postgresql"
     is_durable = True
+    is_at_hand = False
 
     def __init__(
         self,
@@ -206,6 +207,16 @@ class PostgresLedger:
             found = work(page)
             page.flush("COMMIT", _FLUSH)
             return found
+
+    def money_nowait(self, work: Callable[[Page], _T]) -> _T:  # noqa: ARG002 - the server is never so near
+        """
+        Wait for nothing, and so do nothing.
+
+        Raises:
+            LedgerAway: Always.
+        """
+        msg = "a server has to be waited for"
+        raise LedgerAway(msg)
 
     def moved_at(self) -> float:
         """

@@ -31,7 +31,7 @@ from egressor._host.place import is_remote
 
 from . import KEEP_FOR, KEEP_MOST, LedgerAway, Pick, Tally
 from .folding import KEEP_ERRORS
-from .money_sql import SqlPage
+from .money_sql import Read, SqlPage
 from .sql import (
     CROWDED,
     DROP,
@@ -60,15 +60,19 @@ __all__ = ["SqliteLedger"]
 
 _BUSY = 1.0
 _PATIENCE = 2.0
+# From how many pages on its log is brought to the disk.
+_LONG = 4000
 _PRAGMAS = (
     "synchronous = FULL",
     "fullfsync = ON",  # Only macOS needs it, where fsync stops at the disk's cache.
     "checkpoint_fullfsync = ON",
-    "wal_autocheckpoint = 4000",
+    f"wal_autocheckpoint = {_LONG}",
     "journal_size_limit = 16777216",
 )
 _TOUCH = "UPDATE egressor_ledger SET value = value WHERE name = 'schema'"
 _PIECE = 1_000
+# Cells and holds that are known at most.
+_REMEMBERED = 10_000
 _T = TypeVar("_T")
 
 
@@ -86,6 +90,7 @@ class SqliteLedger:
 
     name = "sqlite"
     is_durable = True
+    is_at_hand = True
 
     def __init__(
         self,
@@ -116,6 +121,10 @@ class SqliteLedger:
         self._file = (0, 0)
         self._schema = -1
         self._is_full = True
+        self._is_kept_short = True
+        # What is known of money, since a version of the file's data.
+        self._read: Read | None = None
+        self._version = -1
         # In milliseconds, as SQLite counts them.
         self._busy = 0
 
@@ -217,14 +226,40 @@ class SqliteLedger:
         Raises:
             LedgerAway: The file can't be written now.
         """
-        with self._turn(at_once=at_once) as db, _transaction(db):
-            page = SqlPage(db.execute)
+        with self._turn(at_once=at_once) as db, self._paged(db) as page:
             found = work(page)
             page.flush()
             if at_once:
                 # What changes nothing would be no reason to bring anything to the disk.
                 db.execute(_TOUCH)
             return found
+
+    def money_nowait(self, work: Callable[[Page], _T]) -> _T:
+        """
+        Do *work* as `money` does without *at_once*, if nobody else is at the file, and it is open.
+
+        The log is not brought to the disk however long it is: the next turn of another kind does that.
+
+        Raises:
+            LedgerAway: Somebody is at it, and *work* was not begun; or the file can't be written now.
+        """
+        with self._turn(at_once=False, patience=0.0, is_open=True) as db, self._paged(db) as page:
+            found = work(page)
+            page.flush()
+            return found
+
+    @contextmanager
+    def _paged(self, db: Connection) -> Iterator[SqlPage]:
+        """
+        Open the page of money in a transaction. What it has read stays true until somebody else writes to the file.
+        """
+        read, known, self._read = self._read, self._version, None
+        with _transaction(db):
+            version = db.execute("PRAGMA data_version").fetchone()[0]
+            if read is None or version != known or len(read.cells) + len(read.holds) > _REMEMBERED:
+                read = Read({}, {})
+            yield SqlPage(db.execute, read)
+        self._read, self._version = read, version
 
     def moved_at(self) -> float:
         """
@@ -243,9 +278,12 @@ class SqliteLedger:
                     self._latch.close()
 
     @contextmanager
-    def _turn(self, *, at_once: bool = True, patience: float | None = None) -> Iterator[Connection]:
+    def _turn(
+        self, *, at_once: bool = True, patience: float | None = None, is_open: bool = False
+    ) -> Iterator[Connection]:
         """
-        Lend the file for one piece of work, with nobody else at it and the schema up to date.
+        Lend the file for one piece of work, with nobody else at it and the schema up to date; if it *is_open* already,
+        and then without a look at how long its log is.
         """
         if self._pid != os.getpid():
             self._abandon()
@@ -263,7 +301,13 @@ class SqliteLedger:
             try:
                 self._latch.take(patience=_PATIENCE if end is None else max(0.0, end - time.monotonic()))
                 with self._told():
+                    if is_open and (self._db is None or not self._is_current()):
+                        msg = f"{self.path.name} has to be opened"
+                        raise LedgerAway(msg)
                     db = self._opened(end)
+                    if is_open is self._is_kept_short:
+                        db.execute(f"PRAGMA wal_autocheckpoint = {0 if is_open else _LONG}")
+                        self._is_kept_short = not is_open
                     if at_once != self._is_full:
                         db.execute(f"PRAGMA synchronous = {'FULL' if at_once else 'NORMAL'}")
                         self._is_full = at_once
@@ -365,7 +409,8 @@ class SqliteLedger:
         """
         import sqlite3
 
-        db, self._db, self._schema, self._is_full = self._db, None, -1, True
+        db, self._db, self._schema, self._read = self._db, None, -1, None
+        self._is_full = self._is_kept_short = True
         if db is not None:
             with suppress(sqlite3.Error):
                 if not self._is_current():

@@ -1,9 +1,14 @@
 """
 The way of money into its ledger: whoever wants some held waits for the answer, whoever tells an end doesn't.
 
-One thread does all of a process's business with a durable ledger. What comes while it is at work is its next
-transaction, so that fifty calls at once cost no more commits than one. Its order is the order of arrival: an end that
-was told before a wish is charged before it, so nobody is refused for money that has come back.
+One thread does a process's business with a durable ledger. What comes while it is at work is its next transaction, so
+that fifty calls at once cost no more commits than one. An end that was told before a wish is charged before it, so
+nobody is refused for money that has come back.
+
+*At hand.* To have a thread do it costs more than what it does, where the ledger is a file of this host. So what an
+event loop's calls want in one of its rounds is held by the loop itself, in one transaction, if that waits for nothing:
+neither for another process or thread nor for the disk. Else the thread does it, as it does all that waits: renewals,
+each five-hundredth turn (in which SQLite may bring its log to the disk), and whatever comes while the ledger is away.
 
 *Away.* Whoever wants money waits on as long as the ledger answers anybody, another process on the same file too, and
 is refused when it has answered nobody for a quarter of a second; while it is known to be away, at once. Ends are kept
@@ -43,7 +48,7 @@ from egressor._host.threads import starts
 
 from . import LedgerAway
 from .entry import Entry, made
-from .money import Away, End, Page, Tags, Want, finish, forget, lose, take
+from .money import FREE, Away, End, Page, Tags, Want, finish, forget, lose, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +69,9 @@ _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 1.0
 _BATCH: Final = 500
 # How long a charge waits for company.
-_TOGETHER: Final = 0.002
+_TOGETHER: Final = 0.005
+# After so many turns of event loops the thread has one.
+_IN_A_ROW: Final = 500
 _OWED: Final = 10_000
 _GRACE: Final = 2.0
 _FORGET: Final = 3_600_000_000
@@ -77,6 +84,21 @@ _T = TypeVar("_T")
 class _Order(NamedTuple):
     want: Want
     answer: Future[Held | Denied | Away]
+
+
+class _Look(NamedTuple):
+    """
+    Wakes the thread, which looks what there is to do.
+    """
+
+
+class _Round(NamedTuple):
+    """
+    What is wanted in one round of an event loop; the answer None is that the thread has to be asked.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    wishes: list[tuple[Want, asyncio.Future[Held | Denied | Away | None]]]
 
 
 class MemoryTill:
@@ -220,10 +242,17 @@ class Till:
         self._is_told = False
         # How often the ledger has answered.
         self._turns = 0
-        self._queue: SimpleQueue[_Order | End | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Order | _Look | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._starting = RLock()
         self._is_closed = False
+        # What was told and is not charged yet; how much was told, about; and whether the thread will look of its own.
+        self._told: deque[End] = deque()
+        self._tellings = 0
+        self._is_watched = False
+        self._seen = 0
+        self._round: _Round | None = None
+        self._in_a_row = 0
         self._owed: list[End] = []
         # What it holds, and in which budgets.
         self._open: dict[str, tuple[str, ...]] = {}
@@ -254,6 +283,10 @@ class Till:
         """
         As `hold`, awaiting.
         """
+        if self._is_at_hand():
+            answer = await self._of_this_round(want)
+            if answer is not None:
+                return answer
         order = self._ordered(want)
         if isinstance(order, Away):
             return order
@@ -278,7 +311,17 @@ class Till:
         if self._is_closed:
             self.dropped += 1
             return
-        self._queue.put(end)
+        self._told.append(end)
+        self._tellings += 1
+        self._watch()
+
+    def _watch(self) -> None:
+        """
+        Have the thread look soon what there is to do.
+        """
+        if not self._is_watched:
+            self._is_watched = True
+            self._queue.put(_Look())
 
     def read(self, work: Callable[[Page], _T]) -> _T:
         """
@@ -336,6 +379,89 @@ class Till:
         self._queue.put(order)
         return order
 
+    def _is_at_hand(self) -> bool:
+        """
+        Whether an event loop may do its calls' business itself.
+        """
+        return (
+            self._ledger.is_at_hand
+            and self._thread is not None
+            and self._in_a_row < _IN_A_ROW
+            and not (self._is_closed or self._away or self._owed or self.is_strict)
+            and time.monotonic() < self._renew_at
+        )
+
+    async def _of_this_round(self, want: Want) -> Held | Denied | Away | None:
+        loop = asyncio.get_running_loop()
+        together = self._round
+        if together is None or together.loop is not loop:
+            together = self._round = _Round(loop, [])
+            loop.call_soon(self._hold_all, together)
+        answer: asyncio.Future[Held | Denied | Away | None] = loop.create_future()
+        together.wishes.append((want, answer))
+        try:
+            return await answer
+        except BaseException:
+            # It may have been held in the same moment.
+            self.end(End(want.id, FREE))
+            raise
+
+    def _hold_all(self, together: _Round) -> None:
+        """
+        Hold what is wanted in a round, and charge what was told before, if nothing has to be waited for.
+        """
+        if self._round is together:
+            self._round = None
+        wishes = [(want, answer) for want, answer in together.wishes if not answer.done()]
+        if not wishes or not self._is_at_hand():
+            for _, answer in wishes:
+                answer.set_result(None)
+            return
+        told = self._taken()
+        batch: list[Want | End] = [*told, *(want for want, _ in wishes)]
+        now, is_begun = self._wall(), False
+
+        def work(page: Page) -> list[Any]:
+            nonlocal is_begun
+            is_begun = True
+            return self._do(page, batch, now, is_due=False)
+
+        why, answers = None, []
+        try:
+            answers = self._ledger.money_nowait(work)
+        except LedgerAway as error:
+            why = Away(str(error))
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not leave those waiting
+            why = Away(f"a fault: {type(error).__name__}")
+        if why is not None:
+            # What has failed may have been held all the same. The thread finds out, and whether the ledger is away.
+            undone = [End(want.id, FREE) for want, _ in wishes] if is_begun else []
+            self._told.extendleft(reversed([*told, *undone]))
+            self._watch()
+            for _, answer in wishes:
+                answer.set_result(why if is_begun else None)
+            return
+        self._turns += 1
+        self._in_a_row += 1
+        self._is_loose = True
+        for end, over in zip(told, answers, strict=False):
+            self._is_over(end, over)
+        for (want, answer), held in zip(wishes, answers[len(told) :], strict=True):
+            self._is_answered(want, held)
+            answer.set_result(held)
+        # It renews what is held from now on.
+        self._watch()
+
+    def _taken(self) -> list[End]:
+        """
+        Take what was told so far.
+        """
+        found: list[End] = []
+        with suppress(IndexError):
+            while len(found) < _BATCH:
+                found.append(self._told.popleft())
+        return found
+
     def _late(self, order: _Order, turns: int) -> Held | Denied | Away | None:
         """
         Return the answer to *order* after all, or that there is none; None to wait on, as others were answered.
@@ -354,7 +480,7 @@ class Till:
     def _forsake(self, order: _Order) -> None:
         # If it is too late to call it off, it is held and then given back.
         order.answer.cancel()
-        self.end(End(order.want.id, "free"))
+        self.end(End(order.want.id, FREE))
 
     def _start(self) -> bool:
         with self._starting:
@@ -369,56 +495,80 @@ class Till:
 
     # --- the thread --------------------------------------------------------------------------------------------------
 
-    def _run(self, queue: SimpleQueue[_Order | End | None]) -> None:
-        retry, is_over = _FIRST_RETRY, False
-        while not is_over:
-            batch, is_over = self._gather(queue, retry)
+    def _run(self, queue: SimpleQueue[_Order | _Look | None]) -> None:
+        retry, is_over, turns = _FIRST_RETRY, False, self._turns
+        while not (is_over and not self._told):
+            orders, is_last = self._gather(queue, retry) if not is_over else ([], True)
+            is_over = is_over or is_last
             if is_over:
                 self._renew_at = 0.0
+            # As long as event loops do their business themselves, they charge what was told a moment ago, too.
+            is_left, turns = not (orders or is_over) and self._turns != turns, self._turns
+            told = [] if is_left else self._taken()
             try:
-                is_well = self._turn(batch)
+                is_well = self._turn(orders, told)
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the thread
-                is_well = self._refuse(batch, f"a fault: {type(error).__name__}")
+                is_well = self._refuse(orders, told, f"a fault: {type(error).__name__}")
             retry = _FIRST_RETRY if is_well else min(2 * retry, _LAST_RETRY)
         self._ledger.close()
         with suppress(OSError):
             self._spool.close()
 
-    def _gather(self, queue: SimpleQueue[_Order | End | None], retry: float) -> tuple[list[_Order | End], bool]:
+    def _gather(self, queue: SimpleQueue[_Order | _Look | None], retry: float) -> tuple[list[_Order], bool]:
         """
-        Wait for something to do, and return all that is there; and whether it is the end.
+        Wait for something to do, and return the orders that are there; and whether it is the end.
         """
-        is_owing = bool(self._away or self._owed or self._spool.count)
-        due = max(0.0, self._renew_at - time.monotonic()) if self._open or self._is_loose else None
-        batch: list[_Order | End] = []
+        orders: list[_Order] = []
         with suppress(Empty):
-            one = queue.get(timeout=retry if is_owing else due)
+            one = queue.get(timeout=self._pause(retry))
             together_until = time.monotonic() + _TOGETHER
             while one is not None:
-                batch.append(one)
-                if len(batch) >= _BATCH:
-                    return batch, False
                 # For a charge nobody waits; the next call's wish is often right behind it.
                 if isinstance(one, _Order):
+                    orders.append(one)
                     together_until = 0.0
+                if len(orders) >= _BATCH:
+                    return orders, False
                 left = together_until - time.monotonic()
                 one = queue.get(timeout=left) if left > 0 else queue.get_nowait()
-            return batch, True
-        return batch, False
+            return orders, True
+        return orders, False
 
-    def _turn(self, batch: list[_Order | End]) -> bool:
+    def _pause(self, retry: float) -> float | None:
+        """
+        Return in how many seconds there may be something to do that nobody wakes the thread for; None for never.
+        """
+        if self._away or self._owed or self._spool.count:
+            return retry
+        if self._is_watched:
+            # As long as ends are told again and again, nobody has to wake it for each of them.
+            before, self._seen = self._seen, self._tellings
+            if self._seen != before:
+                return _TOGETHER
+            self._is_watched = False
+            if self._told:
+                return 0.0
+        return max(0.0, self._renew_at - time.monotonic()) if self._open or self._is_loose else None
+
+    def _turn(self, orders: list[_Order], told: list[End]) -> bool:
         """
         Do what is there to do in one transaction; False if the ledger is away.
         """
-        batch[:] = [each for each in batch if isinstance(each, End) or each.answer.set_running_or_notify_cancel()]
-        ends = [*self._owed, *batch]
+        orders[:] = [each for each in orders if each.answer.set_running_or_notify_cancel()]
+        ends = [*self._owed, *told]
         now, is_due = self._wall(), time.monotonic() >= self._renew_at
+        if not (ends or orders or is_due or self._away or self._spool.count):
+            return True
         try:
-            work = partial(self._do, batch=ends, now=now, is_due=is_due)
+            work = partial(self._do, batch=[*ends, *(each.want for each in orders)], now=now, is_due=is_due)
             answers = self._ledger.money(work, at_once=is_due or self.is_strict)
             self._turns += 1
-            for each, answer in zip(ends, answers, strict=True):
-                self._answered(each, answer)
+            self._in_a_row = 0
+            for end, over in zip(ends, answers, strict=False):
+                self._is_over(end, over)
+            for order, answer in zip(orders, answers[len(ends) :], strict=True):
+                self._is_answered(order.want, answer)
+                order.answer.set_result(answer)
             self._owed = []
             self._is_loose = not (is_due or self.is_strict)
             if is_due:
@@ -426,14 +576,14 @@ class Till:
             if not self._spool.is_empty():
                 self._spool.replay(self._bring)
         except LedgerAway as error:
-            return self._refuse(batch, str(error))
+            return self._refuse(orders, told, str(error))
         if self._is_told:
             _LOG.warning("the ledger is back, and budgets are kept again: %s", self._ledger.name)
         self._is_told = False
         self._away = ""
         return True
 
-    def _do(self, page: Page, batch: Sequence[_Order | End], now: int, *, is_due: bool) -> list[Any]:
+    def _do(self, page: Page, batch: Sequence[Want | End], now: int, *, is_due: bool) -> list[Any]:
         if is_due:
             page.extend(self.owner, now + LASTS)
             lose(page, now)
@@ -441,24 +591,23 @@ class Till:
                 self._forget_at = now + _FORGET
                 forget(page, now, self._keep_for)
         ends = [each.id for each in batch if isinstance(each, End)]
-        wanted = [ask.key for each in batch if isinstance(each, _Order) for ask in each.want.asks]
+        wanted = [ask.key for each in batch if isinstance(each, Want) for ask in each.asks]
         page.expect(ends, sorted({*wanted, *(key for end in ends for key in self._open.get(end, ()))}))
-        return [finish(page, each) if isinstance(each, End) else self._take(page, each.want, now) for each in batch]
+        return [finish(page, each) if isinstance(each, End) else self._take(page, each, now) for each in batch]
 
     @staticmethod
     def _take(page: Page, want: Want, now: int) -> Held | Denied | Away:
         return take(page, want, now=now, lasts=LASTS) if want.id else Away("nothing is wanted")
 
-    def _answered(self, each: _Order | End, answer: Any) -> None:
-        if isinstance(each, End):
-            self._open.pop(each.id, None)
-            _tell_over(answer)
-            return
-        if isinstance(answer, Held):
-            self._open[each.want.id] = tuple(place.key for place in answer.hold.places)
-        each.answer.set_result(answer)
+    def _is_over(self, end: End, over: Sequence[str]) -> None:
+        self._open.pop(end.id, None)
+        _tell_over(over)
 
-    def _refuse(self, batch: list[_Order | End], why: str) -> bool:
+    def _is_answered(self, want: Want, answer: Held | Denied | Away) -> None:
+        if isinstance(answer, Held):
+            self._open[want.id] = tuple(place.key for place in answer.hold.places)
+
+    def _refuse(self, orders: list[_Order], told: list[End], why: str) -> bool:
         """
         Refuse who waits, and keep the ends, now that the ledger is away.
         """
@@ -466,14 +615,13 @@ class Till:
             _LOG.warning("the ledger is away, and calls with a budget are refused: %s", why)
         self._is_told = True
         self._away = why
-        for each in batch:
-            if isinstance(each, End):
-                self._owed.append(each)
-            elif not each.answer.done():
+        self._owed += told
+        for each in orders:
+            if not each.answer.done():
                 each.answer.set_result(Away(why))
                 # It may have been held all the same: the last word of a connection that broke is not known.
                 if each.want.id:
-                    self._owed.append(End(each.want.id, "free"))
+                    self._owed.append(End(each.want.id, FREE))
         if self._owed:
             try:
                 self._spool.put([_entry(end, self._wall()) for end in self._owed])
@@ -505,6 +653,9 @@ class Till:
         self._queue = SimpleQueue()
         self._thread = None
         self._starting = RLock()
+        self._told = deque()
+        self._is_watched = False
+        self._round = None
         self._owed = []
         self._open = {}
         self._away = ""

@@ -1,6 +1,9 @@
 """
 Prices out of the package ``genai-prices``, if it is installed.
 
+The package itself is not imported as long as the program hasn't done so, and its prices are read as they lie there
+(`egressor.prices.listed` says why). A program that updates them has imported it, and then it is asked.
+
 Its arithmetic takes Decimals and 140 microseconds a call, so it is asked once for each model, variant and day, and what
 it says becomes integers. Where a price depends on the time of day it is asked once a minute, which is as fine as it is.
 
@@ -10,17 +13,19 @@ one for a batch, ``service_tier`` the tier that the answer names, ``speed`` Anth
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from genai_prices import data_snapshot
-
+from egressor.prices import listed
 from egressor.prices.price import Price, band
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from egressor.prices.listed import Listed
     from egressor.prices.terms import Terms
 
 __all__ = ["PROVIDERS", "GenaiPrices"]
@@ -60,6 +65,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY: Final = 86_400
 _MINUTE: Final = 60
 _FIRST: Final = -1
+_PACKAGE: Final = "genai_prices.data_snapshot"
+# Whose prices we read by its rules; another one may have other rules, which only it knows.
+_KNOWN: Final = "0.2."
 
 
 class GenaiPrices:
@@ -68,14 +76,20 @@ class GenaiPrices:
     """
 
     def __init__(self) -> None:
-        self.name = f"genai-prices {version('genai-prices')}"
+        edition = version("genai-prices")
+        self.name = f"genai-prices {edition}"
+        self._listed = _listed() if edition.startswith(_KNOWN) else None
 
     @property
-    def edition(self) -> object:
+    def edition(self) -> Any:
         """
         The data in use: another object once the program has updated the package's prices.
         """
-        return data_snapshot.get_snapshot()
+        # Half imported it has no such function yet.
+        theirs = getattr(sys.modules.get(_PACKAGE), "get_snapshot", None)
+        if theirs is None and self._listed is None:
+            theirs = import_module(_PACKAGE).get_snapshot
+        return self._listed if theirs is None else theirs()
 
     def find(self, terms: Terms, at: int) -> tuple[Price, int] | None:
         """
@@ -90,7 +104,7 @@ class GenaiPrices:
         """
         provider = PROVIDERS.get(terms.provider, terms.provider) or None
         try:
-            home, model = data_snapshot.get_snapshot().find_provider_model(terms.model, None, provider, None)
+            home, model = self.edition.find_provider_model(terms.model, None, provider, None)
         except LookupError:
             return None
         slot = _MINUTE if _is_timed(model) else _DAY
@@ -102,15 +116,25 @@ class GenaiPrices:
         return None if bands is None else (Price(model.id, self.name, bands, window=model.context_window), begin + slot)
 
 
+def _listed() -> Listed | None:
+    try:
+        return listed.read()
+    except ImportError:
+        raise
+    except Exception:  # noqa: BLE001 - what is written otherwise can fail in any way, and its package can read it
+        return None
+
+
 def _is_timed(model: Any) -> bool:
     entries = [*(model.prices if isinstance(model.prices, list) else ()), *(model.price_variants or ())]
     return any(hasattr(entry.constraint, "start_time") for entry in entries)
 
 
 def _bands(prices: Any) -> Any:
+    said = prices if isinstance(prices, dict) else vars(prices)
     found: dict[str, tuple[Any, int]] = {}
     for unit, names, per in _KEYS:
-        value = next((value for name in names if (value := getattr(prices, name)) is not None), None)
+        value = next((value for name in names if (value := said.get(name)) is not None), None)
         if value is not None:
             found[unit] = (value, per)
     if not found:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Counted", "Heard", "Taped", "count", "counting"]
 
 _TAIL: Final = 8 * 1024
+_TOGETHER: Final = 8 * 1024
 _FINE: Final = Verdict()
 
 
@@ -146,7 +147,7 @@ class Counted(Heard):
         meter: As above.
     """
 
-    __slots__ = ("_heard", "_purse", "_reader", "_tally", "meter")
+    __slots__ = ("_heard", "_purse", "_reader", "_tally", "_unread", "meter")
 
     def __init__(
         self, reader: AnswerReader, heard: Heard | None, purse: Purse | None, meter: Meter | None, tally: Tally | None
@@ -155,6 +156,8 @@ class Counted(Heard):
         self._heard = heard
         self._purse = purse
         self._tally = tally
+        self._unread: list[bytes] = []
+        self._size = 0
         self.meter = meter
         self.is_whole = False
 
@@ -162,21 +165,35 @@ class Counted(Heard):
         """
         Note *part*, which has come.
         """
-        self._reader.feed(part)
+        # Small pieces are read many at a time: it is the looking that costs, and not the bytes.
+        self._unread.append(part)
+        self._size += len(part)
+        if self._size >= _TOGETHER:
+            self._read()
+
+    def _read(self) -> None:
+        if not self._unread:
+            return
+        parts = b"".join(self._unread)
+        self._unread.clear()
+        self._size = 0
+        self._reader.feed(parts)
         if self._heard is not None:
-            self._heard.feed(part)
+            self._heard.feed(parts)
 
     @property
     def beginning(self) -> bytes:
         """
         The first byte that has passed, unpacked; empty as long as there is none.
         """
+        self._read()
         return self._reader.beginning
 
     def tell(self) -> None:
         """
         Tell the purse what a document has cost, as far as it has passed.
         """
+        self._read()
         if self._purse is not None and self.meter is not None:
             self._purse.truth = self.meter.cost(self._reader.said(is_whole=self.is_whole))
 
