@@ -265,18 +265,18 @@ def test_a_line_that_moves_is_worth_waiting_in(tmp_path: Path) -> None:
         # At its end at last.
         (0.003_5, 0.000_05, 0, False, 0.000_5),
         # From then on it looks closely, and then less so.
-        (0.004_5, 0.000_05, 0, True, 0.000_08),
+        (0.004_5, 0.000_05, 0, True, 0.000_03),
         (0.01, 0.000_05, 0, True, 0.000_8),
         # Nothing has come of it for a while.
-        (0.002, 0.000_15, 0, True, 0.000_08),
+        (0.002, 0.000_15, 0, True, 0.000_03),
         # One turn is no run; nor is one that goes on for long.
-        (0.000_1, 0.000_05, 0, True, 0.000_08),
+        (0.000_1, 0.000_05, 0, True, 0.000_03),
         (0.02, 0.03, 0, True, 0.000_8),
         # Whoever has others before it has it where nobody uses it.
         (0.001, 0.000_05, 1, False, 0.000_6),
         (0.001, 0.000_4, 1, True, 0.000_6),
         (0.02, 0.000_2, 3, False, 0.007_2),
-        (0.000_2, 0.000_1, 1, False, 0.000_25),
+        (0.000_2, 0.000_1, 1, False, 0.000_15),
     ],
 )
 def test_who_waits_looks_when_it_is_worth_it(

@@ -48,11 +48,11 @@ _PAUSE = 0.000_1
 # Nobody has used the lock for so long: whoever looks may have it, although others came before.
 _IDLE = 0.000_3
 # Who is next looks soon, as a turn is short, and then less often, as there seems to be a run.
-_SOON = 0.000_08
+_SOON = 0.000_03
 _NAP = 0.000_8
 # Who isn't next looks the more often the fewer are before it, in parts of a run for each of them.
 _PART = 0.6
-_LEAST = 0.000_25
+_LEAST = 0.000_15
 # For so long after the end of a run whoever is next looks closely.
 _OVER = 0.002
 # The board: when the run under way began, when its last turn ended, since when others wait; 0 for nobody.
