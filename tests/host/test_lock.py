@@ -5,15 +5,17 @@ Locks of files between processes and threads.
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from egressor._host import lock
-from egressor._host.lock import Latch, LockAway, hold
+from egressor._host.lock import Latch, LockAway
 
 HOLDS = """
 import sys
@@ -66,19 +68,66 @@ def test_nobody_comes_between(tmp_path: Path) -> None:
     assert (codes, numbers) == ([0] * 4, list(range(8_000)))
 
 
-def test_a_latch_whose_door_is_shut_is_had_in_the_end(tmp_path: Path) -> None:
+def test_who_is_first_in_line_and_does_not_come_holds_nobody_off(tmp_path: Path) -> None:
     """
-    Whoever is next may be stopped for ever: the others don't wait for it when the lock itself is free.
+    Whoever is next may be stopped for ever: the others don't wait for it when nobody uses the lock.
     """
     latch = Latch(tmp_path / "lock")
     latch.take(patience=1)
-    stopped = os.open(tmp_path / "lock.next", os.O_RDWR)
-    assert hold(stopped)
+    latch._post(2, struct.pack("<d", time.monotonic()))
     latch.give()
     latch._began -= 1
-    latch.take(patience=30)
+    # Sooner than the other one is forgotten.
+    latch.take(patience=0.9)
+    runs = latch.runs
     latch.give()
-    os.close(stopped)
+    latch.close()
+
+    # It has stood in the line behind the other one, and left it.
+    assert runs == 2
+    assert lock._line(latch._read_board(), time.monotonic()) == []
+
+
+def test_whoever_waits_ends_a_run(tmp_path: Path) -> None:
+    """
+    A run goes on for as long as nobody waits; else it is over after some milliseconds, of which the last are left to
+    whoever is next.
+    """
+    latch = Latch(tmp_path / "lock")
+    latch.take(patience=1)
+    found = []
+    for late, waits in [(0.003, True), (0.004_5, True), (0.004_5, False), (0.1, False)]:
+        latch.give()
+        latch._post(2, struct.pack("<d", time.monotonic() if waits else 0.0))
+        runs = latch.runs
+        # Its run is that old.
+        latch._began = time.monotonic() - late
+        latch._stamp = struct.pack("<d", latch._began)
+        latch._post(0, latch._stamp)
+        latch.take(patience=1)
+        found.append(latch.runs - runs)
+    latch.close()
+
+    assert found == [0, 0, 1, 1]
+
+
+def test_it_is_told_whether_others_were_there(tmp_path: Path) -> None:
+    """
+    Who has the lock again knows whether somebody else has had it meanwhile; without a board it knows nothing.
+    """
+    one, two = Latch(tmp_path / "lock"), Latch(tmp_path / "lock")
+    told = []
+    for latch in (one, one, two, one, one):
+        latch.take(patience=1)
+        told.append(latch.is_ours)
+        latch.give()
+    (tmp_path / "lock.next").write_bytes(b"")
+    one.take(patience=1)
+    told.append(one.is_ours)
+    one.close()
+    two.close()
+
+    assert told == [False, True, False, False, True, False]
 
 
 def test_a_lock_file_that_was_removed_is_noticed(tmp_path: Path) -> None:
@@ -208,22 +257,77 @@ def test_a_line_that_moves_is_worth_waiting_in(tmp_path: Path) -> None:
     latch.close()
 
 
-def test_who_is_next_looks_closely_when_a_run_should_be_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("began", "given", "before", "may_try", "pause"),
+    [
+        # A run of several turns, young: whoever is next leaves it alone, and looks whether it goes on.
+        (0.001, 0.000_05, 0, False, 0.000_8),
+        # At its end at last.
+        (0.003_5, 0.000_05, 0, False, 0.000_5),
+        # From then on it looks closely, and then less so.
+        (0.004_5, 0.000_05, 0, True, 0.000_03),
+        (0.01, 0.000_05, 0, True, 0.000_8),
+        # Nothing has come of it for a while.
+        (0.002, 0.000_15, 0, True, 0.000_03),
+        # One turn is no run; nor is one that goes on for long.
+        (0.000_1, 0.000_05, 0, True, 0.000_03),
+        (0.02, 0.03, 0, True, 0.000_8),
+        # Whoever has others before it has it where nobody uses it.
+        (0.001, 0.000_05, 1, False, 0.000_6),
+        (0.001, 0.000_4, 1, True, 0.000_6),
+        (0.02, 0.000_2, 3, False, 0.007_2),
+        (0.000_2, 0.000_1, 1, False, 0.000_15),
+    ],
+)
+def test_who_waits_looks_when_it_is_worth_it(
+    began: float, given: float, before: int, may_try: bool, pause: float
+) -> None:
     """
-    While a run is young whoever is next looks now and then, and closely from its end on; without word of it as before.
+    What is done by whoever waits goes by how long ago the run began, and its last turn ended.
     """
-    latch = Latch(tmp_path / "lock")
-    latch.take(patience=1)
-    began = latch._run()
-    rests = [latch._pause(began + late, began, began) for late in (0.001, 0.003_5, 0.004_5, 0.01)]
+    now = 1_000.0
+    board = (now - began, now - given, *[0.0] * 64)
+    pauses = [lock._pause(board, now, now - 1, before) for _ in range(50)]
 
-    assert rests[0] > 0.000_5
-    assert rests[1] == pytest.approx(0.000_5)
-    assert rests[2] < 0.000_2
-    assert rests[3] > 0.000_5
-    (tmp_path / "lock.next").write_bytes(b"")
-    assert latch._run() == 0.0
-    latch.close()
+    assert lock._may_try(board, now, before) == may_try
+    assert 0.7 * pause < min(pauses) <= max(pauses) < 1.3 * pause
+
+
+def test_the_board_tells_who_waits() -> None:
+    """
+    Who has said so in the last second waits; older entries and empty ones are free, and when all are taken any is.
+    """
+    now = 1_000.0
+    line = [now - 0.5, now - 3, now + 5, 0.0, now, *[now - 0.1] * 59]
+    board = (0.0, 0.0, *line)
+
+    assert lock._line(board, now) == [now - 0.5, now, *[now - 0.1] * 59]
+    assert {lock._free(board, now) for _ in range(200)} == {3, 4, 5}
+    assert 2 <= lock._free((0.0, 0.0, *[now] * 64), now) < 66
+
+
+def test_a_board_that_can_t_be_used_holds_nobody_off(tmp_path: Path) -> None:
+    """
+    Where it can be neither read nor written there is no order, but turns.
+    """
+    latch, other = Latch(tmp_path / "lock"), Latch(tmp_path / "lock")
+    boards = {}
+    for each in (latch, other):
+        each.take(patience=1)
+        each.give()
+        each._began -= 1
+        # A number that no file has.
+        boards[each], each._board = each._board, -1
+    latch.take(patience=1)
+    with pytest.raises(LockAway, match="another process has held its lock lock"):
+        other.take(patience=0.05)
+    latch.give()
+    other.take(patience=1)
+
+    assert (latch.runs, other.runs, other.is_ours) == (2, 2, False)
+    for each, board in boards.items():
+        each._board = board
+        each.close()
 
 
 def test_the_garbage_collector_may_close_one_while_another_is_opened(tmp_path: Path) -> None:

@@ -282,6 +282,28 @@ def test_a_limit_may_be_endless(machine: Machine, tmp_path: Path) -> None:
     assert [taken(store, limit, cell=cell, most=3) for cell in ("all", "all", "by user|u", "by user|u")] == [3] * 4
 
 
+def test_who_comes_after_another_reads_what_it_wrote_before_it_decides(machine: Machine, tmp_path: Path) -> None:
+    """
+    After a turn of another process a call takes one look and one write, and after its own the write alone.
+    """
+    one, two = [machine.store(tmp_path / "a.db") for _ in range(2)]
+    part = Part("w", 1, WINDOW)
+    for store, member in [(one, "a"), (two, "b"), (one, "a")]:
+        store.exchange("s", wants(part, member=member))
+    said: list[str] = []
+    assert one._file.db is not None
+    one._file.db.set_trace_callback(said.append)
+    counts = []
+    for store, member in [(one, "a"), (two, "b"), (one, "a")]:
+        said.clear()
+        [answer] = store.exchange("s", wants(part, member=member)).answers
+        counts.append(([each.split()[0] for each in said], answer.times))
+    one.close()
+    two.close()
+
+    assert counts == [(["UPDATE"], 1), ([], 1), (["SELECT", "UPDATE"], 0)]
+
+
 def test_the_standing_is_one_for_all(machine: Machine, tmp_path: Path) -> None:
     """
     What one writes the others are told, at whichever length; who knows an old one is told and does nothing.

@@ -5,14 +5,16 @@ SQLite has locks of its own, which say who may write; these stand in front of th
 who come at once take turns without tearing at the file. And in WAL mode SQLite before 3.51.3 can lose committed pages
 where two connections write and checkpoint at the same moment: behind one lock there is no such moment.
 
-*Fair.* Two locks, as at a counter where one person stands next in line: whoever has to wait takes the second lock,
-waits for the first, and lets go of the second. So only one process looks closely; all others look now and then.
+*Fair.* Who has to wait writes down since when, in a file beside the lock, the board; so everybody sees who is next.
+Only that one looks closely, and all others the less often the more there are before them. The board is no more than
+a hint: whoever finds that nobody uses the lock has it, be the one who is next stopped, killed or slow to wake.
 
 *Fast.* Turns are short, and to wake somebody takes longer than most of them. So whoever has it may have it again, for a
-run of some milliseconds; then it looks whether somebody stands in line, and goes to the end of it. When its run began
-stands beside the lock: so whoever is next knows when to look closely, and all that wait see that others have their
-turns. Eight processes that never stop have run after run, each as many as the others, and wait some ten milliseconds in
-between; who comes now and then waits for a tenth of a millisecond.
+run of some milliseconds; then it looks whether somebody waits, and goes to the end of the line. When its run began and
+its last turn ended stands on the board, too: so whoever is next leaves a run alone until it is over, or until nothing
+comes of it any more, and all that wait see that others have their turns. Eight processes that never stop have run after
+run, each as many as the others, and wait some thirty milliseconds in between; who comes now and then waits for a tenth
+of a millisecond.
 
 The kernel gives a lock back when its holder dies. A child closes the copies that a fork has given it: so nobody holds
 one who doesn't know.
@@ -36,25 +38,32 @@ __all__ = ["Latch", "LockAway", "hold"]
 _held: set[int] = set()
 _guard = RLock()
 
-# A latch. Who comes back this soon goes on with its run, which ends after so long if somebody stands in line.
-_GAP = 0.000_1
+# A latch. Who comes back this soon goes on with its run: for so long nobody else tries, then whoever is next does, and
+# at last it makes room itself. So the lock is in use until somebody is awake to take it.
+_GAP = 0.002
 _RUN = 0.004
-# Who is next looks soon, as a turn is short, and then less often, as there seems to be a run. Who isn't next looks the
-# more often the longer it has waited: so the line is nearly one.
-_SOON = 0.000_08
+_LAST = 0.005
+# A run of several turns goes on if the last one ended this short a time ago.
+_PAUSE = 0.000_1
+# Nobody has used the lock for so long: whoever looks may have it, although others came before.
+_IDLE = 0.000_3
+# Who is next looks soon, as a turn is short, and then less often, as there seems to be a run.
+_SOON = 0.000_03
 _NAP = 0.000_8
-_FIRST = 0.006
-_HALF = 0.004
-_LEAST = 0.000_5
+# Who isn't next looks the more often the fewer are before it, in parts of a run for each of them.
+_PART = 0.6
+_LEAST = 0.000_15
 # For so long after the end of a run whoever is next looks closely.
 _OVER = 0.002
+# The board: when the run under way began, when its last turn ended, since when others wait; 0 for nobody.
 _STAMP = struct.Struct("<d")
+_PLACES = 64
+_BOARD = struct.Struct(f"<{2 + _PLACES}d")
+_NOBODY = (0.0,) * (2 + _PLACES)
 # So long it waits at most while others have their turns, however busy the machine is.
 _LONGEST = 1.0
 # So often it is seen whether somebody has removed the file, after which others have another lock.
 _CHECK_EACH = 1.0
-# Who has waited so long doesn't count on whoever is next: that one may be stopped.
-_STUCK = 0.02
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, LOCK_UN
@@ -95,12 +104,13 @@ class Latch:
     The lock file at *path*, kept open between turns. One thread at a time uses it.
 
     Args:
-        path: The file, made when it is needed; beside it is another one, for who is next.
+        path: The file, made when it is needed; beside it is another one, the board.
 
     Attributes:
         runs: How many runs of turns it has had, the present one included.
         moved: When somebody had a turn last, as far as is known here, or else this one began to wait, in seconds of
             monotonic time.
+        is_ours: Whether nobody else has had a turn since its last one, as far as the board tells.
         passed: When somebody else was last seen to have a turn; 0 for never.
     """
 
@@ -109,9 +119,11 @@ class Latch:
         self.runs = 0
         self.moved = 0.0
         self.passed = 0.0
+        self.is_ours = False
         self._descriptor = -1
-        self._next = -1
+        self._board = -1
         self._began = 0.0
+        self._stamp = b"none"
         self._given = 0.0
         self._check_at = 0.0
 
@@ -130,87 +142,75 @@ class Latch:
         if self._descriptor not in _held:
             self._descriptor = _opened(self.path)
             try:
-                self._next = _opened(_door(self.path))
+                self._board = _opened(_beside(self.path))
             except LockAway:
                 # Whoever has no second one to spare may not keep the first, and take one more at each try.
                 self.close()
                 raise
-        is_new = now - self._given > _GAP
-        if not is_new and now - self._began >= _RUN:
-            is_new = True
-            if not self._is_alone():
-                self._stand_in_line(now, patience)
-                self._begin()
-                return
-        if not hold(self._descriptor):
+        run = now - self._began
+        is_over = run >= _LAST and now - self._given <= _GAP and bool(_line(self._read_board(), now))
+        if is_over or not hold(self._descriptor):
             self._stand_in_line(now, patience)
-            is_new = True
-        if is_new:
-            self._begin()
+        self.is_ours = self._read_stamp() == self._stamp
+        if self.is_ours and (run < _RUN or (run < _LAST and _line(self._read_board(), now))):
+            return
+        self._begin()
 
     def _begin(self) -> None:
         self.runs += 1
         self.moved = self._began = time.monotonic()
-        # It helps those that wait; on a full disk they have to do without.
-        with suppress(OSError):
-            os.pwrite(self._next, _STAMP.pack(self._began), 0)
+        self._stamp = _STAMP.pack(self._began)
+        self._post(0, self._stamp)
 
     def give(self) -> None:
         """
         Let others have it.
         """
         if self._descriptor in _held:
-            _lock(self._descriptor, LOCK_UN)
             self._given = time.monotonic()
-
-    def _is_alone(self) -> bool:
-        if not hold(self._next):
-            return False
-        _lock(self._next, LOCK_UN)
-        return True
+            self._post(1, _STAMP.pack(self._given))
+            _lock(self._descriptor, LOCK_UN)
 
     def _stand_in_line(self, since: float, patience: float) -> None:
-        is_next = False
         now = self.moved = since
-        run = self._run()
+        board = self._read_board()
+        place = _free(board, now)
+        self._post(place, _STAMP.pack(since))
         try:
             while now - self.moved < patience and now - since < max(_LONGEST, patience):
-                waited = now - since
-                if not is_next:
-                    is_next = hold(self._next)
-                if (is_next or waited > _STUCK) and hold(self._descriptor):
+                before = sum(each < since for each in _line(board, now))
+                if _may_try(board, now, before) and hold(self._descriptor):
                     return
-                time.sleep(self._pause(now, since, run) if is_next else _scattered(_look_in(waited)))
+                time.sleep(_pause(board, now, since, before))
                 now = time.monotonic()
-                before, run = run, self._run()
-                if run != before:
+                was, board = board, self._read_board()
+                if board[0] != was[0]:
                     self.moved = self.passed = now
         finally:
-            if is_next:
-                _lock(self._next, LOCK_UN)
+            self._post(place, _STAMP.pack(0.0))
         msg = f"its lock {self.path.name} could not be had for {now - since:.3g} s: others have it in turns"
         if now - self.moved >= patience:
             msg = f"another process has held its lock {self.path.name} for {patience:g} s"
         raise LockAway(msg)
 
-    def _run(self) -> float:
-        """
-        Return when the run under way began; 0 where nobody knows.
-        """
+    def _read_board(self) -> tuple[float, ...]:
         try:
-            began: float = _STAMP.unpack(os.pread(self._next, _STAMP.size, 0))[0]
-        except (OSError, struct.error):
-            return 0.0
-        return began
+            return _BOARD.unpack(os.pread(self._board, _BOARD.size, 0).ljust(_BOARD.size, b"\0"))
+        except OSError:
+            return _NOBODY
 
-    def _pause(self, now: float, since: float, run: float) -> float:
-        """
-        Return in how many seconds whoever is next looks again.
-        """
-        rest = run + _RUN - now
-        if now == since or -_OVER < rest <= 0:
-            return _scattered(_SOON)
-        return rest if 0 < rest < _NAP else _scattered(_NAP)
+    def _read_stamp(self) -> bytes:
+        try:
+            return os.pread(self._board, _STAMP.size, 0)
+        except OSError:
+            return b""
+
+    def _post(self, place: int, stamp: bytes) -> None:
+        # It helps those that wait; on a full disk they have to do without.
+        try:  # noqa: SIM105 - half as long as `suppress`, and on every turn's way
+            os.pwrite(self._board, stamp, place * _STAMP.size)
+        except OSError:
+            pass
 
     def is_there(self) -> bool:
         """
@@ -240,19 +240,57 @@ class Latch:
         Close the file; the next turn opens it again.
         """
         _close(self._descriptor)
-        _close(self._next)
-        self._descriptor = self._next = -1
+        _close(self._board)
+        self._descriptor = self._board = -1
 
 
-def _look_in(waited: float) -> float:
-    return max(_LEAST, _FIRST / (1 + (waited / _HALF) ** 2))
+def _line(board: tuple[float, ...], now: float) -> list[float]:
+    """
+    Return since when others wait; whoever was killed on the way is forgotten after a second.
+    """
+    return [each for each in board[2:] if each and now - _LONGEST < each <= now]
+
+
+def _free(board: tuple[float, ...], now: float) -> int:
+    """
+    Return a place of the board that nobody seems to have; where there is none, somebody else's.
+    """
+    free = [place for place in range(2, len(board)) if not now - 2 * _LONGEST < board[place] <= now]
+    return random.choice(free or range(2, len(board)))  # noqa: S311 - two that come at once take two places
+
+
+def _is_in_use(board: tuple[float, ...], now: float) -> bool:
+    """
+    Whether a run is under way that goes on.
+    """
+    began, given = board[:2]
+    return given - began > _PAUSE and now - given <= _PAUSE and now - began < _RUN
+
+
+def _may_try(board: tuple[float, ...], now: float, before: int) -> bool:
+    """
+    Whether whoever has so many *before* it may have the lock if it is free.
+    """
+    return now - max(board[:2]) > _IDLE if before else not _is_in_use(board, now)
+
+
+def _pause(board: tuple[float, ...], now: float, since: float, before: int) -> float:
+    """
+    Return in how many seconds whoever has so many *before* it looks again.
+    """
+    began = board[0]
+    if before:
+        return _scattered(max(_LEAST, before * _PART * min(_RUN, now - began)))
+    if _is_in_use(board, now):
+        return min(began + _RUN - now, _scattered(_NAP))
+    return _scattered(_SOON if now == since or now - began - _RUN < _OVER else _NAP)
 
 
 def _scattered(pause: float) -> float:
     return pause * (0.75 + random.random() / 2)  # noqa: S311 - so that those who look don't keep step
 
 
-def _door(path: Path) -> Path:
+def _beside(path: Path) -> Path:
     return path.with_name(path.name + ".next")
 
 

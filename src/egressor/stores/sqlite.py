@@ -215,6 +215,8 @@ class SqliteStore:
         if self._file.is_full:
             self._file.checkpoint()
         hot = self._hots.get(service)
+        if hot is not None and not self._latch.is_ours:
+            hot = self._as_is(db, hot, service)
         if hot is not None:
             wall, now = self._wall(), self._now() + self._file.shift
             if is_light(hot, request, now) and (hot.count + 1) % _PAUSE_EACH:
@@ -267,14 +269,26 @@ class SqliteStore:
     def _hot(self, db: Connection, service: str) -> Hot:
         hot = self._hots.get(service)
         if hot is not None:
-            row = db.execute("SELECT text FROM services WHERE id = ?", (hot.number,)).fetchone()
-            if row is not None and row[0] == hot.text:
-                return hot
+            hot = self._as_is(db, hot, service)
+        if hot is not None:
+            return hot
         key = as_key(service)
         row = db.execute("SELECT id, text FROM services WHERE name = ?", (key,)).fetchone()
         if row is None:
             row = db.execute("INSERT INTO services VALUES (NULL, ?, '', 0, 0)", (key,)).lastrowid, ""
         hot = self._hots[service] = Hot(*row)
+        return hot
+
+    def _as_is(self, db: Connection, hot: Hot, service: str) -> Hot | None:
+        """
+        Return *hot*, or what others have made of it since; None where it is gone.
+        """
+        row = db.execute("SELECT text FROM services WHERE id = ?", (hot.number,)).fetchone()
+        if row is None:
+            del self._hots[service]
+            return None
+        if row[0] != hot.text:
+            hot = self._hots[service] = Hot(hot.number, row[0])
         return hot
 
     def _look(self, db: Connection, service: str) -> tuple[State, int]:
