@@ -425,6 +425,29 @@ class Signing(httpx2.HTTPTransport):
         return super().handle_request(request)
 
 
+class Wrapping(httpx2.BaseTransport):
+    """
+    One that signs in, and hands on to another.
+    """
+
+    def __init__(self, who: str) -> None:
+        self.who = who
+        self.next = httpx2.HTTPTransport()
+
+    def handle_request(self, request: Any) -> Any:
+        """
+        Sign in.
+        """
+        headers = {**request.headers, "Authorization": self.who}
+        return self.next.handle_request(httpx2.Request(request.method, request.url, headers=headers))
+
+    def close(self) -> None:
+        """
+        Close the other.
+        """
+        self.next.close()
+
+
 class AsyncSigning(httpx2.AsyncHTTPTransport):
     """
     The same, awaiting.
@@ -461,6 +484,14 @@ def by_httpx(gov: Governor, url: str, who: str) -> str:
     Ask as *who*.
     """
     with httpx2.Client(transport=Transport(gov, "api", Signing(who))) as client:
+        return client.get(url).text
+
+
+def by_wrapping(gov: Governor, url: str, who: str) -> str:
+    """
+    Ask as *who*.
+    """
+    with httpx2.Client(transport=Transport(gov, "api", Wrapping(who))) as client:
         return client.get(url).text
 
 
@@ -503,7 +534,7 @@ def by_aiohttp(gov: Governor, url: str, who: str) -> str:
     return asyncio.run(run())
 
 
-@pytest.mark.parametrize("ask", [by_httpx, by_async_httpx, by_requests, by_aiohttp])
+@pytest.mark.parametrize("ask", [by_httpx, by_wrapping, by_async_httpx, by_requests, by_aiohttp])
 def test_what_signs_in_behind_the_gate_shares_nothing(
     ask: Callable[[Governor, str, str], str], upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:

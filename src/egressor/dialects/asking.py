@@ -256,6 +256,9 @@ def with_usage(body: bytes) -> bytes | None:
 
     Whatever else stands in the body stays as it is, byte by byte, and in its order.
     """
+    if b'"stream"' not in body and b"\\" not in body:
+        # Nearly always: no such name, nor one with an escape in it, so that nothing has to be parsed.
+        return None
     parsed = parse(body)
     end = len(body.rstrip(b" \t\r\n"))
     # UTF-16 is JSON too, and nobody sends it.

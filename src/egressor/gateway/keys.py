@@ -78,8 +78,9 @@ class Keyring:
         """
         found: dict[str, tuple[ClientKey, str]] = {}
         for text in _presented(head):
-            mine = self._keys.get(digest(text))
-            if mine is not None and compare_digest(mine.sha256, digest(text)):
+            mark = digest(text)
+            mine = self._keys.get(mark)
+            if mine is not None and compare_digest(mine.sha256, mark):
                 found[mine.sha256] = mine, text
         if len(found) == 1:
             return found.popitem()[1]
@@ -165,7 +166,13 @@ def _holds(pair: tuple[str, str], key: str) -> bool:
     """
     name, value = pair
     plain = unquote(unquote(value))
-    return key.lower() in name.lower() or key in plain or any(key in _unpacked(word) for word in plain.split())
+    # Four letters of base64 are three bytes: most words are too short to have it in them.
+    least = len(key) * 4 / 3
+    return (
+        key.lower() in name.lower()
+        or key in plain
+        or (len(plain) >= least and any(key in _unpacked(word) for word in plain.split() if len(word) >= least))
+    )
 
 
 def _unpacked(word: str) -> str:

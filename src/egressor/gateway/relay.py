@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from egressor._core.admission import Lease
     from egressor._drivers.clock import Clock
+    from egressor.dialects.asking import Asking
     from egressor.governor import Governor, Route
     from egressor.governor.caching import Memory, Tape
     from egressor.governor.money import Purse
@@ -100,6 +101,7 @@ class Attempts:
         number: How many attempts were made.
         purse: The call's money; None if no budget applies to it.
         tally: The call's tokens; None if no limit counts them.
+        asking: A body, and what was read in it, once somebody has.
         said: The beginning of the last failing answer's body, for the history.
         waited: Microseconds that the call was held here, in the queue and between attempts.
     """
@@ -113,6 +115,7 @@ class Attempts:
             "_order",
             "_spent",
             "_upstream",
+            "asking",
             "number",
             "purse",
             "said",
@@ -132,6 +135,7 @@ class Attempts:
         self._asks_usage = False
         self.purse: Purse | None = None
         self.tally: Tally | None = None
+        self.asking: tuple[bytes, Asking | None] | None = None
         self.said = b""
         self.waited = 0
 

@@ -177,7 +177,7 @@ class Pricing:
         path = path.partition("?")[0].rstrip("/")
         if path.endswith(COUNTS):
             return Quote(0)
-        asking = read_request(body, path) if body and not any(part in path for part in NO_TEXT) else None
+        asking = _read(request, body, path) if body and not any(part in path for part in NO_TEXT) else None
         if asking is None or body is None:
             if method in _FREE:
                 return Quote(0)
@@ -372,6 +372,12 @@ class Meter(NamedTuple):
             speed=reported.speed,
         )
         return price.cost(usage).micro_usd
+
+
+def _read(request: Request, body: bytes, path: str) -> Asking | None:
+    # Where there are limits of tokens, it was read for those.
+    known: tuple[bytes, Asking | None] | None = getattr(request, "asking", None)
+    return known[1] if known is not None and known[0] is body else read_request(body, path)
 
 
 def _beside(asking: Asking, sent: int) -> str:

@@ -160,7 +160,11 @@ def _read(wish: Any, *, is_priced: bool, is_counted: bool) -> _Request | None:
         model = clean(model_of(None, path))
         return _Request(kind, model, Prompt(getattr(wish, "size", 0), is_read=False)) if kind else None
     parsed = None if body is None else parse(body)
-    asking = read_parsed(parsed, body, path) if body is not None and has_text else None
+    asking = None
+    if body is not None and has_text:
+        asking = read_parsed(parsed, body, path)
+        # Whoever prices it need not read it again.
+        wish.asking = body, asking
     if asking is None or not isinstance(parsed, dict):
         model = clean(model_of(parsed, path)) if is_priced else ""
         return _Request("", model, Prompt(0, is_read=False)) if model else None

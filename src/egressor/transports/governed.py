@@ -58,25 +58,29 @@ class Governed:
         """
         return None
 
-    def _sees(self, route: Route, library: str, *senders: Any) -> bool:
+    def _sees(self, route: Route, library: str, sender: Any, *methods: str) -> bool:
         """
         Say whether a service's cache may be used: whether requests leave as they are seen here.
 
-        Whatever sends them that is not of *library* may sign in as somebody, whose answers are for nobody else.
+        Code of the program's own that hands them on to the *library*'s may sign in as somebody, whose answers are for
+        nobody else. What hands nothing on, as a test's stand-in for a server, has nobody to sign in at.
 
         Args:
             route: Where the request goes.
             library: The client library's module.
-            senders: What sends it, and what may change it before.
+            sender: What sends it.
+            methods: How the sender does that; none if it is a function.
         """
         if route.gate.compiled.policy.cache is None:
             return False
-        for sender in senders:
-            module = getattr(sender, "__module__", None) or ""
-            if module != library and not module.startswith(f"{library}."):
-                self._warn(route.service, module)
-                return False
-        return True
+        kind = type(sender)
+        found = [getattr(kind, name, None) for name in methods] or [sender]
+        modules = [str(getattr(each, "__module__", None) or "") for each in found if each is not None]
+        foreign = [each for each in modules if not f"{each}.".startswith((f"{library}.", "egressor."))]
+        if not foreign or (methods and not _hands_on(sender, library, methods[0])):
+            return True
+        self._warn(route.service, foreign[0])
+        return False
 
     def _warn(self, service: str, module: str) -> None:
         if not self._has_warned:
@@ -118,3 +122,12 @@ class Governed:
             )
             _LOG.warning(text + "; name the service that is meant", service, other, service, other)
         return service
+
+
+def _hands_on(sender: object, library: str, method: str) -> bool:
+    """
+    Say whether *sender* is one of the *library*'s that do send, or has another one in it.
+    """
+    bases = [each for each in type(sender).__mro__ if f"{each.__module__}.".startswith(f"{library}.")]
+    is_one = any("Base" not in each.__name__ for each in bases)
+    return is_one or any(hasattr(each, method) for each in getattr(sender, "__dict__", {}).values())

@@ -171,7 +171,7 @@ class Transport(_Governed, _Blocking):
         if again is not None:
             return again
         memory = None
-        if self._sees(route, family.name, type(inner).handle_request):
+        if self._sees(route, family.name, inner, "handle_request"):
             memory = self._memory(route, request)
         wish = Attempts(self._gov, route, family, inner, request, memory)
         try:
@@ -222,7 +222,7 @@ class AsyncTransport(_Governed, _Awaiting):
         if again is not None:
             return again
         memory = None
-        if self._sees(route, family.name, type(inner).handle_async_request):
+        if self._sees(route, family.name, inner, "handle_async_request"):
             memory = self._memory(route, request)
         wish = AsyncAttempts(self._gov, route, family, inner, request, memory)
         try:

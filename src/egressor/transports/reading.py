@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from egressor._core.admission import Lease
     from egressor._core.cache import Found
+    from egressor.dialects.asking import Asking
     from egressor.governor import Governor, Route
     from egressor.governor.caching import Memory, Tape
     from egressor.governor.money import Purse
@@ -106,11 +107,13 @@ class Reading:
         said: What a failing answer said.
         purse: The call's money; None if no budget applies to it.
         tally: The call's tokens; None if no limit counts them.
+        asking: A body, and what was read in it, once somebody has.
     """
 
     said = b""
     purse: Purse | None = None
     tally: Tally | None = None
+    asking: tuple[bytes, Asking | None] | None = None
 
     def __init__(self, gov: Governor, route: Route, request: Any, memory: Memory | None = None) -> None:
         self._clock = gov.clock

@@ -117,9 +117,9 @@ class Adapter(Governed, _Base):
             return inner.send(request, **said)
         notice(self._gov, request.headers)
         notice_adapter(self._gov, getattr(inner, "max_retries", None))
-        kind: Any = type(inner)
-        seen = self._sees(route, "requests", kind.send, getattr(kind, "add_headers", None))
-        memory = _memory(route, request, said) if seen else None
+        memory = None
+        if self._sees(route, "requests", inner, "send", "add_headers"):
+            memory = _memory(route, request, said)
         wish = _Attempts(self._gov, route, inner, request, said, memory)
         try:
             opened = open_call(route, wish, idempotent=is_idempotent(request), memory=memory)
