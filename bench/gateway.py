@@ -183,7 +183,7 @@ def _footprint(visits: dict[str, list[Visit]]) -> Table:
     ]
     notes = [
         "Memory is the resident set after all of the loads above; ready is the first answer.",
-        "With everything on 8 MiB of it are answers that are kept, and 25 MB the prices of all models.",
+        "With everything on 8 MiB of it are answers that are kept, and 3 MB the prices of all models.",
         "Python's modules are compiled to bytecode before, as those of an installed package are.",
     ]
     return Table("P. Memory and start", ["", "RSS MB", "seconds until ready"], rows, notes)
