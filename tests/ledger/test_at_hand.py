@@ -219,8 +219,12 @@ def test_what_waits_is_the_thread_s(place: Place) -> None:
     again.
     """
     for name, value in [("_renew_at", 0.0), ("is_strict", True), ("_in_a_row", 500)]:
+        # Its thread is through with what was before, and sleeps.
+        until(lambda: not place.till._is_watched and place.till._renew_at > time.monotonic())
+        time.sleep(0.05)  # real time: between its last look and its sleep nothing can be seen
         setattr(place.till, name, value)
         asyncio.run(all_of(place, 1))
+        until(lambda: place.till._renew_at > time.monotonic())
         place.till.is_strict = False
         asyncio.run(all_of(place, 1))
 
