@@ -63,7 +63,36 @@ def test_a_request_tells_what_it_asks_for(path: str, body: dict[str, Any], expec
     """
     data = json.dumps(body).encode()
 
-    assert Asking._make((*expected, len(data), True, "", "", (), False)) == read_request(data, path)
+    found = read_request(data, path)
+
+    assert found is not None
+    assert found._replace(bounds=frozenset()) == Asking._make(
+        (*expected, len(data), True, "", "", (), False, frozenset())
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [
+        ("/chat/completions", {"max_tokens": 1, "max_output_tokens": 2}, {"max_tokens", "max_output_tokens"}),
+        ("/chat/completions", {"max_tokens": "1", "max_completion_tokens": None}, set()),
+        ("/chat/completions", {"generationConfig": {"maxOutputTokens": 1}}, set()),
+        (
+            "/models/g:generateContent",
+            {"max_tokens": 1, "generationConfig": {"maxOutputTokens": 1}},
+            {"maxOutputTokens"},
+        ),
+        ("/models/g:generateContent", {"max_tokens": 1}, set()),
+    ],
+)
+def test_a_bound_counts_where_it_has_its_place(path: str, body: dict[str, Any], expected: set[str]) -> None:
+    """
+    A number of tokens, in Gemini's options for Gemini, and beside the model for all others.
+    """
+    found = read_request(json.dumps({"model": "m", **body}).encode(), path)
+
+    assert found is not None
+    assert found.bounds == expected
 
 
 @pytest.mark.parametrize(("prompt", "kind"), [({"id": "pmpt_1"}, "responses"), ("x", "completions")])

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from egressor.dialects.longest import bound_name, longest_answer
+from egressor.dialects.longest import bound_name, kept_bounds, longest_answer
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,19 @@ def test_a_name_that_only_begins_so_tells_nothing(model: str, dialect: str) -> N
     Money is held by it: a longer answer than that would pass the budget.
     """
     assert longest_answer(model, dialect) is None
+
+
+@pytest.mark.parametrize("dialect", ["openai", "azure", "groq", "openrouter", "deepseek", "mistral", "gemini"])
+def test_what_is_written_is_kept(dialect: str) -> None:
+    """
+    A bound is never written under a name that its service may not know; and DeepSeek's knows one only.
+    """
+    for kind, model in [("chat", "gpt-4o"), ("chat", "m"), ("responses", "gpt-5"), ("gemini", "gemini-2.5-pro")]:
+        assert bound_name(kind, dialect, model) in kept_bounds(kind, dialect)
+    assert ("max_completion_tokens" in kept_bounds("chat", dialect)) is (
+        dialect in {"openai", "azure", "groq", "openrouter"}
+    )
+    assert kept_bounds("messages", dialect) == kept_bounds("completions", dialect) == {"max_tokens"}
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,19 @@ PROMPT = 20
 HEADER = "Egressor-Max-Tokens"
 
 
+NAMES = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+
 class Server:
     """
     An upstream that answers with all the tokens that it is allowed, and writes the bill.
+
+    Args:
+        names: The bounds that it knows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: tuple[str, ...] = NAMES) -> None:
+        self.names = names
         self.bill = 0
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
@@ -47,7 +54,7 @@ class Server:
         self.bodies.append(body)
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         config = asked.get("generationConfig", {})
-        bounds = [asked.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens")]
+        bounds = [asked.get(name) for name in self.names]
         allowed = [each for each in [*bounds, config.get("maxOutputTokens")] if each is not None]
         received = min([LONGEST.get(asked.get("model", ""), 65_536), *allowed]) * asked.get("n", 1)
         self.bill += SENT * PROMPT + RECEIVED * received
@@ -275,3 +282,49 @@ async def test_fifty_at_once_that_answer_as_long_as_they_may_keep_to_the_budget(
     assert set(statuses) == {200, 402}
     assert (found[0], found[1]) == (server.bill, 0)
     assert budget - found[0] < (RECEIVED * LIKELY + SENT * 150) * more.get("n", 1)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path", "body", "name"),
+    [
+        ("deepseek", "/chat/completions", {**CHAT, "max_completion_tokens": 5}, "max_tokens"),
+        ("deepseek", "/chat/completions", {**CHAT, "max_output_tokens": 5, "n": 2}, "max_tokens"),
+        ("openai", "/v1/responses", {"model": "gpt-5", "input": "x", "max_tokens": 5}, "max_output_tokens"),
+        ("gemini", "/v1beta/models/gemini-2.5-pro:generateContent", {"contents": [], "max_tokens": 5}, "-"),
+    ],
+)
+async def test_a_bound_that_a_provider_may_not_know_is_told_in_its_own_word(
+    dialect: str, path: str, body: dict[str, Any], name: str
+) -> None:
+    """
+    Regression: it was believed, and an answer of any length passed the budget.
+    """
+    server = Server((name,))
+    async with upstream(server) as url, gateway_of(services(url, {"total": 0.01}, dialect)) as rig:
+        priced(rig)
+        status, bound, _ = await ask(rig, body, path)
+        await until(lambda: cell(rig)[1] == 0)
+        found = cell(rig)
+    asked = json.loads(server.bodies[0])
+
+    assert (status, bound) == (200, "5")
+    assert (asked["generationConfig"]["maxOutputTokens"] if name == "-" else asked[name]) == 5
+    assert found == (server.bill, 0, 0)
+    assert server.bill <= 10_000
+
+
+async def test_what_is_estimated_is_bounded_too() -> None:
+    """
+    Regression: a request of no stated length was held for at an estimate, and could cost eight times as much.
+    """
+    server = Server()
+    async with upstream(server) as url, gateway_of(services(url, {"total": 1.0})) as rig:
+        money = rig.gov.context.money
+        assert money is not None
+        money.prices = from_table({"prices": {**PRICES, "on_unknown_price": "estimate"}}).prices
+        status, bound, _ = await ask(rig, {**CHAT, "model": "gpt-5"})
+        await until(lambda: cell(rig)[1] == 0)
+        found = cell(rig)
+
+    assert (status, bound) == (200, "16384")
+    assert found == (server.bill, 0, 0)

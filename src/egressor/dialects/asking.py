@@ -104,6 +104,7 @@ class Asking(NamedTuple):
         speed: Anthropic's ``speed``; empty if it names none.
         others: Models that may answer in place of *model* (OpenRouter's ``models``).
         fetches: Whether the provider may put texts of its own before the model: what it remembers, keeps or looks up.
+        bounds: By which names it says *most_output*, of those at the place that requests of its kind have for them.
     """
 
     kind: str
@@ -118,6 +119,7 @@ class Asking(NamedTuple):
     speed: str = ""
     others: tuple[str, ...] = ()
     fetches: bool = False
+    bounds: frozenset[str] = frozenset()
 
 
 def read_request(body: bytes, path: str = "") -> Asking | None:
@@ -154,6 +156,7 @@ def read_parsed(parsed: object, body: bytes, path: str = "") -> Asking | None:
         stream=bool(gemini[2]) if gemini else parsed.get("stream") is True,
         # Which of several bounds a provider keeps to is not for us to guess.
         most_output=max(_counts(parsed, _BOUNDS) + _counts(config, _BOUNDS), default=None),
+        bounds=frozenset(name for name in _BOUNDS if _counts(config if kind == "gemini" else parsed, (name,))),
         answers=max([1, *_counts(parsed, _ANSWERS), *_counts(config, _ANSWERS)]) * _prompts(parsed.get("prompt")),
         usage=isinstance(options, dict) and options.get("include_usage") is True,
         size=len(body),

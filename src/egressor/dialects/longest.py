@@ -12,7 +12,7 @@ import re
 from functools import cache
 from typing import Final
 
-__all__ = ["bound_name", "longest_answer"]
+__all__ = ["bound_name", "kept_bounds", "longest_answer"]
 
 # Tokens, and the models whose answers have no more.
 _TABLE: Final = {
@@ -47,6 +47,14 @@ _TABLE: Final = {
 _SELLERS: Final = {"azure": "openai"}
 # What OpenRouter names in front of a model. What it names behind it, as in ``:extended``, is another one.
 _VENDORS: Final = {"openai": "openai", "google": "gemini"}
+# Whose chats know both names.
+_NEWER: Final = frozenset({"openai", "azure", "groq", "openrouter"})
+_PLAIN: Final = frozenset({"max_tokens"})
+_BOTH: Final = frozenset({"max_tokens", "max_completion_tokens"})
+_KEPT: Final = {
+    "responses": frozenset({"max_output_tokens"}),
+    "gemini": frozenset({"maxOutputTokens", "max_output_tokens"}),
+}
 _DATED: Final = re.compile(r"[-@](?:20\d\d-?\d\d-?\d\d|\d{3,4}|latest)$")
 _OPENAI: Final = re.compile(r"gpt-|o\d|chatgpt-|codex-|ft:")
 # They are sold under versions of Azure's API that don't know the newer name, and take both under the others.
@@ -86,6 +94,19 @@ def bound_name(kind: str, dialect: str, model: str) -> str:
     is_own = dialect == "openai" and _OPENAI.match(model) is not None
     # OpenAI's models that think refuse the older name; most who speak its language besides don't know the newer.
     return "max_completion_tokens" if is_newer or is_own else "max_tokens"
+
+
+def kept_bounds(kind: str, dialect: str) -> frozenset[str]:
+    """
+    Return the names of bounds on an answer that a service of *dialect* keeps to in a request of *kind*.
+
+    Any other may be ignored: DeepSeek's API answers a ``max_completion_tokens`` of 5 with 76 tokens
+    (https://github.com/earendil-works/pi/issues/8018), and Mistral's refuses it with a 422
+    (https://github.com/BerriAI/litellm/issues/9583).
+    """
+    if kind == "chat" and dialect in _NEWER:
+        return _BOTH
+    return _KEPT.get(kind, _PLAIN)
 
 
 @cache

@@ -152,7 +152,7 @@ class Money:
             purse.is_priced = True
             purse.size = quote.size
             purse.cap = quote.cap
-            if quote.cap is not None and quote.cap.always and not purse.is_bound:
+            if quote.cap is not None and quote.cap.always and quote.why and not purse.is_bound:
                 purse.estimate = None
         return purse
 

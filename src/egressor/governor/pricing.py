@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from egressor._core.learned import Costs, learn_most, observe, quantile, tokens
 from egressor.dialects.asking import COUNTS, NO_TEXT, read_request, with_bound
-from egressor.dialects.longest import bound_name, longest_answer
+from egressor.dialects.longest import bound_name, kept_bounds, longest_answer
 from egressor.dialects.usage import completed
 from egressor.ledger.plain import clean
 from egressor.prices import PriceBook
@@ -191,25 +191,49 @@ class Pricing:
         longest = [each for each in known if each is not None] if None not in known else []
         windows = [each.window for each in prices if each.window is not None]
         window = max(windows) if len(windows) == len(prices) else None
-        received, why, cap = asking.most_output, "", None
-        if asking.kind == "embeddings":
-            received = 0
-        if received is None:
-            why = "it does not say how long its answer may be: max_tokens"
-            where = (service, endpoint or asking.kind, model)
-            cap = self._cap(asking, prices, dialect, body, where=where, longest=longest, window=window)
-            received = max(longest) if longest else window
-            if self.book.settings.on_unknown_price == "estimate":
-                received, why = min([_USUAL, *longest]), ""
-        if received is None and cap is not None:
-            cap = cap._replace(always=True)
-            received = cap.most
+        where = (service, endpoint or asking.kind, model)
+        received, why, cap = self._length(asking, prices, dialect, body, where=where, longest=longest, window=window)
         if received is None:
             return Quote(None, model, why)
         sent, come = _sent(asking, window), received * asking.answers
         why = ", and ".join(filter(None, [why, _beside(asking, sent)]))
         most = max(1, *[each.most(sent, come, text=asking.text) for each in prices])
         return Quote(most, model, why, asking.size if asking.text else 0, cap)
+
+    def _length(
+        self,
+        asking: Asking,
+        prices: list[Price],
+        dialect: str,
+        body: bytes,
+        *,
+        where: tuple[str, ...],
+        longest: list[int],
+        window: int | None,
+    ) -> tuple[int | None, str, Cap | None]:
+        """
+        Return how many tokens one answer may have at most, why nobody knows less, and how it can be bounded.
+        """
+        if asking.kind == "embeddings":
+            return 0, "", None
+        if asking.bounds & kept_bounds(asking.kind, dialect):
+            return asking.most_output, "", None
+        cap = self._cap(asking, prices, dialect, body, where=where, longest=longest, window=window)
+        most = max(longest) if longest else window
+        if cap is not None and asking.most_output is not None:
+            # It says so in a word that this provider may not keep to, and is made to say it in one that it does.
+            wished = min([asking.most_output, *longest])
+            return wished, "", cap._replace(most=wished, usual=wished, always=True)
+        if self.book.settings.on_unknown_price == "estimate":
+            received = min([_USUAL, *longest])
+            if cap is not None:
+                bound = received if most is None else min(cap.most, received)
+                cap = cap._replace(most=bound, usual=min(cap.usual, bound), always=True)
+            return received, "", cap
+        why = "it does not say how long its answer may be: max_tokens"
+        if most is None and cap is not None:
+            return cap.most, why, cap._replace(always=True)
+        return most, why, cap
 
     def _cap(
         self,
