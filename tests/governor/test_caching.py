@@ -31,7 +31,7 @@ URL = "https://api.example/a"
 CACHE: dict[str, object] = {"cache": {}, "retry": {"attempts": 1}}
 
 
-class Api(httpx2.BaseTransport):
+class Api:
     """
     An upstream that counts.
     """
@@ -39,7 +39,7 @@ class Api(httpx2.BaseTransport):
     def __init__(self) -> None:
         self.count = 0
 
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         """
         Answer with how many there were.
         """
@@ -56,7 +56,7 @@ class Here:
     def __init__(self, folder: Path) -> None:
         self.gov = Governor({"api": CACHE}, store=f"sqlite:///{folder}/e.db")
         self.api = Api()
-        self.client = httpx2.Client(transport=Transport(self.gov, "api", inner=self.api))
+        self.client = httpx2.Client(transport=Transport(self.gov, "api", inner=httpx2.MockTransport(self.api)))
 
     def get(self, *, deadline: float | None = None) -> str:
         """

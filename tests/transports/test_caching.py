@@ -9,7 +9,7 @@ import gzip
 import json
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event, Semaphore, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx2
 import openai
@@ -448,6 +448,24 @@ class Wrapping(httpx2.BaseTransport):
         self.next.close()
 
 
+class Pool(httpx2.BaseTransport):
+    """
+    One that keeps the others where nobody looks for them.
+    """
+
+    pool: ClassVar = {"plain": httpx2.HTTPTransport()}
+
+    def __init__(self, who: str) -> None:
+        self.who = who
+
+    def handle_request(self, request: Any) -> Any:
+        """
+        Sign in.
+        """
+        request.headers["Authorization"] = self.who
+        return self.pool["plain"].handle_request(request)
+
+
 class AsyncSigning(httpx2.AsyncHTTPTransport):
     """
     The same, awaiting.
@@ -495,6 +513,14 @@ def by_wrapping(gov: Governor, url: str, who: str) -> str:
         return client.get(url).text
 
 
+def by_pool(gov: Governor, url: str, who: str) -> str:
+    """
+    Ask as *who*.
+    """
+    with httpx2.Client(transport=Transport(gov, "api", Pool(who))) as client:
+        return client.get(url).text
+
+
 def by_async_httpx(gov: Governor, url: str, who: str) -> str:
     """
     Ask as *who*.
@@ -534,7 +560,7 @@ def by_aiohttp(gov: Governor, url: str, who: str) -> str:
     return asyncio.run(run())
 
 
-@pytest.mark.parametrize("ask", [by_httpx, by_wrapping, by_async_httpx, by_requests, by_aiohttp])
+@pytest.mark.parametrize("ask", [by_httpx, by_wrapping, by_pool, by_async_httpx, by_requests, by_aiohttp])
 def test_what_signs_in_behind_the_gate_shares_nothing(
     ask: Callable[[Governor, str, str], str], upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -62,8 +62,7 @@ class Governed:
         """
         Say whether a service's cache may be used: whether requests leave as they are seen here.
 
-        Code of the program's own that hands them on to the *library*'s may sign in as somebody, whose answers are for
-        nobody else. What hands nothing on, as a test's stand-in for a server, has nobody to sign in at.
+        Any code but the *library*'s and ours may sign in as somebody, whose answers are for nobody else.
 
         Args:
             route: Where the request goes.
@@ -77,7 +76,7 @@ class Governed:
         found = [getattr(kind, name, None) for name in methods] or [sender]
         modules = [str(getattr(each, "__module__", None) or "") for each in found if each is not None]
         foreign = [each for each in modules if not f"{each}.".startswith((f"{library}.", "egressor."))]
-        if not foreign or (methods and not _hands_on(sender, library, methods[0])):
+        if not foreign:
             return True
         self._warn(route.service, foreign[0])
         return False
@@ -122,12 +121,3 @@ class Governed:
             )
             _LOG.warning(text + "; name the service that is meant", service, other, service, other)
         return service
-
-
-def _hands_on(sender: object, library: str, method: str) -> bool:
-    """
-    Say whether *sender* is one of the *library*'s that do send, or has another one in it.
-    """
-    bases = [each for each in type(sender).__mro__ if f"{each.__module__}.".startswith(f"{library}.")]
-    is_one = any("Base" not in each.__name__ for each in bases)
-    return is_one or any(hasattr(each, method) for each in getattr(sender, "__dict__", {}).values())
