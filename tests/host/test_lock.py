@@ -57,6 +57,24 @@ def test_a_latch_is_held_by_one_process(tmp_path: Path) -> None:
     latch.close()
 
 
+def test_who_had_no_turn_ends_none(tmp_path: Path) -> None:
+    """
+    After a `take` that has failed `give` tells nobody that a turn has ended: the other one's goes on.
+    """
+    one, other = Latch(tmp_path / "lock"), Latch(tmp_path / "lock")
+    one.take(patience=1)
+    before = one._read_board()
+    with pytest.raises(LockAway):
+        other.take(patience=0.01)
+    other.give()
+
+    assert one._read_board()[:2] == before[:2]
+    one.give()
+    assert one._read_board()[1] > before[1]
+    one.close()
+    other.close()
+
+
 def test_nobody_comes_between(tmp_path: Path) -> None:
     """
     Processes that never stop have their turns one after the other, whoever is next.

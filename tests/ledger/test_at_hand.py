@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -80,6 +80,7 @@ class Place:
         self.ledger = AtHand()
         self.till = Till(self.ledger, spool=Spool(folder / "owed"), wall=lambda: NOW, keep_for=DAY)
         self.till.hold(self.want(1))
+        until(lambda: self.till._renew_at > time.monotonic())
         self.ledger.turns.clear()
 
     def want(self, worst: int = 600) -> Want:
@@ -139,6 +140,64 @@ def test_what_came_back_is_there_for_the_next(place: Place) -> None:
 
     assert asyncio.run(one_by_one()) == [Held] * 20
     assert place.ledger.turns == [LOOP] * 20
+
+
+def test_what_the_thread_has_in_its_hands_is_charged_first(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Between taking what was told and charging it the thread has to be waited for: nobody is refused for money that has
+    come back.
+    """
+    has_taken, go_on, turn = threading.Event(), threading.Event(), place.till._turn
+
+    def slowly(orders: list[Any], told: list[End]) -> bool:
+        if told:
+            has_taken.set()
+            assert go_on.wait(30)
+        return turn(orders, told)
+
+    async def run() -> Held | Denied | Away:
+        want = place.want()
+        await place.till.ahold(want)
+        monkeypatch.setattr(place.till, "_turn", slowly)
+        place.till.end(End(want.id, SPENT, 40))
+        assert await asyncio.to_thread(has_taken.wait, 30)
+        next_one = asyncio.create_task(place.till.ahold(place.want()))
+        while not next_one.done() and place.ledger.turns == [LOOP]:
+            await asyncio.sleep(0)
+        go_on.set()
+        return await next_one
+
+    assert isinstance(asyncio.run(run()), Held)
+
+
+def test_a_crowd_in_one_round_has_several_turns(place: Place) -> None:
+    """
+    Five hundred at a time: between them the loop does what else there is.
+    """
+    answers = asyncio.run(all_of(place, *[1] * 1_100))
+
+    assert [type(each) for each in answers] == [Held] * 999 + [Denied] * 101
+    assert place.ledger.turns == [LOOP] * 3
+
+
+def test_who_ends_the_program_in_a_turn_loses_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What was told before an interrupt is charged all the same.
+    """
+
+    def interrupted(work: Callable[[Page], T]) -> T:
+        raise KeyboardInterrupt
+
+    async def run() -> None:
+        want = place.want()
+        await place.till.ahold(want)
+        monkeypatch.setattr(place.ledger, "money_nowait", interrupted)
+        place.till.end(End(want.id, SPENT, 40))
+        await place.till.ahold(place.want())
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(run())
+    until(lambda: place.cell() == (40, 1))
 
 
 def test_what_nobody_follows_is_charged_by_the_thread(place: Place) -> None:
@@ -238,7 +297,7 @@ def test_the_thread_renews_what_a_loop_has_held(place: Place) -> None:
     place.till._open.clear()
     place.till._renew_at = 0.0
     place.till.end(End("none", FREE))
-    until(lambda: not (place.till._is_loose or place.till._is_watched))
+    until(lambda: not (place.till._is_loose or place.till._is_watched) and place.till._renew_at > 0.0)
     place.ledger.turns.clear()
     place.till._renew_at = time.monotonic() + 0.1  # real time: the loop's turn comes before
     asyncio.run(all_of(place, 100))

@@ -136,13 +136,19 @@ def test_a_price_needs_no_import_of_the_package() -> None:
     assert ended.stdout.splitlines() == ["genai-prices 0.2.3", "[]"]
 
 
-@pytest.mark.parametrize("edition", ["0.2.3", "0.3.0"])
-def test_what_we_cannot_read_the_package_reads(edition: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    ("edition", "data"),
+    [("0.2.3", OTHERWISE), ("0.2.9", "from .extra import Thing\nproviders = []\n"), ("0.3.0", "")],
+    ids=["another form", "another neighbour", "another version"],
+)
+def test_what_we_cannot_read_the_package_reads(
+    edition: str, data: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
     """
     Prices in another form, or of another version, are asked of the package itself.
     """
-    if edition == "0.2.3":
-        (tmp_path / "data.py").write_text(OTHERWISE, encoding="utf-8")
+    if data:
+        (tmp_path / "data.py").write_text(data, encoding="utf-8")
         spec = spec_from_file_location("genai_prices", tmp_path / "__init__.py")
         monkeypatch.setattr(listed, "find_spec", lambda _: spec)
     monkeypatch.setattr("egressor.prices.genai.version", lambda _: edition)

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import httpx2
 import pytest
 
@@ -104,6 +105,25 @@ def test_near_its_end_a_budget_pays_for_what_is_likely_or_for_nothing(read: Ask,
 
     assert bounds(upstream) == [LIKELY]
     assert "as it does not say how long its answer may be: max_tokens can never fit" in str(unwrap(caught.value))
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_a_body_of_pieces_has_one_length(library: Any, upstream: Upstream) -> None:
+    """
+    Regression: a body that came in pieces and was read since went out with a length and as pieces, which servers take
+    for an attack.
+    """
+    url = upstream.script(CHAT, said())
+    with library.Client(transport=Transport(governor({"day": 1.0}), "api")) as client:
+        request = client.build_request("POST", url, content=iter([json.dumps(ASKED).encode()]))
+        request.read()
+        status = client.send(request).status_code
+    (sent,) = upstream.received
+    headers = {name.lower(): value for name, value in sent.headers.items()}
+
+    assert status == 200
+    assert json.loads(sent.body)[NAME] > 0
+    assert (headers.get("transfer-encoding"), headers["content-length"]) == (None, str(len(sent.body)))
 
 
 def test_a_retry_is_bounded_anew(read: Ask, upstream: Upstream) -> None:

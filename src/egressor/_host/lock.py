@@ -125,6 +125,7 @@ class Latch:
         self._began = 0.0
         self._stamp = b"none"
         self._given = 0.0
+        self._has_turn = False
         self._check_at = 0.0
 
     def take(self, *, patience: float) -> None:
@@ -151,6 +152,7 @@ class Latch:
         is_over = run >= _LAST and now - self._given <= _GAP and bool(_line(self._read_board(), now))
         if is_over or not hold(self._descriptor):
             self._stand_in_line(now, patience)
+        self._has_turn = True
         self.is_ours = self._read_stamp() == self._stamp
         if self.is_ours and (run < _RUN or (run < _LAST and _line(self._read_board(), now))):
             return
@@ -164,11 +166,14 @@ class Latch:
 
     def give(self) -> None:
         """
-        Let others have it.
+        Let others have it, also after a `take` that has failed.
         """
         if self._descriptor in _held:
-            self._given = time.monotonic()
-            self._post(1, _STAMP.pack(self._given))
+            if self._has_turn:
+                # Whoever had none may not tell others that a turn has ended.
+                self._has_turn = False
+                self._given = time.monotonic()
+                self._post(1, _STAMP.pack(self._given))
             _lock(self._descriptor, LOCK_UN)
 
     def _stand_in_line(self, since: float, patience: float) -> None:

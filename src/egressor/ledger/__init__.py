@@ -170,8 +170,8 @@ class Ledger(Protocol):
 
     def money_nowait(self, work: Callable[[Page], _T]) -> _T:
         """
-        Do *work* as `money` does without *at_once*, if that waits for nobody: no other process or thread, no server,
-        and no disk. An event loop may do it.
+        Do *work* as `money` does without *at_once*, if that waits for nobody: no other process or thread and no
+        server, and for the disk only where its log begins anew. An event loop may do it.
 
         Raises:
             LedgerAway: It would have to wait, and *work* was not begun; or it failed, as `money` does.

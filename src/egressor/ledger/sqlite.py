@@ -238,7 +238,8 @@ class SqliteLedger:
         """
         Do *work* as `money` does without *at_once*, if nobody else is at the file, and it is open.
 
-        The log is not brought to the disk however long it is: the next turn of another kind does that.
+        The log is not brought to the disk however long it is: the next turn of another kind does that. The first turn
+        after that begins the log anew, and SQLite syncs its head then.
 
         Raises:
             LedgerAway: Somebody is at it, and *work* was not begun; or the file can't be written now.

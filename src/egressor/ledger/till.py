@@ -6,9 +6,10 @@ that fifty calls at once cost no more commits than one. An end that was told bef
 nobody is refused for money that has come back.
 
 *At hand.* To have a thread do it costs more than what it does, where the ledger is a file of this host. So what an
-event loop's calls want in one of its rounds is held by the loop itself, in one transaction, if that waits for nothing:
-neither for another process or thread nor for the disk. Else the thread does it, as it does all that waits: renewals,
-each five-hundredth turn (in which SQLite may bring its log to the disk), and whatever comes while the ledger is away.
+event loop's calls want in one of its rounds is held by the loop itself, in one transaction for five hundred, if that
+waits for no other process or thread, and for the disk only where SQLite begins its log anew: one sync in some thousand
+turns. Else the thread does it, as it does all that waits: renewals, each five-hundredth turn (in which SQLite may bring
+its log to the disk), and whatever comes while the ledger is away.
 
 *Away.* Whoever wants money waits on as long as the ledger answers anybody, another process on the same file too, and
 is refused when it has answered nobody for a quarter of a second; while it is known to be away, at once. Ends are kept
@@ -39,7 +40,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import RLock, Thread
+from threading import Lock, RLock, Thread
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import WeakSet
 
@@ -249,6 +250,9 @@ class Till:
         # What was told and is not charged yet; how much was told, about; and whether the thread will look of its own.
         self._told: deque[End] = deque()
         self._tellings = 0
+        # Whether the thread has taken some of that, and not charged it yet.
+        self._has_taken = False
+        self._taking = Lock()
         self._is_watched = False
         self._seen = 0
         self._round: _Round | None = None
@@ -410,9 +414,7 @@ class Till:
         """
         Hold what is wanted in a round, and charge what was told before, if nothing has to be waited for.
         """
-        if self._round is together:
-            self._round = None
-        wishes = [(want, answer) for want, answer in together.wishes if not answer.done()]
+        wishes = self._first_of(together)
         if not wishes or not self._is_at_hand():
             for _, answer in wishes:
                 answer.set_result(None)
@@ -423,21 +425,22 @@ class Till:
 
         def work(page: Page) -> list[Any]:
             nonlocal is_begun
+            self._let_thread_charge()
             is_begun = True
             return self._do(page, batch, now, is_due=False)
 
-        why, answers = None, []
         try:
             answers = self._ledger.money_nowait(work)
-        except LedgerAway as error:
-            why = Away(str(error))
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not leave those waiting
-            why = Away(f"a fault: {type(error).__name__}")
-        if why is not None:
+        except BaseException as error:
             # What has failed may have been held all the same. The thread finds out, and whether the ledger is away.
             undone = [End(want.id, FREE) for want, _ in wishes] if is_begun else []
             self._told.extendleft(reversed([*told, *undone]))
             self._watch()
+            if not isinstance(error, Exception):
+                # The program is being ended.
+                raise
+            # A fault of ours must not leave those waiting.
+            why = Away(str(error) if isinstance(error, LedgerAway) else f"a fault: {type(error).__name__}")
             for _, answer in wishes:
                 answer.set_result(why if is_begun else None)
             return
@@ -451,6 +454,27 @@ class Till:
             answer.set_result(held)
         # It renews what is held from now on.
         self._watch()
+
+    def _first_of(self, together: _Round) -> list[tuple[Want, asyncio.Future[Held | Denied | Away | None]]]:
+        """
+        Return the first wishes of a round that still wait; the others have a turn of their own, between which others
+        have the file, and the loop its other business.
+        """
+        if self._round is together:
+            self._round = None
+        wishes = [(want, answer) for want, answer in together.wishes if not answer.done()]
+        if len(wishes) > _BATCH:
+            together.loop.call_soon(self._hold_all, _Round(together.loop, wishes[_BATCH:]))
+        return wishes[:_BATCH]
+
+    def _let_thread_charge(self) -> None:
+        """
+        Raise `LedgerAway` if the thread has taken ends that it has not charged yet: they were told first.
+        """
+        with self._taking:
+            if self._has_taken:
+                msg = "its thread is about to charge"
+                raise LedgerAway(msg)
 
     def _taken(self) -> list[End]:
         """
@@ -504,11 +528,14 @@ class Till:
                 self._renew_at = 0.0
             # As long as event loops do their business themselves, they charge what was told a moment ago, too.
             is_left, turns = not (orders or is_over) and self._turns != turns, self._turns
-            told = [] if is_left else self._taken()
+            with self._taking:
+                told = [] if is_left else self._taken()
+                self._has_taken = bool(told)
             try:
                 is_well = self._turn(orders, told)
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the thread
                 is_well = self._refuse(orders, told, f"a fault: {type(error).__name__}")
+            self._has_taken = False
             retry = _FIRST_RETRY if is_well else min(2 * retry, _LAST_RETRY)
         self._ledger.close()
         with suppress(OSError):
@@ -655,6 +682,8 @@ class Till:
         self._starting = RLock()
         self._told = deque()
         self._is_watched = False
+        self._has_taken = False
+        self._taking = Lock()
         self._round = None
         self._owed = []
         self._open = {}

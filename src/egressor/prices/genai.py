@@ -79,6 +79,10 @@ class GenaiPrices:
         edition = version("genai-prices")
         self.name = f"genai-prices {edition}"
         self._listed = _listed() if edition.startswith(_KNOWN) else None
+        if self._listed is None:
+            # If there is none that can be imported, that is said here.
+            for name in ("genai_prices", _PACKAGE):
+                import_module(name)
 
     @property
     def edition(self) -> Any:
@@ -119,8 +123,6 @@ class GenaiPrices:
 def _listed() -> Listed | None:
     try:
         return listed.read()
-    except ImportError:
-        raise
     except Exception:  # noqa: BLE001 - what is written otherwise can fail in any way, and its package can read it
         return None
 

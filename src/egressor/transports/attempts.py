@@ -75,6 +75,8 @@ class _Reading(Reading):
             content = self.purse.bounded(request.content)
             headers, stream = headers.copy(), self._family.library.ByteStream(content)
             headers["content-length"] = str(len(content))
+            # A body that came in pieces and was read since has both, which servers take for an attack.
+            headers.pop("transfer-encoding", None)
             if self._memory is not None:
                 # Of a packed answer nobody sees whether it was cut off.
                 headers.pop("accept-encoding", None)
