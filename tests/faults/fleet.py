@@ -321,3 +321,40 @@ def most_aligned(lines: Sequence[Line], window: int, *, slip: int = SLIP) -> int
         return True
 
     return next(most for most in range(max(sure.values(), default=0), 1 << 30) if is_enough(most))
+
+
+class Stop(NamedTuple):
+    """
+    A time in which processes were suspended, in microseconds of the log's clock.
+
+    Attributes:
+        since: When the first of them was stopped.
+        until: When all of them go on.
+        calls: How many calls they may have had in hand: one for each of their threads.
+    """
+
+    since: int
+    until: int
+    calls: int
+
+
+def least(
+    judge: Callable[[Sequence[Line], int], int], lines: Sequence[Line], window: int, stops: Sequence[Stop]
+) -> int:
+    """
+    Return what *judge* finds at least where each call in hand at a stop may have been admitted just before it.
+
+    Whoever is stopped between a call's admission and its line writes that as it goes on. Such a line counts at the
+    stop, where there has to be room for it as well; so this lets through nothing that no admission explains.
+    """
+    lines = list(lines)
+    for stop, following in zip(stops, [*stops[1:], None], strict=True):
+        late = [n for n, line in enumerate(lines) if stop.until <= line.at < stop.until + SLIP][: stop.calls]
+        ways = []
+        for number in range(len(late) + 1):
+            early = set(late[:number])
+            ways.append(sorted(line._replace(at=stop.since) if n in early else line for n, line in enumerate(lines)))
+        # What comes after the next stop says nothing of this one.
+        end = len(lines) if following is None else bisect_left([line.at for line in lines], following.since)
+        lines = min(ways, key=lambda way, end=end: judge(way[:end], window))  # type: ignore[misc]
+    return judge(lines, window)

@@ -115,6 +115,33 @@ def test_a_member_that_was_asleep_teaches_nobody(store: RedisStore, monkeypatch:
     assert (0 <= after.now - before < 60 * SECOND, store._times["api"][0] == after.now) == (True, True)
 
 
+def test_a_member_that_was_suspended_in_an_exchange_tells_no_wrong_time(
+    store: RedisStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Stopped between an answer and the look at its own clock, it took the server's clock for one that had stepped.
+    """
+    store.exchange("api", wanting(0))
+    slept = [0]
+    monkeypatch.setattr(redis, "_steady", lambda real=redis._steady: real() + slept[0])
+    ask = store._run
+
+    def suspended(*args: Any) -> Any:
+        answer = ask(*args)
+        slept[0] += 1_500_000
+        return answer
+
+    with caplog.at_level(logging.WARNING, "egressor"):
+        monkeypatch.setattr(store, "_run", suspended)
+        before = store.exchange("api", wanting(0)).now
+        monkeypatch.setattr(store, "_run", ask)
+        # The server's clock has gone on by as much.
+        Shim(store).step(1.5)
+        after = store.exchange("api", wanting(0)).now
+
+    assert (caplog.messages, 1.5 * SECOND <= after - before < 2 * SECOND) == ([], True)
+
+
 def test_a_server_that_takes_over_goes_on_in_the_fleets_time(server: Server, store: RedisStore) -> None:
     """
     An empty server with another clock: members know what time it is.

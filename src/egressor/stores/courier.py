@@ -41,6 +41,8 @@ _LOG = logging.getLogger("egressor")
 _MICRO = 1_000_000
 # How often the store is asked whether it is back.
 _RETRY = 250_000
+# A request that has taken so much longer than any store may take was not held up by the store: this process was.
+_ASLEEP = int((PATIENCE + 0.1) * _MICRO)
 # How many requests one after the other before others have their turn.
 _ROUNDS = 16
 _Inbox = SimpleQueue[tuple[int, "ref[Asking] | None"]]
@@ -71,6 +73,7 @@ class Courier:
         self._thread: threading.Thread | None = None
         self._address: str | None = None
         self._shift: int | None = None
+        self._excused_at = 0
         self.away = ""
         self._is_closed = False
         self._guard = threading.Lock()
@@ -252,10 +255,14 @@ class Courier:
             reply = self.store.exchange(gate.name, request)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a store, calls go on without it
             gate.failed()
+            if self._is_excused(began):
+                self.soon(gate)
+                return None
             self._lost(gate, str(error) if isinstance(error, StoreAway) else f"{type(error).__name__}: {error}")
             # Whoever has found out asks again, for all.
             gate.ask_again(_RETRY)
             return None
+        self._excused_at = 0
         if self.away:
             self._found()
         if gate.away:
@@ -263,6 +270,20 @@ class Courier:
         if reply.calls:
             self.store.call(gate.name, reply.calls)
         return reply, self._shift_of(reply.now, began)
+
+    def _is_excused(self, began: int) -> bool:
+        """
+        Whether a request that began then and failed says nothing of the store, as this process did not run meanwhile.
+
+        Suspended in the middle of a request, it finds its time over as it goes on; others that were suspended with it
+        go by the store, and a share of its own would come on top of theirs. It asks again, and is excused once until
+        the store has answered: all its requests that were under way then, and none that has begun since.
+        """
+        now = monotonic_ns() // 1000
+        if self.away or now - began < _ASLEEP or 0 < self._excused_at <= began:
+            return False
+        self._excused_at = now
+        return True
 
     def _shift_of(self, now: int, began: int) -> int:
         """

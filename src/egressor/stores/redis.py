@@ -47,6 +47,7 @@ _LOG = logging.getLogger("egressor")
 _MICRO = 1_000_000
 _TURNS = 3
 _STEP = 1_000_000
+_PROMPT = _STEP // 2
 _SILENCE = 3_600 * _MICRO
 _LISTED = 3_600.0
 _KEPT = 100 * 86_400
@@ -128,7 +129,9 @@ class RedisStore:
             except Unfit as unfit:
                 msg = f"a limit of {service} can't be kept in Redis: {unfit}"
                 raise StoreAway(msg) from None
+            asked = _steady()
             answer = self._run(self._exchange, tags, keys, values, until)
+            heard = _steady()
             try:
                 told = read(answer, names, request)
             except Again as again:
@@ -144,8 +147,9 @@ class RedisStore:
             raise StoreAway(msg)
         if told.reply.standing is None:
             self._told[member] = (request.address, request.info)
-        if self._now is None:
-            self._times[service] = (told.reply.now, told.wall, _steady())
+        # Who was suspended meanwhile can't say when it was that time.
+        if self._now is None and heard - asked <= _PROMPT:
+            self._times[service] = (told.reply.now, told.wall, heard)
         if told.step:
             self._flag(service, told.step)
         if told.is_new or monotonic() - self._listed.get(service, -_LISTED) >= _LISTED:
