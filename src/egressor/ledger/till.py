@@ -527,7 +527,7 @@ class Till:
             if is_over:
                 self._renew_at = 0.0
             # As long as event loops do their business themselves, they charge what was told a moment ago, too.
-            is_left, turns = not (orders or is_over) and self._turns != turns, self._turns
+            is_left = not (orders or is_over) and self._turns != turns
             with self._taking:
                 told = [] if is_left else self._taken()
                 self._has_taken = bool(told)
@@ -536,6 +536,7 @@ class Till:
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the thread
                 is_well = self._refuse(orders, told, f"a fault: {type(error).__name__}")
             self._has_taken = False
+            turns = self._turns
             retry = _FIRST_RETRY if is_well else min(2 * retry, _LAST_RETRY)
         self._ledger.close()
         with suppress(OSError):
