@@ -364,7 +364,7 @@ def test_processes_on_a_store_settle_for_each_other(read: Ask, upstream: Upstrea
     """
     What one has settled another may take, and no more.
     """
-    policy = {"dialect": "openai", "limits": ["400 tokens/minute"], "max_wait": 0.5, "retry": {"attempts": 1}}
+    policy = {"dialect": "openai", "limits": ["400 tokens/minute"], "max_wait": 5.0, "retry": {"attempts": 1}}
     store = f"sqlite:///{tmp_path / 'cells.db'}"
     with Governor({"api": policy}, store=store) as one, Governor({"api": policy}, store=store) as other:
         read(one, upstream.script(CHAT, as_json(ANSWER)), "POST", json=ASKED)
