@@ -368,3 +368,25 @@ def test_every_ledger_is_the_one_in_memory(kind: str, request: pytest.FixtureReq
     compare()
     assert ledger.tally() == model.tally()
     ledger.close()
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("tail", ["\0", "\0z", "\ud800", "\U0010ffff"])
+def test_every_ledger_goes_on_behind_the_same_place(
+    kind: str, tail: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """
+    What a database can't hold is before or behind the ids that it has, as Python orders them.
+    """
+    ledger: Ledger = (
+        SqliteLedger(tmp_path / "history.db") if kind == "sqlite" else PostgresLedger(_server(request).new_database())
+    )
+    model = MemoryLedger()
+    batch = [made(at=NOW + n, kind="operator", what="x") for n in range(3)]
+    for each in (ledger, model):
+        each.append(batch)
+
+    for start in ("", batch[0].id, batch[0].id[:9], batch[2].id):
+        pick = Pick(after=start + tail)
+        assert ledger.read(pick) == model.read(pick)
+    ledger.close()

@@ -180,6 +180,6 @@ def test_a_cost_at_the_edge_is_taken_or_refused_at_once(start: Start, cost: dict
     """
     What can never fit says so; whatever fits an empty cell goes.
     """
-    [member] = start(1, {"s": {"limits": ["300 tokens/minute"], "max_wait": 0.0}}).members
+    [member] = start(1, {"s": {"limits": ["300 tokens/minute"], "max_wait": 5.0}}).members
 
     assert expected == member.ask(f"attempt(str, cost={cost})")

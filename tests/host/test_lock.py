@@ -275,6 +275,45 @@ def test_a_line_that_moves_is_worth_waiting_in(tmp_path: Path) -> None:
     latch.close()
 
 
+class Napping:
+    """
+    A time in which naps take as long as they should, or one of them *longer*.
+    """
+
+    def __init__(self, longer: float) -> None:
+        self._now = 1000.0
+        self._longer = longer
+
+    def monotonic(self) -> float:
+        """
+        The time, in seconds.
+        """
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """
+        Let it go on.
+        """
+        self._now += seconds + self._longer
+        self._longer = 0.0
+
+
+@pytest.mark.parametrize(("longer", "slept"), [(0.0, False), (0.05, False), (0.3, True), (30.0, True)])
+def test_who_slept_in_line_says_so(longer: float, slept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Where this process did not run for most of its wait, nobody knows whether others had the lock for so long.
+    """
+    other, latch = Latch(tmp_path / "lock"), Latch(tmp_path / "lock")
+    other.take(patience=1)
+    monkeypatch.setattr(lock, "time", Napping(longer))
+    with pytest.raises(LockAway) as caught:
+        latch.take(patience=0.25)
+    other.close()
+    latch.close()
+
+    assert caught.value.slept is slept
+
+
 @pytest.mark.parametrize(
     ("began", "given", "before", "may_try", "pause"),
     [

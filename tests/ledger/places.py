@@ -92,14 +92,14 @@ class Postgres:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        for _ in range(500):
+        for _ in range(3_000):
             try:
                 psycopg.connect(self.address()).close()
             except psycopg.Error:
                 time.sleep(0.02)  # real time: the server begins
             else:
                 return
-        message = "PostgreSQL did not answer within 10 s"
+        message = "PostgreSQL did not answer within a minute"
         raise RuntimeError(message)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:

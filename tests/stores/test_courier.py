@@ -8,13 +8,12 @@ import logging
 import threading
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic_ns
 from typing import Any
 
 import pytest
 
 from egressor import Governor, Paused
-from egressor.stores import StoreAway
+from egressor.stores import Slept, StoreAway
 from tests.stores.servers import eventually
 
 
@@ -109,49 +108,40 @@ def test_a_call_waits_once_for_a_store_that_hangs(before: int, tmp_path: Path) -
     gov.close()
 
 
-class Sleeping:
+class Failing:
     """
-    Between a governor and its store: this process is suspended in the middle of so many requests.
+    Between a governor and its store: so many requests come to nothing, one after the other.
     """
 
-    def __init__(self, gov: Governor, monkeypatch: pytest.MonkeyPatch, *, sleeps: int, seconds: float) -> None:
+    def __init__(self, gov: Governor, *errors: type[StoreAway]) -> None:
         courier: Any = gov._courier
         self._store = courier.store
         courier.store = self
-        self.sleeps, self._seconds = sleeps, seconds
-        self._slept = 0
-        monkeypatch.setattr("egressor.stores.courier.monotonic_ns", lambda: monotonic_ns() + self._slept)
+        self.errors = list(errors)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     def exchange(self, service: str, request: Any) -> Any:
         """
-        Find the time over, where it was asleep.
+        Find the time over, or ask.
         """
-        if not self.sleeps:
+        if not self.errors:
             return self._store.exchange(service, request)
-        self.sleeps -= 1
-        self._slept += int(self._seconds * 1e9)
         message = "it did not answer in time"
-        raise StoreAway(message)
+        raise self.errors.pop(0)(message)
 
 
 @pytest.mark.parametrize(
-    ("sleeps", "seconds", "is_away"),
+    ("errors", "is_away"),
     [
-        (1, 1.5, False),
-        (1, 0.3, True),  # As long as a store that hangs may take.
-        (2, 1.5, True),  # Whoever asks again and fails again has had no answer for a while.
+        ([Slept], False),
+        ([StoreAway], True),
+        ([Slept, Slept], True),  # Whoever asks again and fails again has had no answer for a while.
     ],
 )
 def test_a_process_that_slept_in_the_middle_of_a_request_asks_again(
-    sleeps: int,
-    seconds: float,
-    is_away: bool,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    errors: list[type[StoreAway]], is_away: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
     Suspended while it asked, it took the store for away, and used a share of the limit on top of what others used.
@@ -159,26 +149,24 @@ def test_a_process_that_slept_in_the_middle_of_a_request_asks_again(
     gov = Governor({"s": {"limits": ["1/second burst 9"], "max_wait": 5.0}}, store=f"sqlite:///{tmp_path / 'store.db'}")
     gov.call("s", str)
     with caplog.at_level(logging.WARNING, "egressor"):
-        store = Sleeping(gov, monkeypatch, sleeps=sleeps, seconds=seconds)
+        store = Failing(gov, *errors)
         gov.call("s", str, cost={"requests": 3})
-        eventually(lambda: not store.sleeps, "it has slept")
+        eventually(lambda: not store.errors, "it has failed")
 
     assert any("is away" in each for each in caplog.messages) is is_away
     gov.close()
 
 
-def test_each_answer_earns_one_excuse(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_each_answer_earns_one_excuse(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """
     A machine that is suspended over and over never takes its store for away.
     """
     gov = Governor({"s": {"limits": ["1/second burst 9"], "max_wait": 5.0}}, store=f"sqlite:///{tmp_path / 'store.db'}")
     gov.call("s", str)
-    store = Sleeping(gov, monkeypatch, sleeps=0, seconds=1.5)
+    store = Failing(gov)
     with caplog.at_level(logging.WARNING, "egressor"):
         for _ in range(2):
-            store.sleeps = 1
+            store.errors = [Slept]
             gov.call("s", str, cost={"requests": 3})
 
     assert caplog.messages == []

@@ -5,13 +5,15 @@ A server that is gone, frozen, slow, full, empty or somebody else: away in bound
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
 from egressor._core.limits import Sliding
-from egressor.stores import PATIENCE
+from egressor.stores import PATIENCE, Slept, StoreAway
 from egressor.stores.redis import RedisStore
 from egressor.stores.redis_line import Line
 from tests.stores.redis_scene import SECOND, away, called, granted, is_back, wanting
@@ -312,3 +314,25 @@ def test_an_exception_thrown_in_ends_the_line(store: RedisStore, monkeypatch: py
 
     assert [line._connection.is_connected for line in asked] == [False]
     assert granted(store, wanting(12)) == 9
+
+
+@pytest.mark.parametrize(("slept", "kind"), [(0.0, StoreAway), (1.5, Slept)])
+def test_who_slept_while_it_asked_says_so(
+    slept: float, kind: type[StoreAway], server: Server, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A process that was suspended while it asked has not found out that the server is away.
+    """
+    now = [time.monotonic()]
+    monkeypatch.setattr("egressor.stores.redis.monotonic", lambda: now[0])
+    ask = store._way.ask
+
+    def suspended(*args: Any, **options: Any) -> Any:
+        now[0] += slept
+        return ask(*args, **options)
+
+    monkeypatch.setattr(store._way, "ask", suspended)
+    with server.frozen(), pytest.raises(StoreAway) as caught:
+        granted(store)
+
+    assert type(caught.value) is kind

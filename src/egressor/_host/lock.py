@@ -62,6 +62,8 @@ _BOARD = struct.Struct(f"<{2 + _PLACES}d")
 _NOBODY = (0.0,) * (2 + _PLACES)
 # So long it waits at most while others have their turns, however busy the machine is.
 _LONGEST = 1.0
+# A nap that ends so much later was none: the process did not run.
+_LATE = 0.1
 # So often it is seen whether somebody has removed the file, after which others have another lock.
 _CHECK_EACH = 1.0
 
@@ -85,7 +87,12 @@ _TAKE = LOCK_EX | LOCK_NB
 class LockAway(Exception):
     """
     A lock can't be had: somebody else holds it, or its file can't be opened.
+
+    Attributes:
+        slept: Whether this process did not run in the middle of its wait, so that its time went by with nobody's fault.
     """
+
+    slept = False
 
 
 def hold(descriptor: int) -> bool:
@@ -180,14 +187,17 @@ class Latch:
         now = self.moved = since
         board = self._read_board()
         place = _free(board, now)
+        slept = False
         self._post(place, _STAMP.pack(since))
         try:
             while now - self.moved < patience and now - since < max(_LONGEST, patience):
                 before = sum(each < since for each in _line(board, now))
                 if _may_try(board, now, before) and hold(self._descriptor):
                     return
-                time.sleep(_pause(board, now, since, before))
+                wake_at = now + _pause(board, now, since, before)
+                time.sleep(wake_at - now)
                 now = time.monotonic()
+                slept = slept or now > wake_at + _LATE
                 was, board = board, self._read_board()
                 if board[0] != was[0]:
                     self.moved = self.passed = now
@@ -196,7 +206,9 @@ class Latch:
         msg = f"its lock {self.path.name} could not be had for {now - since:.3g} s: others have it in turns"
         if now - self.moved >= patience:
             msg = f"another process has held its lock {self.path.name} for {patience:g} s"
-        raise LockAway(msg)
+        error = LockAway(msg)
+        error.slept = slept
+        raise error
 
     def _read_board(self) -> tuple[float, ...]:
         try:

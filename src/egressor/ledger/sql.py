@@ -202,7 +202,7 @@ def selection(pick: Pick) -> tuple[str, list[object]]:
         ("kind = ?", _sayable(pick.kind)),
         ("kind <> ?", _sayable(pick.without)),
         ("at >= ?", pick.since),
-        ("id > ?", _sayable(pick.after)),
+        ("id > ?", _after(pick.after)),
     ]
     given = [(condition, value) for condition, value in wanted if value]
     where = f" WHERE {' AND '.join(condition for condition, _ in given)}" if given else ""
@@ -214,3 +214,8 @@ def selection(pick: Pick) -> tuple[str, list[object]]:
 def _sayable(text: str) -> str:
     # No entry holds what a database can't be asked for.
     return text.encode(errors="replace").decode().replace("\0", "?")
+
+
+def _after(text: str) -> str:
+    # Behind the first of all characters nothing orders any more; one above all that ids have stays above them.
+    return text.partition("\0")[0].encode(errors="surrogatepass").decode(errors="replace")

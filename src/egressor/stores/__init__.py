@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from egressor._core.admission import Ask, Denied, Lease
     from egressor._core.fleet import Reply, Request, State
 
-__all__ = ["PATIENCE", "Clock", "Home", "Parked", "Store", "StoreAway", "Ticking"]
+__all__ = ["LATE", "PATIENCE", "Clock", "Home", "Parked", "Slept", "Store", "StoreAway", "Ticking"]
 
 
 class Clock(Protocol):
@@ -117,6 +117,12 @@ class StoreAway(Exception):
     """
 
 
+class Slept(StoreAway):
+    """
+    No answer came in time, but this process was suspended meanwhile, or a busy machine had no turn for it.
+    """
+
+
 class Store(Protocol):
     """
     What several processes share. Any thread may call it, and nothing here waits for longer than `PATIENCE`.
@@ -185,4 +191,8 @@ class Store(Protocol):
 PATIENCE = 0.25
 """
 How many seconds an exchange may take before the store counts as away.
+"""
+LATE = 0.1
+"""
+A wait that ends so many seconds after its time was not held up by the store: this process did not run.
 """

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 from weakref import WeakSet, finalize, ref
 
-from . import PATIENCE, StoreAway
+from . import PATIENCE, Slept, StoreAway
 
 if TYPE_CHECKING:
     from egressor._core.admission import Ask
@@ -41,8 +41,6 @@ _LOG = logging.getLogger("egressor")
 _MICRO = 1_000_000
 # How often the store is asked whether it is back.
 _RETRY = 250_000
-# A request that has taken so much longer than any store may take was not held up by the store: this process was.
-_ASLEEP = int((PATIENCE + 0.1) * _MICRO)
 # How many requests one after the other before others have their turn.
 _ROUNDS = 16
 _Inbox = SimpleQueue[tuple[int, "ref[Asking] | None"]]
@@ -255,7 +253,7 @@ class Courier:
             reply = self.store.exchange(gate.name, request)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a store, calls go on without it
             gate.failed()
-            if self._is_excused(began):
+            if isinstance(error, Slept) and self._is_excused(began):
                 self.soon(gate)
                 return None
             self._lost(gate, str(error) if isinstance(error, StoreAway) else f"{type(error).__name__}: {error}")
@@ -273,16 +271,15 @@ class Courier:
 
     def _is_excused(self, began: int) -> bool:
         """
-        Whether a request that began then and failed says nothing of the store, as this process did not run meanwhile.
+        Whether a request that began then, and in the midst of which this process slept, says nothing of the store.
 
-        Suspended in the middle of a request, it finds its time over as it goes on; others that were suspended with it
-        go by the store, and a share of its own would come on top of theirs. It asks again, and is excused once until
-        the store has answered: all its requests that were under way then, and none that has begun since.
+        Its time is over as it goes on; others that slept as well go by the store, and a share of its own would come on
+        top of theirs. It asks again, and is excused once until the store has answered: all its requests that were under
+        way then, and none that has begun since.
         """
-        now = monotonic_ns() // 1000
-        if self.away or now - began < _ASLEEP or 0 < self._excused_at <= began:
+        if self.away or 0 < self._excused_at <= began:
             return False
-        self._excused_at = now
+        self._excused_at = monotonic_ns() // 1000
         return True
 
     def _shift_of(self, now: int, began: int) -> int:

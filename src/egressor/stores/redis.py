@@ -32,7 +32,7 @@ from weakref import WeakMethod
 
 from egressor.errors import ConfigError
 
-from . import PATIENCE, StoreAway
+from . import LATE, PATIENCE, Slept, StoreAway
 from .redis_place import Place
 from .redis_words import SCHEMA, Again, Foreign, Moment, Stepped, Tags, Unfit, ask, look, read, seen, sent
 
@@ -296,8 +296,10 @@ class RedisStore:
             raise StoreAway(msg)
         try:
             return self._way.ask(tag, *commands, until=until)
-        except StoreAway:
+        except StoreAway as error:
             self._doubt.set()
+            if monotonic() > until + LATE:
+                raise Slept(str(error)) from None
             raise
 
     def _looked(self, service: str) -> tuple[State, int, int]:

@@ -29,7 +29,7 @@ from egressor._host.boot import boot_id
 from egressor._host.fork import heed, leak
 from egressor._host.lock import Latch, LockAway
 
-from . import PATIENCE, StoreAway
+from . import LATE, PATIENCE, Slept, StoreAway
 from .sqlite_file import CellFile, damage
 from .sqlite_keyed import bring, every, is_light, keep, prune
 from .sqlite_rows import Damaged, Hot, as_key, as_name
@@ -313,9 +313,14 @@ class SqliteStore:
             self._has_forked.wait(PATIENCE)
         came = time.monotonic()
         try:
+            tried = came
             while not self._alone.acquire(timeout=PATIENCE):
+                if (now := time.monotonic()) > tried + PATIENCE + LATE:
+                    msg = f"this process slept while another thread had {self.path.name}"
+                    raise Slept(msg)
+                tried = now
                 # It may stand in line, and the line moves.
-                if time.monotonic() - self._latch.moved > max(PATIENCE, self._patience):
+                if now - self._latch.moved > max(PATIENCE, self._patience):
                     msg = f"another thread has held {self.path.name} for {PATIENCE:g} s"
                     raise StoreAway(msg)
             is_inner = self._is_busy
@@ -345,6 +350,8 @@ class SqliteStore:
             raise StoreAway(self._why)
         try:
             return self._alone_at(work, *args)
+        except Slept:
+            raise
         except StoreAway as error:
             self._lost_at, self._why = time.monotonic(), str(error)
             raise
@@ -356,7 +363,7 @@ class SqliteStore:
         try:
             self._latch.take(patience=self._patience)
         except LockAway as error:
-            raise StoreAway(str(error)) from None
+            raise (Slept if error.slept else StoreAway)(str(error)) from None
         finally:
             self._patience = _QUEUE
         try:
