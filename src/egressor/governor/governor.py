@@ -38,7 +38,7 @@ from egressor.telemetry import Event, Taps
 from . import bans
 from .asked import check_count, check_kind, check_since
 from .calls import Context, Here, athrough, through
-from .decorate import Binding, decorate, is_async, refuse_async_fallback
+from .decorate import Binding, decorate, is_async, refuse_async_fallback, refuse_blocking
 from .explain import explain
 from .handlers import Failure, to_category
 from .incidents import Incidents
@@ -272,7 +272,12 @@ class Governor(Incidents):
     ) -> _Value:
         """
         Call *function* with the other arguments through the gate, awaiting. As `call` otherwise.
+
+        Raises:
+            ConfigError: *function* gives nothing to await; it was not run. A plain function that does give something to
+                await is taken if its annotation says so, and in a lambda.
         """
+        refuse_blocking(function)
         route = self._route(
             service,
             Options(
