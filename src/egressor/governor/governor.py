@@ -44,7 +44,7 @@ from .handlers import Failure, to_category
 from .incidents import Incidents
 from .money import Money
 from .permit import Permit
-from .route import UNSET, Costs, Options, Route, Scope
+from .route import UNSET, Costs, Options, Route, Scope, tell_unstated
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -641,14 +641,14 @@ class Governor(Incidents):
         """
         plain = options.scope is None and options.cost is None and options.deadline is None
         if not plain or options.fallback is not UNSET:
-            return self.route(service, options)
+            return tell_unstated(self.route(service, options))
         key = (service, options.endpoint, options.priority, options.idempotent)
         try:
             route = self._routes.get(key)
         except TypeError:
             return self.route(service, options)  # Not even hashable: it says what is wrong with it.
         if route is None:
-            route = self.route(service, options)
+            route = tell_unstated(self.route(service, options))
             if len(self._routes) < _ROUTES:
                 self._routes[key] = route
         return route
@@ -656,8 +656,11 @@ class Governor(Incidents):
     def _decorator(self, service: str | ServiceType, options: Options) -> Callable[[_Target], _Target]:
         route = self.route(service, options)
 
+        def first() -> Route:
+            return tell_unstated(route)
+
         def decorator(target: _Target) -> _Target:
-            binding = Binding(lambda: route)
+            binding = Binding(first)
             decorated: _Target = decorate(binding, target, fallback=options.fallback)
             return decorated
 
