@@ -117,6 +117,31 @@ def test_what_is_no_gateway_is_said_to_be_none(command: str, capsys: pytest.Capt
     assert (code, capsys.readouterr()) == (1, ("", f"egressor: what answers at {url} is no egressor gateway\n"))
 
 
+def test_check_and_doctor_say_which_limits_only_stated_costs_keep(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A limit of weights, a rule's too; those of requests and tokens are kept by themselves.
+    """
+    limits = "['1/minute', '9 tokens/minute', '2 weight/minute']"
+    rules = "[{match = {user = '*'}, limits = ['5 orders/day']}]"
+    (here / "egressor.toml").write_text(f"[services.a]\nlimits = {limits}\nrules = {rules}\n")
+    codes = [main(["check"]), main(["check", "--json"]), main(["doctor"])]
+    said, _, rest = capsys.readouterr().out.partition("\n{")
+    document, _, found = rest.partition("\n")
+
+    notes = [f"a: '{limit}' holds only for calls that state their cost in {unit}" for limit, unit in NOTES]
+    assert codes == [0, 0, 0]
+    assert [line.partition(";")[0] for line in said.splitlines() if line.startswith("note")] == [
+        f"note: {each}" for each in notes
+    ]
+    assert [each.partition(";")[0] for each in json.loads("{" + document)["notes"]] == notes
+    assert [each in found for each in notes] == [True, True]
+
+
+NOTES = [("2 weight/minute", "weight"), ("5 orders/day", "orders")]
+
+
 def test_check_warns_of_what_serve_would_refuse(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

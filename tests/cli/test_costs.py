@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from egressor import Governor
+from egressor._core.budget import NEVER, Cell
 from egressor.cli.main import main
+from egressor.ledger.sqlite import SqliteLedger
 
 CONFIG = """
 [egressor]
@@ -80,6 +82,21 @@ def test_costs_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert (found["total"]["usd"], found["budgets"][0]["left_usd"]) == ("0.500000", "0.500000")
     assert (none["total"]["calls"], none["budgets"]) == (0, [])
+
+
+def test_of_too_many_budgets_the_rest_is_counted(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    """
+    A thousand and those of the configuration are shown; a line says how many there are besides.
+    """
+    ledger = SqliteLedger(here / "history.db")
+    cells = {f"api[user=*:u{number}]/total@UTC": Cell(0, NEVER, 1) for number in range(1_002)}
+    ledger.money(lambda page: page.put(cells, dict.fromkeys(cells, 10)))
+    ledger.close()
+    main(["costs"])
+    said = capsys.readouterr().out.splitlines()
+
+    assert sum(line.startswith("api") for line in said) == 1_001
+    assert said[-1] == "2 budgets more are further from their limits."
 
 
 def test_a_service_is_known_by_its_configuration_or_by_what_it_has_cost(capsys: pytest.CaptureFixture[str]) -> None:

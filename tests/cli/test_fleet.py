@@ -242,6 +242,35 @@ def test_a_store_that_is_away(
     assert capsys.readouterr().out == "no entries\n"
 
 
+def test_a_first_call_leaves_nobody_waiting(store: str) -> None:
+    """
+    It has to ask the store, which is no wait; and when it has ended, all places are free, here and in the store.
+    """
+    with Governor.from_file("egressor.toml") as gov:
+        gov.call("api", str)
+        found = open_store(store)
+        assert found is not None
+        with closing(found):
+            told = look(gov.config, found)["api"]
+        assert sum(told["waiting"].values()) == 0
+        until(lambda: gov.status()["api"]["limits"][1]["left"] == 3)
+
+
+def test_who_has_closed_is_no_member(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Neither a program that has ended, nor an operator's command; one that goes on is.
+    """
+    with Governor.from_file("egressor.toml") as gov:
+        gov.call("api", str)
+        with Governor.from_file("egressor.toml") as other:
+            other.call("api", str)
+            assert len(status(capsys)["members"]) == 2
+        ask(capsys, "pause", "api")
+        ask(capsys, "resume", "api")
+        until(lambda: gov.status() and len(status(capsys)["members"]) == 1)
+    assert status(capsys)["members"] == []
+
+
 def test_a_standing_that_nobody_can_read(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     """
     What another version has written is no traceback.

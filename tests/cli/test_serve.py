@@ -22,7 +22,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from egressor.cli.serve import uncounted
+from egressor.cli.findings import uncounted
 from egressor.policies import from_services
 
 SERVICE = '[services.{name}]\nbase_url = "{base}"\n'
@@ -409,4 +409,8 @@ def test_serve_says_what_it_does_not_count() -> None:
     limits = ["5/minute", "100 tokens/minute", "100 input_tokens/minute", "100 weight/minute"]
     config = from_services({"a": {"limits": limits}, "b": {"limits": ["5/minute"]}})
 
-    assert uncounted(config) == ["a: '100 weight/minute' is not counted here: the gateway counts requests and tokens"]
+    [said] = uncounted(config)
+    assert said == (
+        "a: '100 weight/minute' holds only for calls that state their cost in weight; "
+        "the gateway counts requests and tokens"
+    )

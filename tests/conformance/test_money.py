@@ -24,6 +24,7 @@ from egressor.ledger.money import (
     OTHER,
     SPENT,
     UNKNOWN,
+    Budget,
     End,
     Page,
     Sum,
@@ -132,6 +133,37 @@ def test_a_hold_stands_in_all_of_its_budgets_or_in_none(opener: Open) -> None:
     assert isinstance(first, Held)
     assert second == Denied("hour", 250, NOW // HOUR * HOUR + HOUR, "in_flight")
     assert cells(ledger) == {"hour": (0, 750, 0), "day": (0, 750, 0)}
+
+
+def test_the_budgets_nearest_to_their_limits_are_found(opener: Open) -> None:
+    """
+    So many at most, and how many there are; of one service, and none whose period is over.
+    """
+    ledger = opener()
+    rows = {
+        "a/hour@UTC": (Cell(0, NOW, 9), 9),
+        "a/day@UTC": (Cell(0, NOW + 1, 1), 2),
+        "a[user=*:x]/day@UTC": (Cell(0, NOW + 1, 2, 1), 4),
+        "a[user=*:w]/day@UTC": (Cell(0, NOW + 1, 750_000_000, 0), 10**9),
+        "ab/total@UTC": (Cell(0, NEVER, 5, 4), 9),
+        "b/total@UTC": (Cell(0, NEVER, 0), 1),
+    }
+
+    def put(page: Page) -> None:
+        page.put({key: cell for key, (cell, _) in rows.items()}, {key: most for key, (_, most) in rows.items()})
+
+    ledger.money(put)
+    every, total = ledger.money(lambda page: page.nearest("", now=NOW, most=4))
+    ours, count = ledger.money(lambda page: page.nearest("a", now=NOW, most=2), patience=5.0)
+
+    assert [each.key for each in every] == [
+        "ab/total@UTC",
+        "a[user=*:w]/day@UTC",
+        "a[user=*:x]/day@UTC",
+        "a/day@UTC",
+    ]
+    assert every[2] == Budget("a[user=*:x]/day@UTC", *rows["a[user=*:x]/day@UTC"])
+    assert (total, [each.key for each in ours], count) == (5, ["a[user=*:w]/day@UTC", "a[user=*:x]/day@UTC"], 3)
 
 
 def test_a_call_that_can_be_bounded_is_held_for_what_is_left(opener: Open) -> None:

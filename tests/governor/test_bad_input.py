@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from types import SimpleNamespace
+from collections.abc import Awaitable, Iterator
+from functools import partial, wraps
+from types import SimpleNamespace, coroutine
 from typing import Any
 
 import pytest
@@ -356,16 +358,169 @@ def test_objects_of_one_type_may_carry_a_status_or_not(gov: Governor) -> None:
 
 def test_what_cannot_be_called_is_no_call(gov: Governor) -> None:
     """
-    A coroutine function handed to `call`, and a plain one handed to `acall`, are mistakes that leave nothing behind.
+    A coroutine function handed to `call`, and a number, are mistakes that leave nothing behind.
     """
     with pytest.raises(ConfigError, match=r"is a coroutine function: use await gov\.acall"):
         gov.call("s", asyncio.sleep, 0)  # type: ignore[unused-coroutine] # on purpose
-    with pytest.raises(TypeError):
-        asyncio.run(gov.acall("s", str))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="'int' object is not callable"):
         gov.call("s", 5)  # type: ignore[arg-type]
 
-    nothing_leaked(gov, admitted=2)
+    nothing_leaked(gov, admitted=1)
+
+
+RUN: list[str] = []
+
+
+class Order:
+    """
+    A class, of which no instance can be awaited, and what may be called of it.
+    """
+
+    def __init__(self, *_: object) -> None:
+        RUN.append("made")
+
+    def send(self):  # type: ignore[no-untyped-def] # noqa: ANN201 - as many a program has it
+        """
+        Nothing says what it returns.
+        """
+        RUN.append("sent")
+
+    @staticmethod
+    def say() -> dict[str, int]:
+        """
+        Its annotation is a text, as this module has it.
+        """
+        RUN.append("said")
+        return {}
+
+    @staticmethod
+    def items() -> Iterator[int]:
+        """
+        A generator.
+        """
+        RUN.append("yielded")
+        yield 1
+
+
+def nothing() -> None:
+    """
+    Nothing is no promise of anything.
+    """
+    RUN.append("nothing")
+
+
+def plainly() -> object:
+    """
+    Annotated with a class itself.
+    """
+    RUN.append("plainly")
+    return []
+
+
+plainly.__annotations__["return"] = list[int]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [str, Order, Order.send, Order().send, Order.say, Order.items, nothing, plainly, partial(partial(nothing))],
+    ids=[str(number) for number in range(9)],
+)
+def test_what_gives_nothing_to_await_is_refused_before_it_is_run(gov: Governor, function: Any) -> None:
+    """
+    An order that was sent and called a failure is sent again; the message names `call`.
+    """
+    RUN.clear()
+    with pytest.raises(ConfigError, match=r"is no coroutine function: use gov\.call\(…\)") as caught:
+        asyncio.run(gov.acall("s", function))
+
+    assert (RUN, caught.value.key) == ([], "acall")
+    nothing_leaked(gov, admitted=0)
+
+
+class Request:
+    """
+    What can be awaited, as some clients' requests are.
+    """
+
+    def __await__(self) -> Iterator[None]:
+        yield from asyncio.Lock().acquire().__await__()
+
+
+def get() -> Request:
+    """
+    A plain function that returns it.
+    """
+    return Request()
+
+
+def anything() -> Any:
+    """
+    Nobody knows.
+    """
+    return Request()
+
+
+def awaitable() -> Awaitable[object]:
+    """
+    As its annotation says.
+    """
+    return asyncio.Lock().acquire()
+
+
+def either() -> Awaitable[object] | None:
+    """
+    Written as no plain name.
+    """
+    return asyncio.Lock().acquire()
+
+
+async def coroutine_function(number: int) -> int:
+    """
+    The usual kind.
+    """
+    return number
+
+
+@wraps(coroutine_function)
+def wrapped(*args: Any) -> Any:
+    """
+    Its annotation is the wrapped one's: a number.
+    """
+    return coroutine_function(*args)
+
+
+@coroutine
+def old() -> Iterator[None]:
+    """
+    A coroutine of the old kind.
+    """
+    yield from asyncio.Lock().acquire().__await__()
+
+
+class Client:
+    """
+    An object that is called.
+    """
+
+    def __call__(self):  # type: ignore[no-untyped-def] # noqa: ANN204 - as many a library has it
+        """
+        Nobody asks what an object's call returns.
+        """
+        return Request()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [get, anything, awaitable, either, partial(wrapped, 0), old, Client(), Request, lambda: asyncio.Lock().acquire()],
+    ids=[str(number) for number in range(9)],
+)
+def test_a_plain_function_may_give_something_to_await(gov: Governor, function: Any) -> None:
+    """
+    Where its annotation says so or leaves it open, where it wraps one that does, and as a lambda or an object.
+    """
+    asyncio.run(gov.acall("s", function))
+
+    nothing_leaked(gov, admitted=1)
 
 
 def test_a_coroutine_outside_of_an_event_loop_takes_nothing(gov: Governor) -> None:

@@ -4,12 +4,14 @@ What was spent, and how budgets stand.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from egressor import ConfigError, Governor
 from egressor._core.budget import NEVER, Ask, Cell
+from egressor._host.lock import Latch
 from egressor.ledger import LedgerAway
 from egressor.ledger.costs import read_costs
 from egressor.ledger.memory import MemoryLedger
@@ -101,6 +103,40 @@ def test_budgets_are_those_of_the_configuration_and_of_single_values() -> None:
         ("0.000000", True, False),
     ]
     assert (found[1]["forecast_usd"], found[2]["forecast_usd"]) == (None, "0.000600")
+
+
+def test_of_too_many_budgets_the_nearest_to_their_limits_are_shown() -> None:
+    """
+    After those of the configuration, of which none is left out: a thousand, and how many more there are.
+    """
+    asks = [Ask("a/total@UTC", 9, 8, 0, NEVER), Ask("b/total@UTC", 9, 8, 0, NEVER)]
+    cells = {f"a[user=*:u{n:04}]/total@UTC": (Cell(0, NEVER, n, 1), 2_000) for n in range(1_003)}
+    place = ledger(**cells, **{"a/total@UTC": (Cell(0, NEVER, 0), 9), "b/total@UTC": (Cell(0, NEVER, 9), 9)})
+    found = read_costs(place.money, asks, now=NOW, since=0, state=QUIET)
+    names = [each["budget"] for each in found["budgets"]]
+    other = read_costs(place.money, asks, now=NOW, since=0, state=QUIET, service="b")
+
+    assert names[:3] == ["a/total@UTC", "b/total@UTC", "a[user=*:u1002]/total@UTC"]
+    assert (names[-1], len(names), found["budgets_left_out"]) == ("a[user=*:u0003]/total@UTC", 1_002, 3)
+    assert ([each["budget"] for each in other["budgets"]], other["budgets_left_out"]) == (["b/total@UTC"], 0)
+
+
+def test_a_locked_ledger_is_not_waited_for_long(tmp_path: Path) -> None:
+    """
+    While another process keeps its lock, the costs say that it is away, and how long that was waited for.
+    """
+    with Governor({"a": {"budget": {"total": 1}}}, ledger=f"sqlite:///{tmp_path}/l.db") as gov:
+        other = Latch(tmp_path / "l.db.lock")
+        other.take(patience=5)
+        try:
+            kept = gov.costs()["ledger"]["away"]
+        finally:
+            other.give()
+            other.close()
+        again = gov.costs()["ledger"]["away"]
+
+    assert re.fullmatch(r"another process has held its lock l\.db\.lock for 0\.[45]\d* s", kept)
+    assert again == ""
 
 
 def test_a_ledger_that_is_away_says_why() -> None:

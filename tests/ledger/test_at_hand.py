@@ -47,7 +47,7 @@ class AtHand(MemoryLedger):
         self.fails: Exception | None = None
         self.forgets: Exception | None = None
 
-    def money(self, work: Callable[[Page], T], *, at_once: bool = True) -> T:
+    def money(self, work: Callable[[Page], T], *, at_once: bool = True, patience: float | None = None) -> T:
         """
         Do *work*, in the till's thread.
         """

@@ -59,7 +59,7 @@ class Moody(MemoryLedger):
         self.moves -= 1
         return time.monotonic() if self.moves >= 0 else 0.0
 
-    def money(self, work: Callable[[Page], T], *, at_once: bool = True) -> T:
+    def money(self, work: Callable[[Page], T], *, at_once: bool = True, patience: float | None = None) -> T:
         """
         Do *work*, or be away.
         """

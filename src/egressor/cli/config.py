@@ -16,6 +16,7 @@ from egressor.governor import Governor
 from egressor.policies import Config, ConfigErrors, load
 from egressor.policies.report import Row, effective, template
 
+from .findings import uncounted
 from .home import config_path, settled
 from .text import columns
 
@@ -49,16 +50,21 @@ def check(file: str | None, named: str | None, *, as_json: bool) -> int:
         for each in errors:
             sys.stderr.write(f"egressor: {each}\n")
         return 2
-    rows, warnings = effective(config), refusals(config)
+    rows, warnings, notes = effective(config), refusals(config), uncounted(config)
     if as_json:
         values = [{"service": row.service, "key": row.key, "value": row.value, "source": row.source} for row in rows]
         click.echo(
-            json.dumps({"ok": True, "settings": values, "warnings": [*map(_shown, warnings)]}, ensure_ascii=False)
+            json.dumps(
+                {"ok": True, "settings": values, "warnings": [*map(_shown, warnings)], "notes": notes},
+                ensure_ascii=False,
+            )
         )
     else:
         click.echo(_report(config, rows))
         for each in warnings:
             click.echo(f"\nwarning: {each}; egressor serve would not start here")
+        for note in notes:
+            click.echo(f"\nnote: {note}")
     return 0
 
 

@@ -45,6 +45,7 @@ def costs(*, as_json: bool, as_csv: bool, by: str, service: str, since: str, fil
     """
     Show what calls with a budget have cost, and how the budgets stand.
 
+    Of budgets for each value of something the thousand nearest to their limits are shown.
     The exit code is 1 if nothing is left of a budget, or if the ledger is away.
     """
     config = home.find(file, url)
@@ -99,6 +100,9 @@ def _shown(document: Mapping[str, Any], by: str) -> str:
     if document["budgets"]:
         heading = ("BUDGET", "LIMIT", "SPENT", "HELD", "UNKNOWN", "LEFT", "RENEWS", "FORECAST")
         parts.append(columns([heading, *map(_budget, document["budgets"])]))
+    # A gateway of an earlier version shows all.
+    if more := document.get("budgets_left_out", 0):
+        parts.append(f"{more} budgets more are further from their limits.")
     return "\n\n".join(parts)
 
 

@@ -30,7 +30,7 @@ from egressor.stores.opening import open_store
 from egressor.stores.overview import members
 
 from . import home
-from .findings import BAD, OK, WARN, Finding, about_files, about_server, about_sqlite
+from .findings import BAD, OK, WARN, Finding, about_files, about_server, about_sqlite, uncounted
 from .text import columns
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def doctor(file: str | None, *, as_json: bool) -> int:
     The exit code is 1 if something is bad, and 0 if there are no more than warnings.
     """
     config = _config(file)
-    findings = [*_machine(), *_store(config), *_ledger(config), *_keys(config), *_gateway()]
+    findings = [*_machine(), *_store(config), *_ledger(config), *_keys(config), *_limits(config), *_gateway()]
     is_fit = all(each.level != BAD for each in findings)
     if as_json:
         document = {"ok": is_fit, "findings": [each._asdict() for each in findings]}
@@ -179,6 +179,10 @@ def _ledger(config: Config) -> list[Finding]:
 
 def _keys(config: Config) -> list[Finding]:
     return [Finding("upstream", BAD, f"{each}; egressor serve would not start here") for each in refusals(config)]
+
+
+def _limits(config: Config) -> list[Finding]:
+    return [Finding("limits", WARN, each) for each in uncounted(config)]
 
 
 def _gateway() -> list[Finding]:

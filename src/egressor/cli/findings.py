@@ -11,13 +11,16 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from egressor._core.tokens import TOKENS
 from egressor._host.place import trouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["BAD", "OK", "WARN", "Finding", "about_files", "about_server", "about_sqlite"]
+    from egressor.policies import Config
+
+__all__ = ["BAD", "OK", "WARN", "Finding", "about_files", "about_server", "about_sqlite", "uncounted"]
 
 OK, WARN, BAD = "ok", "warn", "bad"
 _WITHDRAWN = (3, 52, 0)
@@ -46,6 +49,22 @@ class Finding(NamedTuple):
     what: str
     level: str
     text: str
+
+
+def uncounted(config: Config) -> list[str]:
+    """
+    Return which limits nobody keeps unless calls say what they take of them; the gateway's never do.
+    """
+    found = []
+    for name, policy in config.services.items():
+        limits = [*policy.limits, *(limit for rule in policy.rules for limit in rule.limits)]
+        found += [
+            f"{name}: {str(limit)!r} holds only for calls that state their cost in {limit.unit}; "
+            f"the gateway counts requests and tokens"
+            for limit in limits
+            if limit.unit != "requests" and limit.unit not in TOKENS
+        ]
+    return found
 
 
 def about_sqlite(version: tuple[int, ...]) -> Finding:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from egressor._core.tokens import TOKENS
 from egressor.gateway.guard import check_open
 from egressor.gateway.place import Place, new_token
 from egressor.gateway.serving import known, run, url_of
@@ -21,12 +20,13 @@ from egressor.governor import Governor
 from egressor.policies import Config, load
 
 from . import home
+from .findings import uncounted
 from .logs import to_stderr
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["crew", "serve", "uncounted"]
+__all__ = ["crew", "serve"]
 
 
 @click.command
@@ -97,21 +97,6 @@ def crew(file: Path, config: Config, *, host: str, port: int, count: int) -> int
                     ready=lambda: _announce(url),
                 )
             )
-
-
-def uncounted(config: Config) -> list[str]:
-    """
-    Return what the gateway will not count: it takes each call as one request, whatever its weight, and as tokens.
-    """
-    found = []
-    for name, policy in config.services.items():
-        limits = [*policy.limits, *(limit for rule in policy.rules for limit in rule.limits)]
-        found += [
-            f"{name}: {str(limit)!r} is not counted here: the gateway counts requests and tokens"
-            for limit in limits
-            if limit.unit != "requests" and limit.unit not in TOKENS
-        ]
-    return found
 
 
 def _announce(url: str) -> None:

@@ -109,12 +109,24 @@ _BANS = {
 }
 _COSTS = {
     "type": "object",
-    "required": ["since", "total", "by_service", "by_model", "by_feature", "by_user", "by_day", "budgets", "ledger"],
+    "required": [
+        "since",
+        "total",
+        "by_service",
+        "by_model",
+        "by_feature",
+        "by_user",
+        "by_day",
+        "budgets",
+        "budgets_left_out",
+        "ledger",
+    ],
     "properties": {
         "since": {"type": "string"},
         "total": {"type": "object"},
         **{f"by_{name}": {"type": "object"} for name in ("service", "model", "feature", "user", "day")},
         "budgets": {"type": "array", "items": {"type": "object"}},
+        "budgets_left_out": {"type": "integer"},
         "ledger": {"type": "object"},
     },
 }

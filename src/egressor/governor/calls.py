@@ -108,9 +108,12 @@ class Context:
         money: The ledger's money; None as long as no service has a budget.
         caches: The services' caches.
         habits: What was learned of requests to language models, by service.
+        told: Services of whose first call it was looked whether it states what it takes of their limits.
     """
 
-    __slots__ = ("caches", "clock", "dice", "failures", "fallbacks", "habits", "handlers", "money", "taps", "watches")
+    __slots__ = (
+        *("caches", "clock", "dice", "failures", "fallbacks", "habits", "handlers", "money", "taps", "told", "watches"),
+    )
 
     def __init__(
         self, *, clock: Clock, dice: Callable[[], float], taps: Taps, failures: Failures, store: str = "memory:"
@@ -125,6 +128,7 @@ class Context:
         self.money: Money | None = None
         self.caches = Caches(clock, store)
         self.habits: dict[str, Habits] = {}
+        self.told: set[str] = set()
 
     def judge(self, outcome: Outcome, gate: Gate) -> Verdict:
         """

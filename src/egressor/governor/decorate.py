@@ -8,9 +8,11 @@ tried again.
 
 from __future__ import annotations
 
+import builtins
 from functools import partial, update_wrapper
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from typing import TYPE_CHECKING, Any
+from inspect import CO_ITERABLE_COROUTINE, isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, unwrap
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, get_origin
 
 from egressor._core.admission import shown
 from egressor._drivers.job import chain
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from .route import Route
 
-__all__ = ["Binding", "decorate", "is_async", "refuse_async_fallback"]
+__all__ = ["Binding", "decorate", "is_async", "refuse_async_fallback", "refuse_blocking"]
 
 
 class Binding:
@@ -110,6 +112,54 @@ def is_async(function: Any) -> bool:
     Whether calling *function* gives something to await.
     """
     return iscoroutinefunction(_shape(function))
+
+
+def refuse_blocking(function: Any) -> None:
+    """
+    Refuse a function that gives nothing to await, before it is run: it would have done its work, and have failed.
+
+    A plain function may give something to await all the same, as those of some clients do; then its annotation says so,
+    or it wraps a coroutine function, or it is a lambda around one.
+
+    Raises:
+        ConfigError: *function* is a generator, makes objects that can't be awaited, or is a plain function and nothing
+            says that it gives something to await.
+    """
+    if is_async(function):
+        return
+    inner = function
+    while isinstance(inner, partial):
+        inner = inner.func
+    if isinstance(inner, type):
+        gives = hasattr(inner, "__await__")
+    elif isgeneratorfunction(inner) or isasyncgenfunction(inner):
+        gives = bool(inner.__code__.co_flags & CO_ITERABLE_COROUTINE)
+    elif isinstance(inner, (FunctionType, MethodType)):
+        gives = inner.__name__ == "<lambda>" or iscoroutinefunction(unwrap(inner)) or _may_await(inner)
+    else:
+        # Of what is built in, and of an object, nobody can tell.
+        gives = True
+    if not gives:
+        msg = (
+            f"{shown(function)} is no coroutine function: use gov.call(…), or await asyncio.to_thread(gov.call, …); "
+            "if it gives something to await all the same, hand in an async def or a lambda around it"
+        )
+        raise ConfigError(msg, key="acall")
+
+
+def _may_await(function: Any) -> bool:
+    """
+    Whether what *function* is annotated to return may be awaited: not where it says nothing.
+    """
+    if "return" not in function.__annotations__:
+        return False
+    said = function.__annotations__["return"]
+    if isinstance(said, str):
+        # A name that its module knows; what is written otherwise is no such plain answer.
+        name = said.partition("[")[0]
+        said = function.__globals__.get(name, vars(builtins).get(name, None if name == "None" else Any))
+    kind = get_origin(said) or said
+    return kind is not None and (not isinstance(kind, type) or kind in (Any, object) or hasattr(kind, "__await__"))
 
 
 def _shape(target: Any) -> Any:

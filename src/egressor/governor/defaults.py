@@ -15,7 +15,7 @@ from egressor.policies import Config
 
 from .decorate import Binding, decorate
 from .governor import Governor
-from .route import UNSET, Costs, Options, Route, Scope
+from .route import UNSET, Costs, Options, Route, Scope, tell_unstated
 
 if TYPE_CHECKING:
     from egressor._core.model import Priority, ServiceType
@@ -130,7 +130,7 @@ def acquire(service: str | ServiceType, priority: Priority | str | None = None, 
 
 def _decorator(service: str | ServiceType, options: Options) -> Callable[[_Target], _Target]:
     def find() -> Route:
-        return default().route(service, options)
+        return tell_unstated(default().route(service, options))
 
     if _DEFAULT:
         find()  # Decorators run while modules are imported, often before `configure`: a mistake is shown if it can be.

@@ -38,13 +38,13 @@ from egressor.telemetry import Event, Taps
 from . import bans
 from .asked import check_count, check_kind, check_since
 from .calls import Context, Here, athrough, through
-from .decorate import Binding, decorate, is_async, refuse_async_fallback
+from .decorate import Binding, decorate, is_async, refuse_async_fallback, refuse_blocking
 from .explain import explain
 from .handlers import Failure, to_category
 from .incidents import Incidents
 from .money import Money
 from .permit import Permit
-from .route import UNSET, Costs, Options, Route, Scope
+from .route import UNSET, Costs, Options, Route, Scope, tell_unstated
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -272,7 +272,12 @@ class Governor(Incidents):
     ) -> _Value:
         """
         Call *function* with the other arguments through the gate, awaiting. As `call` otherwise.
+
+        Raises:
+            ConfigError: *function* gives nothing to await; it was not run. A plain function that does give something to
+                await is taken if its annotation says so, and in a lambda.
         """
+        refuse_blocking(function)
         route = self._route(
             service,
             Options(
@@ -636,14 +641,14 @@ class Governor(Incidents):
         """
         plain = options.scope is None and options.cost is None and options.deadline is None
         if not plain or options.fallback is not UNSET:
-            return self.route(service, options)
+            return tell_unstated(self.route(service, options))
         key = (service, options.endpoint, options.priority, options.idempotent)
         try:
             route = self._routes.get(key)
         except TypeError:
             return self.route(service, options)  # Not even hashable: it says what is wrong with it.
         if route is None:
-            route = self.route(service, options)
+            route = tell_unstated(self.route(service, options))
             if len(self._routes) < _ROUTES:
                 self._routes[key] = route
         return route
@@ -651,8 +656,11 @@ class Governor(Incidents):
     def _decorator(self, service: str | ServiceType, options: Options) -> Callable[[_Target], _Target]:
         route = self.route(service, options)
 
+        def first() -> Route:
+            return tell_unstated(route)
+
         def decorator(target: _Target) -> _Target:
-            binding = Binding(lambda: route)
+            binding = Binding(first)
             decorated: _Target = decorate(binding, target, fallback=options.fallback)
             return decorated
 

@@ -19,6 +19,7 @@ from egressor.ledger.costs import MONTH, paid_for, read_costs
 from egressor.ledger.failure import caught
 from egressor.ledger.grouping import ERROR
 from egressor.ledger.history import here
+from egressor.ledger.memory import MemoryLedger
 from egressor.ledger.plain import fitted
 from egressor.ledger.statistics import MARKS, WEEK, Window, read_errors
 
@@ -42,6 +43,8 @@ __all__ = ["Incidents"]
 
 _CONTEXT = 1_200
 _LONGEST_MUTE = 400 * 86_400.0
+# Who looks at the costs waits no longer for a ledger that somebody else keeps, in seconds.
+_PATIENCE = 0.5
 
 
 class Incidents:
@@ -163,8 +166,10 @@ class Incidents:
 
         In the result are the ``total`` and what was spent ``by_service``, ``by_model``, ``by_feature``, ``by_user`` and
         ``by_day``, each with ``calls``, ``usd`` and ``unknown_usd``; and the ``budgets``, with what is left of them,
-        when they renew, and what will be spent by then if it goes on so. Amounts are US dollars with six places, as
-        texts.
+        when they renew, and what will be spent by then if it goes on so. Those of the configuration come first, then
+        those for each value of something, the nearest to their limit first: a thousand of these at most, and
+        ``budgets_left_out`` says how many more there are. Amounts are US dollars with six places, as texts. A ledger
+        that is locked is waited for for a second at most, and ``ledger`` says that it is ``away``.
 
         Args:
             service: Of this service only. Default: of all.
@@ -176,12 +181,14 @@ class Incidents:
         """
         now, money = self.clock.wall(), self._context.money
         start = now - MONTH if since is None else check_since(since)
-        name = self._known(service, paid=tuple if money is None else partial(paid_for, money.till.read))
         if money is None:
+            self._known(service)
             state = {"away": "", "owed": 0, "dropped": 0}
-            return read_costs(lambda _: ([], []), (), now=now, since=start, state=state)
+            return read_costs(MemoryLedger().money, (), now=now, since=start, state=state)
+        read = partial(money.till.read, patience=_PATIENCE)
+        name = self._known(service, paid=partial(paid_for, read))
         asks, state = standing(self.config.services, now), money.till.state()
-        return read_costs(money.till.read, asks, now=now, since=start, state=state, service=name)
+        return read_costs(read, asks, now=now, since=start, state=state, service=name)
 
     def resolve_error(self, fingerprint: str, *, by: str = "") -> None:
         """

@@ -10,8 +10,9 @@ from decimal import Decimal
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from egressor._core.admission import ONE_REQUEST, Ask, check_cost, shown
+from egressor._core.admission import ONE_REQUEST, REQUESTS, Ask, check_cost, shown
 from egressor._core.model import ErrorCategory, Outcome, Priority, Verdict
+from egressor._core.tokens import TOKENS
 from egressor.dialects import classify, with_hints
 from egressor.errors import ConfigError
 from egressor.policies.checks import nearest
@@ -27,7 +28,18 @@ if TYPE_CHECKING:
 
     from .calls import Context
 
-__all__ = ["CARRIES", "UNSET", "Costs", "Options", "Route", "Scope", "carries_status", "judge", "to_priority"]
+__all__ = [
+    "CARRIES",
+    "UNSET",
+    "Costs",
+    "Options",
+    "Route",
+    "Scope",
+    "carries_status",
+    "judge",
+    "tell_unstated",
+    "to_priority",
+]
 
 Scope = Mapping[str, str] | Callable[..., Mapping[str, str]]
 Costs = Mapping[str, float | Decimal] | Callable[..., Mapping[str, float | Decimal]]
@@ -164,6 +176,29 @@ class Route:
         return watch
 
 
+def tell_unstated(route: Route) -> Route:
+    """
+    Return *route*; of a service's first one, tell the log which of its limits a function's call takes nothing of, as it
+    does not say how much: such a limit holds for nobody.
+
+    Tokens are left out: a transport inside of the function may count them.
+    """
+    options, told = route.options, route.context.told
+    if route.service in told or callable(options.cost) or not options.limited:
+        return route
+    told.add(route.service)
+    for limit in route.gate.compiled.policy.limits:
+        unit = limit.unit
+        if unit not in _COUNTED and unit not in (options.cost or {}):
+            _LOG.warning(
+                '%s: the limit %s holds only for calls that say what they take of it, cost={"%s": 1}',
+                route.service,
+                limit,
+                unit,
+            )
+    return route
+
+
 def check_scope(scope: object, endpoint: str | None = None) -> dict[str, str]:
     """
     Return *scope* as a call has it, together with its *endpoint*.
@@ -233,6 +268,8 @@ def _deadline(value: object) -> int:
 
 
 _LOG = logging.getLogger("egressor")
+# What is counted of its own.
+_COUNTED = TOKENS | {REQUESTS}
 # Types of results that were warned of.
 _TOLD: set[type] = set()
 

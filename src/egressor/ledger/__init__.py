@@ -155,7 +155,7 @@ class Ledger(Protocol):
             LedgerAway: It was not possible.
         """
 
-    def money(self, work: Callable[[Page], _T], *, at_once: bool = True) -> _T:
+    def money(self, work: Callable[[Page], _T], *, at_once: bool = True, patience: float | None = None) -> _T:
         """
         Do *work* on the page of money, all of it or nothing, and return what it returns.
 
@@ -163,6 +163,7 @@ class Ledger(Protocol):
             work: Reads and writes the page.
             at_once: Whether it has to survive a power cut from now on. Else, if that would take long, it may do so only
                 with the next that has to. The end of a process takes nothing of either.
+            patience: How many seconds others' locks may hold it up. Default: as long as anything else.
 
         Raises:
             LedgerAway: It was not possible; whether it was done all the same is then unknown.

@@ -45,6 +45,8 @@ def read_costs(
     """
     Return what was spent and how budgets stand, as plain values; amounts are US dollars with six places, as texts.
 
+    Of the budgets for each value of something a thousand are shown, the nearest to their limit first.
+
     Args:
         read: Does a piece of work on the page of money.
         asks: The budgets of the configuration that are not one for each value, as they are now.
@@ -53,20 +55,31 @@ def read_costs(
         state: How the ledger is.
         service: Of this service only. Default: of all.
     """
-    found: list[Budget] = []
+    asks = [ask for ask in asks if service in ("", _service_of(ask.key))]
+    keys = {ask.key for ask in asks}
+    cells: dict[str, Cell] = {}
+    nearest: list[Budget] = []
     sums: list[Sum] = []
+    count = 0
     state = dict(state)
+
+    def look(page: Page) -> tuple[dict[str, Cell], tuple[list[Budget], int], list[Sum]]:
+        nearest = page.nearest(service, now=now, most=_MOST + len(asks))
+        return page.cells(sorted(keys)), nearest, page.sums(since // _DAY)
+
     try:
-        found, sums = read(lambda page: (page.budgets(), page.sums(since // _DAY)))
+        cells, (nearest, count), sums = read(look)
     except LedgerAway as error:
         state["away"] = state["away"] or str(error)
     sums = [each for each in sums if service in ("", each.tags.service)]
-    budgets = [each for each in _budgets(found, asks, now) if service in ("", each["service"])]
+    single = [each for each in nearest if each.key not in keys][:_MOST]
+    known = sum(cell.end > now for cell in cells.values())
     return {
         "since": stamp(since // _DAY * _DAY),
         "total": _amount(sums),
         **{f"by_{name}": _by(name, sums) for name in BY},
-        "budgets": budgets,
+        "budgets": [*_standing(asks, cells, now), *(_row(each.key, each.cell, each.limit, now) for each in single)],
+        "budgets_left_out": count - known - len(single),
         "ledger": state,
     }
 
@@ -106,22 +119,19 @@ def _by(name: str, sums: list[Sum]) -> dict[str, dict[str, Any]]:
     return shown
 
 
-def _budgets(found: Iterable[Budget], asks: Sequence[Ask], now: int) -> list[dict[str, Any]]:
-    known = {each.key: each for each in found}
-    rows = {}
-    for ask in asks:
-        kept = known.pop(ask.key, None)
-        rows[ask.key] = _row(ask.key, current(None if kept is None else kept.cell, ask), ask.limit, now, ask.soft)
-    # Those of single values, of periods that are not over.
-    rows |= {key: _row(key, each.cell, each.limit, now) for key, each in known.items() if each.cell.end > now}
-    return [rows[key] for key in sorted(rows)]
+def _standing(asks: Iterable[Ask], cells: Mapping[str, Cell], now: int) -> list[dict[str, Any]]:
+    return [_row(ask.key, current(cells.get(ask.key), ask), ask.limit, now, ask.soft) for ask in sorted(asks)]
+
+
+def _service_of(key: str) -> str:
+    return key.partition("/")[0].partition("[")[0]
 
 
 def _row(key: str, cell: Cell, limit: int, now: int, soft: int | None = None) -> dict[str, Any]:
     coming = forecast(cell, now)
     return {
         "budget": key,
-        "service": key.partition("/")[0].partition("[")[0],
+        "service": _service_of(key),
         "limit_usd": shown_usd(limit),
         "spent_usd": shown_usd(cell.spent),
         "held_usd": shown_usd(cell.held),

@@ -105,7 +105,13 @@ class MemoryLedger:
             every = [entry.at for place in self._places() for entry in place.values()]
             return Tally(len(every), self._pruned, min(every, default=None))
 
-    def money(self, work: Callable[[Page], _T], *, at_once: bool = True) -> _T:  # noqa: ARG002 - nothing here outlives a power cut
+    def money(
+        self,
+        work: Callable[[Page], _T],
+        *,
+        at_once: bool = True,  # noqa: ARG002 - nothing here outlives a power cut
+        patience: float | None = None,  # noqa: ARG002 - nobody keeps it
+    ) -> _T:
         """
         Do *work* on the page of money, which nobody else has meanwhile.
         """

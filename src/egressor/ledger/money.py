@@ -231,6 +231,12 @@ class Page(Protocol):
         Return all budgets, by key.
         """
 
+    def nearest(self, service: str, *, now: int, most: int) -> tuple[list[Budget], int]:
+        """
+        Return the budgets of *service*, or of all if it is empty, whose period is not over at *now*: those nearest to
+        their limit first, *most* at most; and how many there are.
+        """
+
     def sums(self, since: int) -> list[Sum]:
         """
         Return the sums of the day *since* and of later ones, by day and tags.

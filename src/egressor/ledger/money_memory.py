@@ -5,6 +5,7 @@ A page of money in memory: the pure functions, over dictionaries.
 from __future__ import annotations
 
 from collections import Counter
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from .money import Budget, Sum
@@ -101,6 +102,15 @@ class MemoryPage:
         """
         return sorted(self._budgets.values())
 
+    def nearest(self, service: str, *, now: int, most: int) -> tuple[list[Budget], int]:
+        """
+        Return the budgets of *service*, or of all if it is empty, whose period is not over at *now*: those nearest to
+        their limit first, *most* at most; and how many there are.
+        """
+        of = (f"{service}/", f"{service}[") if service else ""
+        found = [each for each in self._budgets.values() if each.cell.end > now and each.key.startswith(of)]
+        return nsmallest(most, found, key=lambda each: (-_share(each), each.key)), len(found)
+
     def sums(self, since: int) -> list[Sum]:
         """
         Return the sums of the day *since* and of later ones, by day and tags.
@@ -117,3 +127,7 @@ class MemoryPage:
         }
         self._sums = {key: each for key, each in self._sums.items() if each.day >= sums}
         self._counts = Counter((each.day, each.tags.service) for each in self._sums.values())
+
+
+def _share(budget: Budget) -> float:
+    return (budget.cell.spent + budget.cell.held) / budget.limit

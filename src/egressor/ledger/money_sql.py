@@ -223,6 +223,22 @@ class SqlPage:
         rows = self._run(f"SELECT name, most, {CELL} FROM egressor_budgets ORDER BY name", ())  # noqa: S608
         return [Budget(name, cell_of(cell), most) for name, most, *cell in rows.fetchall()]
 
+    def nearest(self, service: str, *, now: int, most: int) -> tuple[list[Budget], int]:
+        """
+        Return the budgets of *service*, or of all if it is empty, whose period is not over at *now*: those nearest to
+        their limit first, *most* at most; and how many there are.
+        """
+        self.flush()
+        where = "end_at > ?"
+        values: list[object] = [now]
+        if service:
+            where += " AND substr(name, 1, ?) IN (?, ?)"
+            values += [len(service) + 1, f"{service}/", f"{service}["]
+        text = f"SELECT name, most, {CELL} FROM egressor_budgets WHERE {where}"  # noqa: S608
+        rows = self._run(f"{text} ORDER BY (spent + held) * 1.0 / most DESC, name LIMIT ?", (*values, most)).fetchall()
+        count = self._run(f"SELECT COUNT(*) FROM egressor_budgets WHERE {where}", values).fetchone()[0]  # noqa: S608
+        return [Budget(name, cell_of(cell), limit) for name, limit, *cell in rows], count
+
     def sums(self, since: int) -> list[Sum]:
         """
         Return the sums of the day *since* and of later ones, by day and tags.

@@ -193,16 +193,23 @@ class PostgresLedger:
         with self._turn(patience=patience) as db:
             return Tally(*(db.execute(TALLY).fetchone() or (0, 0, None)))
 
-    def money(self, work: Callable[[Page], _T], *, at_once: bool = True) -> _T:  # noqa: ARG002 - it always is
+    def money(
+        self,
+        work: Callable[[Page], _T],
+        *,
+        at_once: bool = True,  # noqa: ARG002 - it always is
+        patience: float | None = None,
+    ) -> _T:
         """
-        Do *work* on the page of money, in one transaction; it is on the disk when this returns.
+        Do *work* on the page of money, in one transaction; it is on the disk when this returns. It begins after
+        *patience* seconds at most in which this process is at it already.
 
         Raises:
             LedgerAway: The database can't be written now, or didn't say whether it has been.
         """
         if len(self._known) > _KNOWN:
             self._known.clear()
-        with self._turn() as db:
+        with self._turn(patience=patience) as db:
             page = BatchPage(db, self._known, _BEGIN)
             found = work(page)
             page.flush("COMMIT", _FLUSH)

@@ -218,15 +218,15 @@ class SqliteLedger:
         with self._turn(patience=patience) as db:
             return Tally(*db.execute(TALLY).fetchone())
 
-    def money(self, work: Callable[[Page], _T], *, at_once: bool = True) -> _T:
+    def money(self, work: Callable[[Page], _T], *, at_once: bool = True, patience: float | None = None) -> _T:
         """
         Do *work* on the page of money, in one transaction. It is on the disk when this returns; without *at_once* that
-        is left to the system, until the next one with it.
+        is left to the system, until the next one with it. Others' locks hold it up for *patience* seconds at most.
 
         Raises:
             LedgerAway: The file can't be written now.
         """
-        with self._turn(at_once=at_once) as db, self._paged(db) as page:
+        with self._turn(at_once=at_once, patience=patience) as db, self._paged(db) as page:
             found = work(page)
             page.flush()
             if at_once:

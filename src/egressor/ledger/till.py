@@ -151,7 +151,7 @@ class MemoryTill:
             finally:
                 self._lock.release()
 
-    def read(self, work: Callable[[Page], _T]) -> _T:
+    def read(self, work: Callable[[Page], _T], *, patience: float | None = None) -> _T:  # noqa: ARG002 - nobody keeps it
         """
         Return what *work* reads.
 
@@ -327,9 +327,14 @@ class Till:
             self._is_watched = True
             self._queue.put(_Look())
 
-    def read(self, work: Callable[[Page], _T]) -> _T:
+    def read(self, work: Callable[[Page], _T], *, patience: float | None = None) -> _T:
         """
         Return what *work* reads, with all charged that this process has told and that dead ones have held.
+
+        Args:
+            work: Reads the page.
+            patience: How many seconds others' locks may hold it up, after a quarter of one for what this process has
+                told. Default: as long as anything else.
 
         Raises:
             LedgerAway: It was not possible.
@@ -341,7 +346,7 @@ class Till:
             lose(page, now)
             return work(page)
 
-        return self._ledger.money(look, at_once=False)
+        return self._ledger.money(look, at_once=False, patience=patience)
 
     def _flush(self) -> None:
         """

@@ -243,11 +243,14 @@ class Account:
         Give back the places that nobody holds; return the lines of their cells.
         """
         found: list[tuple[str, str]] = []
-        for place in self._places.values():
+        for cell, place in self._places.items():
             before = place.lent
             place.take(-max(0, place.spare() - handed.units(place.entry)))
             if place.lent != before:
                 found.append((place.entry.name, place.entry.key))
+                # The store says how many are in use along with a grant only, and not when some come back.
+                value, at = self._seen.get(cell, (0, 0))
+                self._seen[cell] = max(0, value + place.lent - before), at
         return found
 
     def has_spare(self, entry: Entry, now: int) -> bool:

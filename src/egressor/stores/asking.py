@@ -175,6 +175,7 @@ class Asking(Gate):
         self._spoke_at = 0
         self._info = ""
         self._info_at = 0
+        self._is_gone = False
 
     # --- a request ---------------------------------------------------------------------------------------------------
 
@@ -221,7 +222,8 @@ class Asking(Gate):
         account.give_back([part for want in wants for part in want.parts], self._handed, now)
         left = tuple([cell for cell, name in self._shown.items() if name not in self._room.lines])
         standing = self._said(now)
-        if not (wants or account.backs or left or freed or standing or self._is_due(now) or self._is_mute()):
+        is_last = self._is_gone and self._is_timed
+        if not (wants or account.backs or left or freed or standing or is_last or self._is_due(now) or self._is_mute()):
             self._plan_next(now)
             return None
         self._spoke_at = now
@@ -246,13 +248,24 @@ class Asking(Gate):
             about = {
                 **_HERE,
                 "pid": os.getpid(),
-                "waiting": self._room.sizes(),
+                "waiting": self._waiting(),
                 "in_flight": self.counts.in_flight,
                 "admitted": self.counts.admitted,
                 "failed": self.counts.failed,
+                **({"gone": True} if self._is_gone else {}),
             }
             self._info = json.dumps(about, separators=(",", ":"))
         return self._info
+
+    def _waiting(self) -> list[int]:
+        """
+        Return how many wait, by level; not those who have yet to hear from the store whether they have to.
+        """
+        waiting = self._room.sizes()
+        for parked in list(self._new):
+            if parked.waiter is not None and parked.waiter.line is not None:
+                waiting[parked.waiter.level] -= 1
+        return waiting
 
     def _is_mute(self) -> bool:
         """
@@ -421,8 +434,9 @@ class Asking(Gate):
         """
         self._account.all_idle()
         self._standing.retire()
-        # What was told of its waiters may be a while ago.
+        # What was told of its waiters may be a while ago; and whoever looks at the store counts it no longer.
         self._info = ""
+        self._is_gone = True
 
     def apply(self, request: Request, reply: Reply, shift: int) -> bool:
         """

@@ -64,9 +64,13 @@ def summary(config: Config, store: Store) -> dict[str, Any]:
 
 def members(state: State, at: int) -> list[dict[str, Any]]:
     """
-    Return who is alive at *at*, the store's time.
+    Return who is alive at *at*, the store's time; one that has said that it goes counts no longer.
     """
-    return [_member(state, name, each, at) for name, each in sorted(state.members.items()) if each.until > at]
+    return [
+        _member(state, name, each, at)
+        for name, each in sorted(state.members.items())
+        if each.until > at and not _told(each.info).get("gone")
+    ]
 
 
 def _is_alive(state: State, name: str, at: int) -> bool:
