@@ -619,3 +619,19 @@ def test_what_was_learned_outlives_a_process_that_ends(tmp_path: Path) -> None:
 
     assert [(each["left"], each["limit"]) for each in known] == [(59, 100)]
     assert 590 < known[0]["resets_s"] <= 601
+
+
+@pytest.mark.parametrize(("between", "state"), [((), "open"), (("b",), "closed")])
+def test_one_model_opens_the_breaker_only_where_no_other_is_asked(between: tuple[str, ...], state: str) -> None:
+    """
+    There is one breaker for all models: a call of another one that goes well ends the row of failures.
+    """
+    policy = {"breaker": {"consecutive": 3}, "retry": {"attempts": 1}}
+    gov = Governor({"api": policy}, clock=FakeClock())
+    busy = limited("Overloaded", status=529)
+    for _ in range(3):
+        gov.call("api", lambda: busy, scope={"model": "a"})
+        for model in between:
+            gov.call("api", lambda: None, scope={"model": model})
+
+    assert state == gov.status()["api"]["state"]

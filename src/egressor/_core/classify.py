@@ -10,9 +10,8 @@ The order of evidence, nearest to the fact first:
 1. what the caller says (``status=``, ``headers=``, ``body=``);
 2. Egressor's own refusal anywhere inside the exception: it was never sent, and says why;
 3. the response that an exception carries, or the provider's words in its message;
-4. the name of the exception's type (``exceptions.py``, ``libraries.py``), and where that is vague, the same questions
-for
-   what it wraps;
+4. a code of another protocol than HTTP (``replies.py``), else the name of the exception's type (``exceptions.py``,
+   ``libraries.py``), and where that is vague, the same questions for what it wraps;
 5. its message.
 
 The parts: ``evidence.py`` finds status, headers and body on strangers' objects, ``answers.py`` reads HTTP answers with
@@ -48,6 +47,7 @@ from egressor._core.grade import failure
 from egressor._core.libraries import STREAMED
 from egressor._core.model import ErrorCategory as Kind
 from egressor._core.model import Verdict
+from egressor._core.replies import reply
 from egressor._core.retry_after import LONGEST, retry_after
 from egressor._core.type_rules import GARBLED, PROGRAM, PROXY, UNFOLLOWED
 from egressor._core.unwrap import DEPTH, members, unwrap, walk, walked
@@ -302,6 +302,10 @@ def _one(exc: BaseException, said: Evidence, reader: Reader) -> Verdict:
         if rule is PROXY:
             # What it carries, a status of 407 say, is the proxy's answer: the service has said nothing.
             return _placed(_Clue(exc, each, rule, NOTHING))
+        replied = reply(each) if said.status is None else None
+        if replied is not None:
+            # Its code is none of HTTP's.
+            return _placed(_Clue(exc, each, replied, NOTHING))
         if rule is not CANCELLED:
             clue = _Clue(exc, each, rule, _merged(said, gather(each, strict=False)))
             verdict = _answered(clue, reader)

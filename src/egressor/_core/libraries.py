@@ -310,10 +310,20 @@ _SCRAPY: Final = {
     "UnsupportedURLSchemeError": OURS,
 }
 
+# Where there is no reply with a code (``replies.py``).
+_SMTP: Final = {
+    "SMTPAuthenticationError": AUTH,
+    "SMTPConnectError": CONNECT,
+    "SMTPNotSupported": SETUP,
+    "SMTPNotSupportedError": SETUP,
+    "SMTPServerDisconnected": RESET,
+}
+
 LIBRARIES: Final[dict[str, dict[str, TypeRule]]] = {
     "aiogram": _AIOGRAM,
     "aiohttp": _AIOHTTP,
     "asyncpraw": _PRAW,
+    "aiosmtplib": _SMTP,
     "anthropic": {"APIError": STREAMED, "APIWebhookValidationError": OURS},
     "asyncprawcore": _PRAWCORE,
     "binance": _BINANCE,
@@ -340,6 +350,7 @@ LIBRARIES: Final[dict[str, dict[str, TypeRule]]] = {
     "redis": _REDIS,
     "requests": {"TooManyRedirects": REDIRECTS},
     "scrapy": _SCRAPY,
+    "smtplib": _SMTP,
     "ssl": {"SSLError": TLS},
     "stripe": {
         "AuthenticationError": KEY,

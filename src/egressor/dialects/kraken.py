@@ -164,6 +164,8 @@ DIALECT: Final = Dialect(
         _CATEGORIES,
     ),
     inside=True,
+    # ccxt quotes the code without its document where it came by WebSocket: "kraken EService:Unavailable", or alone.
+    marks=("kraken ", ""),
     unknown=BAD._replace(source=_ERRORS),
     wait=_wait,
 )

@@ -29,6 +29,14 @@ _BY_MODEL: Final = ("bymodel", "for this model")
 # A part of Anthropic's message, "(org: x, model: claude-sonnet-4-5)", and of Gemini's, "limit: 9, model: gemini-pro".
 _MODEL: Final = re.compile(r"\bmodel: ?[a-z0-9]")
 
+# Azure's words for more than a deployment: "the token rate limit of your subscription". Its usual message ends with
+# advice "for Free Account customers", which is no word on whose limit it was.
+_ABOVE: Final = re.compile(
+    r"\b(?:a|an|the|this|your|per|for|of|on|in|current)[ -](?:azure )?(?:openai )?"
+    r"(?:billing account|subscription|account|resource|resource group|organization|tenant|region)\b"
+)
+_SHARED: Final = ("call volume quota", "exceeded your current quota", "subscription quota", "account quota")
+
 
 def at_openai(answer: Answer) -> bool:
     """
@@ -41,11 +49,15 @@ def at_openai(answer: Answer) -> bool:
     return is_upstream or _NAMED.search(said) is not None or any(words in said for words in _BY_MODEL)
 
 
-def at_azure(answer: Answer) -> bool:  # noqa: ARG001
+def at_azure(answer: Answer) -> bool:
     """
-    Each deployment has tokens and requests of its own (https://learn.microsoft.com/azure/ai-services/openai/how-to/quota).
+    Whether nothing wider is named: each deployment has tokens and requests of its own.
+
+    https://learn.microsoft.com/azure/ai-services/openai/how-to/quota
     """
-    return True
+    said = answer.said
+    is_wider = _ABOVE.search(said) is not None or any(words in said for words in _SHARED)
+    return not is_wider and "insufficient_quota" not in answer.codes
 
 
 def at_anthropic(answer: Answer) -> bool:

@@ -107,7 +107,10 @@ def _exchange(exc: BaseException) -> str:
         words = words_of(exc)[:64].split(None, 1)
     except Exception:  # noqa: BLE001 - somebody's __str__ may raise anything
         return ""
-    return _EXCHANGES.get(words[0], "") if words else ""
+    if not words:
+        return ""
+    # By WebSocket ccxt leaves its own name out.
+    return _EXCHANGES.get(words[0]) or ("kraken" if _is_kraken(words[0]) else "")
 
 
 def by_headers(headers: Headers) -> str:
