@@ -21,6 +21,7 @@ from egressor._core.cache import (
     Use,
     cache_key,
     canonical,
+    entry_of,
     found,
     is_computed,
     is_last,
@@ -46,7 +47,7 @@ CHAT = "/v1/chat/completions"
 COLD = b'{"model":"m","temperature":0}'
 WALL = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
 KEY = (("authorization", "Bearer a"),)
-ENTRY = Entry(200, "OK", (("content-type", "text/event-stream"),), (b"data: 1\n\n", b"", b"data: [DONE]\n\n"))
+ENTRY = entry_of(200, "OK", (("content-type", "text/event-stream"),), (b"data: 1\n\n", b"", b"data: [DONE]\n\n"))
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -350,7 +351,7 @@ def test_what_must_be_fresh_never_serves_in_place_of_a_failure(said: str, is_com
     """
     A server that forbids it is obeyed, but for what an LLM's front says of every answer.
     """
-    entry = Entry(200, "OK", (("cache-control", said),), (b"x",))
+    entry = entry_of(200, "OK", (("cache-control", said),), (b"x",))
 
     assert may_be_stale(entry, is_computed=is_computed) is expected
 
@@ -404,9 +405,20 @@ def test_a_refusal_lets_old_answers_serve_and_what_may_pass_is_nobodys() -> None
     assert not is_told(Verdict(category=ErrorCategory.NOT_FOUND, retryable=True))
 
 
+@given(st.lists(st.binary(max_size=9), max_size=9))
+def test_a_body_comes_out_in_the_pieces_in_which_it_came(chunks: list[bytes]) -> None:
+    """
+    Also where there are none, or empty ones; what it takes is theirs and a few bytes for each.
+    """
+    entry = entry_of(200, "OK", (), chunks)
+
+    assert entry.chunks == tuple(chunks)
+    assert entry.size - entry_of(200, "OK", (), ()).size == sum(map(len, chunks)) + 8 * len(chunks)
+
+
 @given(
     st.builds(
-        Entry,
+        entry_of,
         st.integers(100, 599),
         st.text(),
         st.lists(st.tuples(st.text(), st.text())).map(tuple),

@@ -5,6 +5,8 @@ Calls whose answer streams: the straight path and the plan come to the same, in 
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -133,6 +135,28 @@ class TestBothWays:
         assert (answer.value, answer.is_open, counted(gov)) == ("one", True, (0, 1, 0, 0, {}))
         finish(answer, colour)
         assert (answer.is_open, counted(gov)) == (False, (1, 0, 1, 0, {}))
+
+    def test_a_call_that_has_ended_leaves_nothing_to_the_garbage_collector(self, colour: str, is_watched: bool) -> None:
+        """
+        Regression: a call on the plan's way kept all that it had, its request too, until the collector looked.
+        """
+        gov = governor(is_watched=is_watched)
+        wish = AsyncReplies("one") if colour == "async" else Replies("one")
+        sent = weakref.ref(wish)
+        gc.collect()
+        gc.disable()
+        try:
+            route = gov.route("s", Options())
+            if colour == "async":
+                answer = asyncio.run(aopen_call(route, wish, idempotent=True))
+            else:
+                answer = open_call(route, wish, idempotent=True)
+            finish(answer, colour)
+            del wish, answer
+
+            assert sent() is None
+        finally:
+            gc.enable()
 
     def test_a_body_that_breaks_is_a_failure(self, colour: str, is_watched: bool) -> None:
         """

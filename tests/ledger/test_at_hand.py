@@ -125,6 +125,20 @@ def test_a_round_has_one_turn_of_the_loop(place: Place) -> None:
     assert place.cell() == (0, 901)
 
 
+def test_the_thread_looks_seldom_while_loops_charge(tmp_path: Path) -> None:
+    """
+    Each look interrupts a loop. What is left at its last turn waits no longer than before, from the next look on.
+    """
+    till = Till(AtHand(), spool=Spool(tmp_path / "owed"), wall=lambda: NOW, keep_for=DAY)
+    till._is_watched = True
+    found = []
+    for till._tellings, till._in_a_row in ((1, 0), (2, 1), (3, 2), (4, 2), (5, 0), (5, 0)):
+        found.append(till._pause(1.0))
+
+    assert found == [0.005, 0.02, 0.02, 0.005, 0.005, None]
+    till.close()
+
+
 def test_what_came_back_is_there_for_the_next(place: Place) -> None:
     """
     An end that was told before a wish is charged before it, in the same turn.
@@ -390,6 +404,29 @@ def test_a_file_that_somebody_has_is_not_waited_for(tmp_path: Path) -> None:
         thread.start()
         thread.join()
     assert said == [True]
+
+    assert begun == []
+    assert (ledger.money(held), ledger.money_nowait(held)) == (100, 100)
+    ledger.close()
+
+
+def test_a_schema_that_another_process_has_changed_is_seen(tmp_path: Path) -> None:
+    """
+    A turn of a loop's own asks for it no more often than somebody writes to the file, and leaves what is new to it to
+    whoever may wait: nothing was begun.
+    """
+    ledger = opened(tmp_path)
+    asked: list[str] = []
+    ledger.money_nowait(held)
+    assert ledger._db is not None
+    ledger._db.set_trace_callback(asked.append)
+    assert ledger.money_nowait(held) == 100
+    assert [each for each in asked if "schema" in each] == []
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as stranger:
+        stranger.execute("CREATE TABLE another (one)")
+    begun: list[Page] = []
+    with pytest.raises(LedgerAway, match="has to be opened"):
+        ledger.money_nowait(begun.append)
 
     assert begun == []
     assert (ledger.money(held), ledger.money_nowait(held)) == (100, 100)

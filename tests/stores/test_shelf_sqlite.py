@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from egressor._core.cache import Entry
+from egressor._core.cache import entry_of
 from egressor.stores.shelf import Kept
 from egressor.stores.shelf_shared import SharedShelf
 from egressor.stores.shelf_sqlite import AnswerFile
@@ -79,7 +79,7 @@ def kept(size: int = 3, at: int = NOW) -> Kept:
     """
     Return an answer with a body of *size* bytes.
     """
-    return Kept(Entry(200, "OK", (("content-type", "text/plain"),), (b"x" * size,)), at, SECOND)
+    return Kept(entry_of(200, "OK", (("content-type", "text/plain"),), (b"x" * size,)), at, SECOND)
 
 
 def put(

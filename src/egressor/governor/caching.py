@@ -10,6 +10,7 @@ to wait for as many failures as there are callers.
 from __future__ import annotations
 
 import os
+from array import array
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -252,7 +253,7 @@ class Tape:
     """
 
     __slots__ = (
-        *("_chunks", "_clock", "_crowd", "_head", "_size", "fresh_for", "is_capped", "is_document", "is_whole", "most"),
+        *("_clock", "_crowd", "_head", "_said", "_sizes", "fresh_for", "is_capped", "is_document", "is_whole", "most"),
     )
 
     def __init__(
@@ -269,8 +270,8 @@ class Tape:
         self._clock = clock
         self._crowd = crowd
         self._head = status, reason, core.returned(headers)
-        self._chunks: list[bytes] | None = []
-        self._size = 0
+        self._said: bytearray | None = bytearray()
+        self._sizes = array("Q")
         kind = next((value for name, value in headers if name == "content-type"), "").partition(";")[0].strip().lower()
         is_stated = any(name == "content-length" for name, _ in headers)
         is_json = kind.endswith("json") and not kind.endswith("ndjson") and kind != "application/stream+json"
@@ -291,13 +292,13 @@ class Tape:
         """
         Note *part*, which has come.
         """
-        if self._chunks is None or not part:
+        if self._said is None or not part:
             return
-        self._size += len(part) + 33
-        if self._size > self.most:
+        if len(self._said) + len(part) + core.SIZE * (len(self._sizes) + 1) > self.most:
             self.spoil()
             return
-        self._chunks.append(part)
+        self._said += part
+        self._sizes.append(len(part))
         if self._crowd is not None:
             self._crowd.moved_at = self._clock.now()
 
@@ -316,13 +317,13 @@ class Tape:
         """
         Whether it may be kept still.
         """
-        return self._chunks is not None
+        return self._said is not None
 
     def spoil(self) -> None:
         """
         Keep nothing of it, and let nobody wait for it any more.
         """
-        self._chunks = None
+        self._said = None
         if self._crowd is not None:
             self._crowd.end(scattered=True)
 
@@ -330,18 +331,18 @@ class Tape:
         """
         Return the answer, if it has come whole and was short enough.
         """
-        if self._chunks is None or not (self.is_whole or self._has_said_all(self._chunks)):
+        if self._said is None or not (self.is_whole or self._has_said_all(self._said)):
             return None
-        if self.is_capped and core.may_be_cut(self._head[2], b"".join(self._chunks)):
+        body = bytes(self._said)
+        if self.is_capped and core.may_be_cut(self._head[2], body):
             return None
-        chunks = (b"".join(self._chunks),) if self.is_document else tuple(self._chunks)
-        return Entry(*self._head, chunks)
+        return Entry(*self._head, body, array("Q", [len(body)]) if self.is_document else self._sizes)
 
-    def _has_said_all(self, chunks: list[bytes]) -> bool:
+    def _has_said_all(self, said: bytearray) -> bool:
         """
         Whether a stream of events has come to the mark after which SDKs read no further.
         """
-        return not self.is_document and core.is_last(b"".join(chunks[-8:]))
+        return not self.is_document and core.is_last(bytes(said[-sum(self._sizes[-8:]) :]))
 
 
 class Memory:

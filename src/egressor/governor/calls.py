@@ -277,6 +277,8 @@ class Flight:
         """
         End the call, which came to *step*; None if it was interrupted.
         """
+        # It knows who judges for it: without this, each request would wait for the garbage collector with all it has.
+        del self._call
         done = step if isinstance(step, Done) else None
         if self.purse is not None:
             self.purse.close()

@@ -244,19 +244,22 @@ class SqliteLedger:
         Raises:
             LedgerAway: Somebody is at it, and *work* was not begun; or the file can't be written now.
         """
-        with self._turn(at_once=False, patience=0.0, is_open=True) as db, self._paged(db) as page:
+        with self._turn(at_once=False, patience=0.0, is_open=True) as db, self._paged(db, is_open=True) as page:
             found = work(page)
             page.flush()
             return found
 
     @contextmanager
-    def _paged(self, db: Connection) -> Iterator[SqlPage]:
+    def _paged(self, db: Connection, *, is_open: bool = False) -> Iterator[SqlPage]:
         """
-        Open the page of money in a transaction. What it has read stays true until somebody else writes to the file.
+        Open the page of money in a transaction; what it has read, and the schema of a file that *is_open*, stay true
+        until somebody else writes to the file.
         """
         read, known, self._read = self._read, self._version, None
         with _transaction(db):
             version = db.execute("PRAGMA data_version").fetchone()[0]
+            if is_open and version != known and self._schema_of(db) != self._schema:
+                raise LedgerAway(self._has_to_be_opened())
             if read is None or version != known or len(read.cells) + len(read.holds) > _REMEMBERED:
                 read = Read({}, {})
             yield SqlPage(db.execute, read)
@@ -303,9 +306,10 @@ class SqliteLedger:
                 self._latch.take(patience=_PATIENCE if end is None else max(0.0, end - time.monotonic()))
                 with self._told():
                     if is_open and (self._db is None or not self._is_current()):
-                        msg = f"{self.path.name} has to be opened"
-                        raise LedgerAway(msg)
-                    db = self._opened(end)
+                        raise LedgerAway(self._has_to_be_opened())
+                    db = self._db if is_open and self._db is not None else self._opened(end)
+                    if is_open:
+                        self._let_wait(db, end)
                     if is_open is self._is_kept_short:
                         db.execute(f"PRAGMA wal_autocheckpoint = {0 if is_open else _LONG}")
                         self._is_kept_short = not is_open
@@ -352,14 +356,24 @@ class SqliteLedger:
         if self._db is None or not self._is_current():
             self._let_go()
             self._db = self._connect(_left(end))
-        # Of its own each statement would wait as long as the last turn let it. This one needs no lock itself.
-        if (busy := round(_left(end) * 1_000)) != self._busy:
-            self._db.execute(f"PRAGMA busy_timeout = {busy}")
-            self._busy = busy
-        while (schema := self._db.execute("PRAGMA schema_version").fetchone()[0]) != self._schema:
+        self._let_wait(self._db, end)
+        while (schema := self._schema_of(self._db)) != self._schema:
             if not self._is_behind(self._db):
                 self._schema = schema
         return self._db
+
+    def _let_wait(self, db: Connection, end: float | None) -> None:
+        # Of its own each statement would wait as long as the last turn let it. This one needs no lock itself.
+        if (busy := round(_left(end) * 1_000)) != self._busy:
+            db.execute(f"PRAGMA busy_timeout = {busy}")
+            self._busy = busy
+
+    @staticmethod
+    def _schema_of(db: Connection) -> int:
+        return int(db.execute("PRAGMA schema_version").fetchone()[0])
+
+    def _has_to_be_opened(self) -> str:
+        return f"{self.path.name} has to be opened"
 
     def _is_current(self) -> bool:
         """
@@ -411,6 +425,8 @@ class SqliteLedger:
         import sqlite3
 
         db, self._db, self._schema, self._read = self._db, None, -1, None
+        # Each connection counts for itself.
+        self._version = -1
         self._is_full = self._is_kept_short = True
         if db is not None:
             with suppress(sqlite3.Error):

@@ -71,6 +71,8 @@ _LAST_RETRY: Final = 1.0
 _BATCH: Final = 500
 # How long a charge waits for company.
 _TOGETHER: Final = 0.005
+# How often it is looked after while event loops charge what is told: each look interrupts one of them.
+_SELDOM: Final = 0.02
 # After so many turns of event loops the thread has one.
 _IN_A_ROW: Final = 500
 _OWED: Final = 10_000
@@ -254,7 +256,7 @@ class Till:
         self._has_taken = False
         self._taking = Lock()
         self._is_watched = False
-        self._seen = 0
+        self._seen = (0, 0)
         self._round: _Round | None = None
         self._in_a_row = 0
         self._owed: list[End] = []
@@ -575,9 +577,9 @@ class Till:
             return retry
         if self._is_watched:
             # As long as ends are told again and again, nobody has to wake it for each of them.
-            before, self._seen = self._seen, self._tellings
+            before, self._seen = self._seen, (self._tellings, self._in_a_row)
             if self._seen != before:
-                return _TOGETHER
+                return _TOGETHER if self._in_a_row in {0, before[1]} else _SELDOM
             self._is_watched = False
             if self._told:
                 return 0.0

@@ -7,7 +7,6 @@ the call is made once; the governor keeps asks that have no scope, so the usual 
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -247,6 +246,8 @@ class Compiled:
             ConfigError: There is such a unit.
         """
         for unit in sorted(set(cost) - self._units - {REQUESTS}):
+            from difflib import get_close_matches
+
             nearest = next(iter(get_close_matches(unit, self._units, n=1)), None)
             if nearest is not None:
                 msg = f"{self.name} has no limit of {unit!r}"

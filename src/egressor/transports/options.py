@@ -5,7 +5,6 @@ What a request says about its call, beside what its transport says about all of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from egressor._core.admission import shown
@@ -95,6 +94,8 @@ def _checked(own: object) -> dict[str, Any]:
         raise ConfigError(msg, key=f"extensions.{EXTENSION}")
     for key in own:
         if key not in _KEYS:
+            from difflib import get_close_matches
+
             nearest = next(iter(get_close_matches(str(key)[:40].lower(), _KEYS, n=1)), None)
             msg = f"unknown key {shown(key)}: {', '.join(_KEYS)}"
             raise ConfigError(msg, key=f"extensions.{EXTENSION}", nearest=nearest)
