@@ -194,3 +194,31 @@ def test_what_the_caller_says_stands_above() -> None:
     A status that the caller names decides, whatever the exception holds.
     """
     assert classify(smtplib.SMTPDataError(550, b"x"), status=429).category == "rate_limit"
+
+
+@pytest.mark.parametrize(
+    ("text", "category", "retryable"),
+    [
+        ("(1040, 'Too many connections')", "overloaded", True),
+        ("(1045, \"Access denied for user 'a'@'h' (using password: YES)\")", "authentication", False),
+        ("1045 (28000): Access denied for user 'a'@'h' (using password: YES)", "authentication", False),
+        ("(1142, 'SELECT command denied')", "permission", False),
+        ("(1062, 'Duplicate entry')", "conflict", False),
+        ("(1064, 'You have an error in your SQL syntax')", "bad_request", False),
+        ("(1205, 'Lock wait timeout exceeded')", "conflict", True),
+        ("(1213, 'Deadlock found')", "conflict", True),
+        ("(1290, 'running with the --read-only option')", "server_error", True),
+        ("(2003, \"Can't connect to MySQL server on 'db'\")", "network", True),
+        ("(2006, 'MySQL server has gone away')", "network", True),
+        ("(3024, 'Query execution was interrupted')", "timeout", True),
+        ("(9999, 'x')", "unknown", True),
+        ("nothing like it", "unknown", True),
+    ],
+)
+def test_an_error_of_mysql(text: str, category: str, *, retryable: bool) -> None:
+    """
+    MySQL's number says more than the one class that most of its drivers raise.
+    """
+    verdict = classify(foreign("OperationalError", module="pymysql.err")(text))
+
+    assert (category, retryable) == (verdict.category, verdict.retryable), verdict.why

@@ -170,6 +170,10 @@ def test_an_error_behind_a_long_prompt() -> None:
         '{"label":"URGENT","message":"x"}',
         '{"jsonrpc":"2.0","id":1,"result":{"code":10028}}',
         '[{"error":"too many requests"}]',
+        '{"status":"UNKNOWN_ERROR","job":7}',
+        '{"status":"0","message":"No transactions found","result":[]}',
+        '{"status":"OK","results":[]}',
+        '{"Note":"buy milk"}',
         "<html><title>Error 1020: a novel</title><p>Access denied, your IP has been banned.</p></html>",
     ],
 )
@@ -193,11 +197,28 @@ def test_data_is_no_error(body: str) -> None:
         ('{"error":{"error_code":14,"error_msg":"Captcha needed","captcha_sid":"1"}}', ("challenge", False)),
         ('{"error":{"error_code":9,"error_msg":"Flood control"}}', ("rate_limit", True)),
         ('{"ok":false,"error":"never_seen"}', ("unknown", False)),
+        ('{"status":"OVER_QUERY_LIMIT","results":[]}', ("rate_limit", True)),
+        ('{"status":"REQUEST_DENIED","routes":[],"error_message":"x"}', ("authentication", False)),
+        ('{"status":"UNKNOWN_ERROR","predictions":[]}', ("server_error", True)),
+        ('{"status":"0","message":"NOTOK","result":"Max daily rate limit reached"}', ("quota_exhausted", False)),
+        ('{"status":"0","message":"NOTOK","result":"Max rate limit reached"}', ("rate_limit", True)),
+        ('{"status":"0","message":"NOTOK","result":"Missing/Invalid API Key"}', ("authentication", False)),
+        ('{"status":"0","message":"NOTOK","result":"Error! Invalid address format"}', ("bad_request", False)),
+        ('{"success":false,"error":{"code":104,"type":"usage_limit_reached"}}', ("quota_exhausted", False)),
+        ('{"success":false,"error":{"code":101,"type":"invalid_access_key"}}', ("authentication", False)),
+        (
+            '{"Note":"Thank you for using Alpha Vantage! Our API call frequency is 5 calls per minute."}',
+            ("rate_limit", True),
+        ),
+        (
+            '{"Error Message":"Invalid API call. See (https://www.alphavantage.co/documentation/)"}',
+            ("bad_request", False),
+        ),
     ],
 )
 def test_an_envelope_in_a_good_status(body: str, expected: tuple[str, bool]) -> None:
     """
-    JSON-RPC, GraphQL and Slack say in their own form that they have failed.
+    JSON-RPC, GraphQL, Slack and others say in their own form that they have failed.
     """
     verdict = classify(status=200, body=body)
 

@@ -43,6 +43,7 @@ class _Hint(NamedTuple):
 
 
 _PAYING: Final = frozenset({400, 402, 403, 429})
+_UNPAID: Final = frozenset({401})
 _BUSY: Final = frozenset({429, 498, 500, 503})
 _DOOR: Final = frozenset({400, 403})
 
@@ -66,6 +67,19 @@ _HINTS: Final = (
             "usage_capped",
         )
     ),
+    # ElevenLabs, NewsAPI: a 401 whose key is right, and has nothing left; Salesforce's bound of requests in a day.
+    *(
+        _Hint(word, Kind.QUOTA_EXHAUSTED, retry=False, statuses=_UNPAID)
+        for word in ("quota_exceeded", "keyexhausted", "insufficient_credit", "insufficient_quota")
+    ),
+    # A day's or a month's allowance, whatever the limit is called beside it.
+    _Hint("daily_limit", Kind.QUOTA_EXHAUSTED, retry=False, statuses=frozenset({403, 429})),
+    _Hint("request_limit_exceeded", Kind.QUOTA_EXHAUSTED, retry=False, statuses=frozenset({403})),
+    # A card, an account at a broker: no allowance of the API's.
+    *(
+        _Hint(word, Kind.INSUFFICIENT_FUNDS, retry=False, statuses=frozenset({402, 403, 422}))
+        for word in ("insufficient_fund", "insufficient_buying_power", "insufficient_margin")
+    ),
     # Google's older APIs say 403 for both: the day's allowance is spent, or somebody was too fast.
     *(
         _Hint(word, Kind.QUOTA_EXHAUSTED, retry=False, statuses=_DOOR)
@@ -78,7 +92,7 @@ _HINTS: Final = (
     ),
     *(
         _Hint(word, Kind.OVERLOADED, retry=True, statuses=_BUSY - {429})
-        for word in ("overload", "capacity_exceeded", "slow_down", "slowdown")
+        for word in ("overload", "capacity_exceeded", "slow_down", "slowdown", "modelnotready", "model_loading")
     ),
     _Hint("maintenance", Kind.MAINTENANCE, retry=True, statuses=frozenset({503})),
 )
@@ -91,6 +105,9 @@ _PHRASES: Final = (
     ("insufficient credits", "insufficient_credit"),
     ("api usage limits", "spend_limit"),
     ("maintenance", "maintenance"),
+    ("is currently loading", "model_loading"),
+    ("insufficient buying power", "insufficient_buying_power"),
+    *((f"{span} {what}", "daily_limit") for span in ("daily", "monthly") for what in ("limit", "quota", "request")),
     # Meta's Graph API, whose code is a bare 190.
     ("error validating access token", "expiredtoken"),
     # AWS's API Gateway, where nothing was signed.
@@ -344,10 +361,11 @@ def _by_code(codes: list[str], status: int) -> _Hint | None:
 # `error.details.error_code`, Google `error.status` and `error.errors[].reason`, AWS `__type` or `Error.Code`, X `type`
 # and `title` (RFC 9457), Coinbase `errors[].id`, Stack Exchange `error_name`.
 _PLACES: Final = (
-    *("code", "type", "status", "error_code", "error_name", "reason", "title", "id", "__type", "Code"),
+    *("decline_code", "code", "type", "status", "error_code", "errorCode", "error_name", "reason", "title", "id"),
+    *("__type", "Code"),
     *("message", "msg", "detail", "description", "error", "Message"),
 )
-_NESTS: Final = ("error", "Error", "details", "errors", "metadata")
+_NESTS: Final = ("error", "Error", "detail", "details", "errors", "metadata")
 _MESSAGES: Final = _PLACES[-6:]
 
 

@@ -1,13 +1,15 @@
 """
-What servers say in protocols that aren't HTTP: why a WebSocket was closed, and SMTP's replies.
+What servers say in protocols that aren't HTTP: why a WebSocket was closed, SMTP's replies, MySQL's errors.
 
 Their codes look like HTTP's to whoever reads a number behind ``code``: SMTP's 451 is no block of a country, its 550 no
 server's error, and nothing of a close with 1013 has a status. So an exception of such a client that holds a code is
 placed by that code alone; one that holds none is placed by its type, as any other.
 
-Sources: RFC 6455 7.4 and the registry of close codes (https://www.iana.org/assignments/websocket), RFC 5321 4.2,
-RFC 3463, https://docs.discord.com/developers/topics/opcodes-and-status-codes#gateway-gateway-close-event-codes. Many
-services close with 4000 and the HTTP status (4401, 4429), as https://github.com/enisdenjo/graphql-ws does.
+Sources: RFC 6455 7.4, RFC 5321 4.2 and RFC 3463;
+https://www.iana.org/assignments/websocket for the codes of closes,
+https://docs.discord.com/developers/topics/opcodes-and-status-codes#gateway-gateway-close-event-codes for Discord's;
+https://dev.mysql.com/doc/mysql-errors/8.4/en/. Many services close with 4000 and the HTTP status (4401, 4429), as
+https://github.com/enisdenjo/graphql-ws does.
 """
 
 from __future__ import annotations
@@ -21,11 +23,14 @@ from egressor._core.statuses import STATUSES
 from egressor._core.type_rules import (
     AUTH,
     BUSY,
+    CLASH,
+    DNS,
     DOWN,
     LIMITED,
     MAINTAINED,
     MALFORMED,
     MISSING,
+    REFUSED,
     RESET,
     RIGHTS,
     SETUP,
@@ -40,6 +45,7 @@ __all__ = ["reply"]
 
 _SAID: Final = 512
 _MANY: Final = 32
+_HEAD: Final = 8
 _AWAY: Final = DOWN._replace(ran=False)
 _ENDED: Final = RESET._replace(what="the server closed the connection", counts=False)
 
@@ -156,16 +162,39 @@ _REFUSALS: Final[tuple[tuple[str, TypeRule], ...]] = (
 )
 _HURRIES: Final = ("rate limit", "too many", "too fast", "4.7.28", "throttl", "unusual rate", "exceeded the rate")
 
+# --- MySQL -----------------------------------------------------------------------------------------------------------
+
+_DRIVERS: Final = frozenset({"MySQLdb", "aiomysql", "asyncmy", "mariadb", "mysql", "pymysql"})
+_AGAIN: Final = CLASH._replace(retry=True)
+_ERRORS: Final[dict[int, TypeRule]] = {
+    **dict.fromkeys((1040, 1203, 1226), BUSY),
+    **dict.fromkeys((1045, 1698, 1251), AUTH),
+    **dict.fromkeys((1044, 1142, 1143, 1227, 1370), RIGHTS),
+    **dict.fromkeys((1048, 1049, 1054, 1064, 1136, 1146, 1264, 1364, 1366, 1406), MALFORMED),
+    **dict.fromkeys((1022, 1050, 1062, 1451, 1452), CLASH),
+    **dict.fromkeys((1205, 1213), _AGAIN),
+    **dict.fromkeys((1317, 3024), TIMEOUT),
+    **dict.fromkeys((1290, 1836), _AWAY),
+    **dict.fromkeys((1053, 1114, 1180, 1030), DOWN),
+    **dict.fromkeys((2002, 2003), REFUSED),
+    2005: DNS,
+    **dict.fromkeys((2006, 2013, 2055, 1152, 1158, 1159, 1160, 1161), RESET),
+    2026: TLS,
+}
+
 
 def reply(exc: BaseException) -> TypeRule | None:
     """
-    Place *exc* by the code of a WebSocket's close or of SMTP's replies; None if it holds none.
+    Place *exc* by the code of a WebSocket's close, of SMTP's replies or of MySQL; None if it holds none.
     """
     kind: type = type(exc)
     protocol = _protocol(kind)
     if not protocol:
         return None
     text = unaddressed(message(exc)[: 2 * _SAID])[:_SAID].lower()
+    if protocol == "mysql":
+        # "(1045, 'Access denied …')", "1045 (28000): Access denied …".
+        return _ERRORS.get(next((code for at, code in _numbers(text[:_HEAD], 4) if at <= 1), 0))
     return _mailed(exc, text) if protocol == "smtp" else _closed(text, is_discord=protocol == "discord")
 
 
@@ -176,6 +205,8 @@ def _protocol(kind: type) -> str:
     root = module[:64].split(".")[0] if isinstance(module, str) else ""
     if root in _MAILERS:
         return "smtp"
+    if root in _DRIVERS:
+        return "mysql"
     if name not in _CLOSED:
         return ""
     return "discord" if root in _DISCORD else "websocket"

@@ -27,6 +27,8 @@ from egressor._core.type_rules import (
     REFUSED,
     RESET,
     RIGHTS,
+    SKEWED,
+    SPENT,
     TIMEOUT,
     TLS,
     UNFOLLOWED,
@@ -72,19 +74,6 @@ _PHRASES: Final[tuple[tuple[str, TypeRule], ...]] = (
     ("statuscode.unavailable", DOWN._replace(ran=False)),
     ("statuscode.internal", DOWN),
     ("statuscode.aborted", CLASH._replace(retry=True)),
-    # botocore's, where its answer was lost on the way: "An error occurred (ThrottlingException) when calling …".
-    ("(throttlingexception) when calling", LIMITED),
-    ("(throttling) when calling", LIMITED),
-    ("(toomanyrequestsexception) when calling", LIMITED),
-    ("(requestlimitexceeded) when calling", LIMITED),
-    ("(slowdown) when calling", LIMITED),
-    ("(expiredtoken", AUTH),
-    ("(unrecognizedclientexception) when calling", AUTH),
-    ("(invalidclienttokenid) when calling", AUTH),
-    ("(signaturedoesnotmatch) when calling", AUTH),
-    ("(accessdenied", RIGHTS),
-    ("(resourcenotfoundexception) when calling", MISSING),
-    ("(validationexception) when calling", MALFORMED),
     # Chromium's and Firefox's names, as browsers that are steered quote them.
     ("err_connection_refused", REFUSED),
     ("err_name_not_resolved", DNS),
@@ -124,6 +113,15 @@ _PHRASES: Final[tuple[tuple[str, TypeRule], ...]] = (
     ("no route to host", REFUSED),
     ("network is unreachable", REFUSED),
     ("cannot connect to proxy", REFUSED),
+    ("unable to connect", REFUSED),
+    ("failed to connect", REFUSED),
+    ("could not connect", REFUSED),
+    ("couldn't connect", REFUSED),
+    ("can't connect", REFUSED),
+    ("lost connection", RESET),
+    # SQLite's one writer, MySQL's, PostgreSQL's.
+    ("database is locked", CLASH._replace(retry=True)),
+    ("deadlock", CLASH._replace(retry=True)),
     ("too many clients", BUSY),
     ("too many connections", BUSY),
     ("max number of clients", BUSY),
@@ -162,6 +160,41 @@ _PHRASES: Final[tuple[tuple[str, TypeRule], ...]] = (
     ("invalid server response", GARBLED),
 )
 
+# Codes of clouds, where an SDK has kept no more than a message: "An error occurred (ThrottlingException) when calling
+# …" (botocore), "(ResourceNotFound) …" (azure.core). In lower case, without their endings.
+_CODES: Final[dict[str, TypeRule]] = {
+    **dict.fromkeys(
+        (
+            *("limitexceeded", "provisionedthroughputexceeded", "requestlimitexceeded", "slowdown", "throttled"),
+            *("throttling", "toomanyrequests"),
+        ),
+        LIMITED,
+    ),
+    **dict.fromkeys(("quotaexceeded", "servicequotaexceeded"), SPENT),
+    **dict.fromkeys(
+        (
+            *("authenticationfailed", "authfailure", "expiredtoken", "invalidaccesskeyid", "invalidclienttokenid"),
+            *("invalidsignature", "missingauthenticationtoken", "signaturedoesnotmatch", "unrecognizedclient"),
+        ),
+        AUTH,
+    ),
+    **dict.fromkeys(("accessdenied", "authorizationfailed", "forbidden", "unauthorizedoperation"), RIGHTS),
+    **dict.fromkeys(
+        (
+            *("404", "blobnotfound", "nosuchbucket", "nosuchentity", "nosuchkey", "resourcegroupnotfound"),
+            *("resourcenotfound",),
+        ),
+        MISSING,
+    ),
+    **dict.fromkeys(("conditionalcheckfailed", "conflict", "resourcealreadyexists", "resourceinuse"), CLASH),
+    **dict.fromkeys(("invalidparametervalue", "validation"), MALFORMED),
+    **dict.fromkeys(("internalfailure", "internalserver", "internalservererror", "modelerror"), DOWN),
+    **dict.fromkeys(("modelnotready", "serverbusy"), BUSY),
+    "requesttimetooskewed": SKEWED,
+    **dict.fromkeys(("modeltimeout", "operationtimedout", "requesttimeout"), TIMEOUT),
+    "serviceunavailable": DOWN,
+}
+
 
 def by_text(exc: BaseException) -> TypeRule | None:
     """
@@ -177,7 +210,20 @@ def by_text(exc: BaseException) -> TypeRule | None:
         # ccxt's message where there was no answer at all: its own name, the method, the address.
         return WIRE
     low = text[:_SAID].lower()
+    coded = _CODES.get(_bracketed(low))
+    if coded is not None:
+        return coded
     return next((rule for phrase, rule in _PHRASES if phrase in low), None)
+
+
+def _bracketed(low: str) -> str:
+    """
+    Find the code in the first brackets of a cloud's message, without its ending; empty if there is none.
+    """
+    if not low.startswith(("(", "an error occurred (")):
+        return ""
+    word = low.partition("(")[2].partition(")")[0]
+    return word.removesuffix("exception").removesuffix("error") if word.isalnum() else ""
 
 
 def message(exc: BaseException) -> str:

@@ -105,6 +105,7 @@ def dig(parsed: object, path: Path) -> object:
 _MESSAGES: Final = (
     *("message", "msg", "retMsg", "ret_msg", "error_message", "error_description", "err-msg", "err_msg", "errmsg"),
     *("detail", "description", "title", "reason", "error_msg", "sMsg", "explanation", "error", "errors"),
+    *("Note", "Information", "Error Message"),
 )
 _INNER: Final = ("error", "errors", "details", "status", "data", "json", "failure_reason")
 

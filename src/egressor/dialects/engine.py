@@ -326,7 +326,8 @@ def read_raised(dialect: Dialect, exc: BaseException, evidence: Evidence) -> Ver
         verdict = _quoted_page(dialect, text, evidence)
         if verdict is not None:
             return verdict
-    parsed = embedded(text)
+    # A document that is quoted may hold an address itself, and is none any more without it.
+    parsed = embedded(text) or embedded(message(exc))
     # What a message quotes was an error, whatever the status beside it.
     quoted = _codes(dialect, parsed)
     codes = (*quoted, *_marked(dialect, text))

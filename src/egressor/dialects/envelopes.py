@@ -1,6 +1,6 @@
 """
-Errors that are told by their form: JSON-RPC 2.0, GraphQL, OAuth 2.0, Slack's, VK's, and a lone ``error`` where data
-is due.
+Errors that are told by their form: JSON-RPC 2.0, GraphQL, OAuth 2.0, Slack's, VK's, Google Maps', Etherscan's,
+apilayer's, Alpha Vantage's, and a lone ``error`` where data is due.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Final
 
 from egressor.dialects.bodies import dig
 from egressor.dialects.engine import Dialect
-from egressor.dialects.markets import COMMON
+from egressor.dialects.markets import SENTENCES
 from egressor.dialects.terms import (
     BAD,
     BAN_ACCOUNT,
@@ -21,16 +21,23 @@ from egressor.dialects.terms import (
     LIMITED,
     MISSING,
     NOT_NOW,
+    QUOTA,
     RIGHTS,
+    phrases,
+    sentences,
     table,
 )
 
-__all__ = ["DIALECT"]
+__all__ = ["DIALECT", "is_error"]
 
 _RPC: Final = "https://www.jsonrpc.org/specification#error_object"
 _SLACK: Final = "https://docs.slack.dev/reference/methods/chat.postMessage#errors"
 _VK: Final = "https://dev.vk.com/reference/errors"
 _GRAPHQL: Final = "https://spec.graphql.org/October2021/#sec-Errors"
+_MAPS: Final = "https://developers.google.com/maps/documentation/geocoding/requests-geocoding#StatusCodes"
+_APILAYER: Final = "https://docs.apilayer.com/fixer/docs/getting-started#errors"
+# Etherscan's are on https://docs.etherscan.io/resources/common-error-messages.
+_ALPHA: Final = "https://www.alphavantage.co/support/"
 # What may stand beside an error that is data: a job that has failed, a partial result.
 _DATA: Final = ("choices", "data", "id", "items", "object", "output", "result", "results")
 
@@ -74,6 +81,26 @@ _CODES: Final = {
         },
     ),
     **table(
+        _MAPS,
+        {
+            LIMITED: "OVER_QUERY_LIMIT",
+            QUOTA: "OVER_DAILY_LIMIT",
+            KEY: "REQUEST_DENIED",
+            BAD: "INVALID_REQUEST MAX_ELEMENTS_EXCEEDED MAX_WAYPOINTS_EXCEEDED MAX_ROUTE_LENGTH_EXCEEDED",
+            DOWN: "UNKNOWN_ERROR",
+        },
+    ),
+    **table(
+        _APILAYER,
+        {
+            KEY: "missing_access_key invalid_access_key inactive_user",
+            QUOTA: "usage_limit_reached",
+            LIMITED: "rate_limit_reached",
+            RIGHTS: "function_access_restricted https_access_restricted",
+            BAD: "invalid_base_currency invalid_currency_codes invalid_date",
+        },
+    ),
+    **table(
         _GRAPHQL,
         {
             KEY: "UNAUTHENTICATED",
@@ -85,11 +112,21 @@ _CODES: Final = {
     ),
 }
 
+_SAID: Final = 512
+_RESULTS: Final = (
+    ("daily rate limit", "usage_limit_reached"),
+    ("rate limit", "ratelimited"),
+    ("api key", "invalid_auth"),
+)
+
 
 def _find(parsed: object) -> tuple[str, ...]:
     """
-    Name VK's code, which is a number that others use for something else.
+    Name VK's code, which is a number that others use for something else, and Etherscan's, which is a sentence.
     """
+    said = dig(parsed, ("result",))
+    if dig(parsed, ("message",)) == "NOTOK" and isinstance(said, str):
+        return (next((code for words, code in _RESULTS if words in said[:_SAID].lower()), "INVALID_REQUEST"),)
     return (f"vk.{dig(parsed, ('error', 'error_code'))}",) if _is_vk(parsed) else ()
 
 
@@ -97,9 +134,39 @@ def _is_vk(parsed: object) -> bool:
     return isinstance(dig(parsed, ("error", "error_msg")), str) and type(dig(parsed, ("error", "error_code"))) is int
 
 
-def _is_error(parsed: object) -> bool:
+_STATES: Final = frozenset(
+    {
+        *("INVALID_REQUEST", "MAX_ELEMENTS_EXCEEDED", "MAX_ROUTE_LENGTH_EXCEEDED", "MAX_WAYPOINTS_EXCEEDED"),
+        *("OVER_DAILY_LIMIT", "OVER_QUERY_LIMIT", "REQUEST_DENIED", "UNKNOWN_ERROR"),
+    }
+)
+# What Google Maps has beside its status, so that nobody's job is taken for it.
+_FOUND: Final = frozenset({"candidates", "error_message", "predictions", "results", "routes", "rows"})
+
+
+def _is_told_by_itself(parsed: dict[str, object]) -> bool:
+    """
+    Whether it is Google Maps', Etherscan's or Alpha Vantage's way to say that it failed.
+    """
+    status = parsed.get("status")
+    if status == "0":
+        return parsed.get("message") == "NOTOK" and isinstance(parsed.get("result"), str)
+    if isinstance(status, str) and status in _STATES:
+        return not _FOUND.isdisjoint(parsed)
+    lone = [parsed.get(name) for name in ("Note", "Information", "Error Message")] if len(parsed) == 1 else []
+    return any(
+        isinstance(each, str) and "alpha" in each[:_SAID].lower() and "vantage" in each[:_SAID].lower() for each in lone
+    )
+
+
+def is_error(parsed: object) -> bool:
+    """
+    Whether *parsed* is an error in one of these forms.
+    """
     if not isinstance(parsed, dict):
         return False
+    if _is_told_by_itself(parsed):
+        return True
     error, errors = parsed.get("error"), parsed.get("errors")
     if isinstance(error, str) and error in _OAUTH:
         return True
@@ -108,6 +175,7 @@ def _is_error(parsed: object) -> bool:
     if isinstance(error, dict) and error:
         return (
             "jsonrpc" in parsed
+            or parsed.get("success") is False
             or _is_vk(parsed)
             or ("message" in error and all(parsed.get(name) is None for name in _DATA))
         )
@@ -120,10 +188,17 @@ DIALECT: Final = Dialect(
     name="envelope",
     source=_RPC,
     codes=_CODES,
-    places=(("error",), ("error", "code"), ("errors", 0, "extensions", "code")),
+    places=(("error",), ("error", "code"), ("error", "type"), ("errors", 0, "extensions", "code"), ("status",)),
     find=_find,
-    phrases=COMMON,
+    early=sentences(
+        phrases(_MAPS, ("daily request quota", QUOTA)),
+        phrases(_ALPHA, ("call frequency", LIMITED), ("requests per day", QUOTA)),
+    ),
+    phrases=sentences(
+        phrases(_RPC, *((f"no such {what}", BAD) for what in ("column", "field", "property", "parameter"))),
+        SENTENCES,
+    ),
     inside=True,
-    is_error=_is_error,
+    is_error=is_error,
     is_json=False,
 )

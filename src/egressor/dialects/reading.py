@@ -275,8 +275,13 @@ def _unsaid_raised(exc: BaseException, evidence: Evidence) -> Verdict | None:
     """
     if not exc.args or "{" not in (text := message(exc)):
         return None
-    name = by_body(embedded(text))
-    return read_raised(load(name), exc, evidence) if name else None
+    parsed = embedded(text)
+    name = by_body(parsed)
+    if name:
+        return read_raised(load(name), exc, evidence)
+    from egressor.dialects.envelopes import DIALECT, is_error
+
+    return read_raised(DIALECT, exc, evidence) if is_error(parsed) else None
 
 
 _UNSAID: Final = Reader(_unsaid, _unsaid_raised)
