@@ -222,3 +222,24 @@ def test_an_error_of_mysql(text: str, category: str, *, retryable: bool) -> None
     verdict = classify(foreign("OperationalError", module="pymysql.err")(text))
 
     assert (category, retryable) == (verdict.category, verdict.retryable), verdict.why
+
+
+@pytest.mark.parametrize(
+    ("text", "category", "retryable"),
+    [
+        ("('08001', '[08001] [Microsoft][ODBC Driver 18 for SQL Server]TCP Provider: x (10054)')", "network", True),
+        ("('28000', \"[28000] Login failed for user 'a'.\")", "authentication", False),
+        ("('40001', '[40001] deadlocked')", "conflict", True),
+        ("('HYT00', '[HYT00] Query timeout expired')", "timeout", True),
+        ("('IM002', '[IM002] Data source name not found')", "configuration", False),
+        ("('HY000', '[HY000] x')", "unknown", True),
+        ("x", "unknown", True),
+    ],
+)
+def test_a_state_of_odbc(text: str, category: str, *, retryable: bool) -> None:
+    """
+    What pyodbc raises begins with a state of SQL.
+    """
+    verdict = classify(foreign("OperationalError", module="pyodbc")(text))
+
+    assert (category, retryable) == (verdict.category, verdict.retryable), verdict.why
