@@ -294,6 +294,8 @@ def test_headers_of_no_shape(headers: object) -> None:
         (403, {"message": "insufficient buying power"}, "insufficient_funds", False, None),
         (403, [{"errorCode": "REQUEST_LIMIT_EXCEEDED"}], "quota_exhausted", False, "http.403.request_limit_exceeded"),
         (429, {"message": "You have reached your monthly limit."}, "quota_exhausted", False, "http.429.daily_limit"),
+        (429, {"message": "the limit for the current month"}, "quota_exhausted", False, "http.429.daily_limit"),
+        (400, {"error_code": "ITEM_LOGIN_REQUIRED"}, "authentication", False, "http.400.login_required"),
         (429, {"message": "60 requests a minute"}, "rate_limit", True, "http.429"),
         (503, {"error": "Model x is currently loading"}, "overloaded", True, "http.503.model_loading"),
         (404, {"error": {"code": "insufficient_quota"}}, "not_found", False, "http.404"),

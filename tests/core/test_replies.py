@@ -206,7 +206,7 @@ def test_what_the_caller_says_stands_above() -> None:
         ("(1062, 'Duplicate entry')", "conflict", False),
         ("(1064, 'You have an error in your SQL syntax')", "bad_request", False),
         ("(1205, 'Lock wait timeout exceeded')", "conflict", True),
-        ("(1213, 'Deadlock found')", "conflict", True),
+        ("(1213, 'x')", "conflict", True),
         ("(1290, 'running with the --read-only option')", "server_error", True),
         ("(2003, \"Can't connect to MySQL server on 'db'\")", "network", True),
         ("(2006, 'MySQL server has gone away')", "network", True),
@@ -220,5 +220,26 @@ def test_an_error_of_mysql(text: str, category: str, *, retryable: bool) -> None
     MySQL's number says more than the one class that most of its drivers raise.
     """
     verdict = classify(foreign("OperationalError", module="pymysql.err")(text))
+
+    assert (category, retryable) == (verdict.category, verdict.retryable), verdict.why
+
+
+@pytest.mark.parametrize(
+    ("text", "category", "retryable"),
+    [
+        ("('08001', '[08001] [Microsoft][ODBC Driver 18 for SQL Server]TCP Provider: x (10054)')", "network", True),
+        ("('28000', \"[28000] Login failed for user 'a'.\")", "authentication", False),
+        ("('40001', '[40001] deadlocked')", "conflict", True),
+        ("('HYT00', '[HYT00] Query timeout expired')", "timeout", True),
+        ("('IM002', '[IM002] Data source name not found')", "configuration", False),
+        ("('HY000', '[HY000] x')", "unknown", True),
+        ("x", "unknown", True),
+    ],
+)
+def test_a_state_of_odbc(text: str, category: str, *, retryable: bool) -> None:
+    """
+    What pyodbc raises begins with a state of SQL.
+    """
+    verdict = classify(foreign("OperationalError", module="pyodbc")(text))
 
     assert (category, retryable) == (verdict.category, verdict.retryable), verdict.why

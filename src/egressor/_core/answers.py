@@ -85,6 +85,11 @@ _HINTS: Final = (
         _Hint(word, Kind.QUOTA_EXHAUSTED, retry=False, statuses=_DOOR)
         for word in ("dailylimitexceeded", "daily_limit_exceeded", "quotaexceeded", "quota_exceeded")
     ),
+    # Plaid, Firebase: what is wrong with a 400 is who asks.
+    *(
+        _Hint(word, Kind.AUTHENTICATION, retry=False, statuses=frozenset({400}))
+        for word in ("login_required", "invalid_login", "invalid_credential", "invalid_password", "token_expired")
+    ),
     # AWS answers 400 with ThrottlingException, Google 403 with rateLimitExceeded, Deribit 400 with too_many_requests.
     *(
         _Hint(word, Kind.RATE_LIMIT, retry=True, statuses=_DOOR)
@@ -107,6 +112,7 @@ _PHRASES: Final = (
     ("maintenance", "maintenance"),
     ("is currently loading", "model_loading"),
     ("insufficient buying power", "insufficient_buying_power"),
+    *((words, "daily_limit") for words in ("day limit", "for today", "for the day", "current month", "this month")),
     *((f"{span} {what}", "daily_limit") for span in ("daily", "monthly") for what in ("limit", "quota", "request")),
     # Meta's Graph API, whose code is a bare 190.
     ("error validating access token", "expiredtoken"),

@@ -53,6 +53,7 @@ from egressor._core.type_rules import (
     REPLY,
     RESET,
     RIGHTS,
+    SETUP,
     SOME_TIMEOUT,
     TIMEOUT,
     TLS,
@@ -62,7 +63,7 @@ from egressor._core.type_rules import (
 )
 from egressor._core.wordings import errno_in_text, message, speaks_of_keys
 
-__all__ = ["CANCELLED", "UNPLACED", "TypeRule", "by_type", "is_of_http", "type_name"]
+__all__ = ["CANCELLED", "UNPLACED", "TypeRule", "by_sqlstate", "by_type", "is_of_http", "type_name"]
 
 
 _HTTP: Final = frozenset(
@@ -205,6 +206,9 @@ _FRAGMENTS: Final[tuple[tuple[str, TypeRule], ...]] = (
     ("connectionlost", RESET),
     ("toomanyredirects", REDIRECTS),
     ("authenticat", AUTH),
+    ("autherror", AUTH),
+    ("expiredsession", AUTH),
+    ("sessionexpired", AUTH),
     ("unauthorized", AUTH),
     ("credential", AUTH),
     ("invalidtoken", AUTH),
@@ -240,7 +244,8 @@ _FRAGMENTS: Final[tuple[tuple[str, TypeRule], ...]] = (
     ("maintenance", TypeRule(Kind.MAINTENANCE, "maintenance", retry=True)),
     ("overload", TypeRule(Kind.OVERLOADED, "overloaded", retry=True)),
     ("servererror", TypeRule(Kind.SERVER_ERROR, "a server's error", retry=True, ran=True)),
-    ("serviceunavailable", TypeRule(Kind.SERVER_ERROR, "a server's error", retry=True, ran=True)),
+    # Drivers of databases call so what they got no connection to.
+    ("serviceunavailable", DOWN._replace(vague=True)),
     ("badgateway", TypeRule(Kind.SERVER_ERROR, "a server's error", retry=True, ran=True)),
     ("networkerror", WIRE),
     ("connectionerror", WIRE),
@@ -267,6 +272,10 @@ _SQLSTATES: Final[dict[str, TypeRule]] = {
     "55P03": CLASH._replace(retry=True),
     "57014": TIMEOUT,
     "57P": DOWN,
+    # ODBC's: https://learn.microsoft.com/sql/odbc/reference/appendixes/appendix-a-odbc-error-codes
+    "HYT00": TIMEOUT,
+    "HYT01": CONNECT_TIMEOUT,
+    "IM": SETUP,
     "57P01": DOWN,
     "57P02": DOWN,
     "57P03": BUSY,
@@ -322,6 +331,13 @@ def by_type(exc: BaseException) -> TypeRule:
     return rule
 
 
+def by_sqlstate(state: str) -> TypeRule | None:
+    """
+    Look up what a *state* of SQL means, by its class of two letters where it has no rule of its own.
+    """
+    return _SQLSTATES.get(state[:5]) or _SQLSTATES.get(state[:2])
+
+
 def is_of_http(exc: BaseException) -> bool:
     """
     Whether *exc* is of Python itself or of a client of plain HTTP, whose words are no provider's.
@@ -356,7 +372,7 @@ def _safe(word: str) -> str:
 def _by_class(kind: type) -> TypeRule:
     state = attribute(kind, "sqlstate")
     if isinstance(state, str):
-        found = _SQLSTATES.get(state[:5]) or _SQLSTATES.get(state[:2])
+        found = by_sqlstate(state)
         if found is not None:
             return found
     rules = (_by_name(*_names(each)) for each in kind.__mro__[:16])

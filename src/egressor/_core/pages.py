@@ -233,21 +233,18 @@ _REFUSED: Final = (
             "class='g-recaptcha'",
             'class="h-captcha"',
             "class='h-captcha'",
-            "verify you are human",
-            "verify you are a human",
-            "verify that you are human",
-            "verify that you're not a robot",
-            "make sure you're not a robot",
-            "verify that you are not a robot",
+            *(
+                f"{verb}{that} {you} {what}"
+                for verb in ("verify", "confirm", "prove", "make sure")
+                for that in ("", " that")
+                for you in ("you are", "you're")
+                for what in ("human", "a human", "not a robot", "not a bot")
+            ),
             "verifying you are human",
-            "confirm you are human",
-            "confirm that you are human",
-            "confirm that you're human",
-            "prove you are human",
-            "prove that you are human",
             "are you a robot?",
         )
     ),
+    *(Page("address", ("your ip", words), _ban("")) for words in ("blocklist", "block list", "blacklist", "denylist")),
     *(
         Page("address", (words,), _ban(""))
         for words in (
@@ -277,6 +274,8 @@ _REFUSED: Final = (
             "blocked due to a network policy",
             "access has been blocked",
             "detected unusual activity from your",
+            "automated requests from your",
+            "automated traffic from your",
             "request has been blocked by",
         )
     ),

@@ -1,11 +1,13 @@
 """
-What servers say in protocols that aren't HTTP: why a WebSocket was closed, SMTP's replies, MySQL's errors.
+What servers say in protocols that aren't HTTP: why a WebSocket was closed, SMTP's replies, MySQL's numbers, ODBC's
+states.
 
 Their codes look like HTTP's to whoever reads a number behind ``code``: SMTP's 451 is no block of a country, its 550 no
 server's error, and nothing of a close with 1013 has a status. So an exception of such a client that holds a code is
 placed by that code alone; one that holds none is placed by its type, as any other.
 
-Sources: RFC 6455 7.4, RFC 5321 4.2 and RFC 3463; https://www.iana.org/assignments/websocket for the codes of closes, and
+Sources: RFC 6455 7.4, RFC 5321 4.2 and RFC 3463;
+https://www.iana.org/assignments/websocket for the codes of closes,
 https://docs.discord.com/developers/topics/opcodes-and-status-codes#gateway-gateway-close-event-codes for Discord's;
 https://dev.mysql.com/doc/mysql-errors/8.4/en/. Many services close with 4000 and the HTTP status (4401, 4429), as
 https://github.com/enisdenjo/graphql-ws does.
@@ -17,6 +19,7 @@ from functools import lru_cache
 from typing import Final
 
 from egressor._core.evidence import attribute
+from egressor._core.exceptions import by_sqlstate
 from egressor._core.model import ErrorCategory as Kind
 from egressor._core.statuses import STATUSES
 from egressor._core.type_rules import (
@@ -184,13 +187,16 @@ _ERRORS: Final[dict[int, TypeRule]] = {
 
 def reply(exc: BaseException) -> TypeRule | None:
     """
-    Place *exc* by the code of a WebSocket's close, of SMTP's replies or of MySQL; None if it holds none.
+    Place *exc* by the code of a WebSocket's close, of SMTP's replies, of MySQL or ODBC; None if it holds none.
     """
     kind: type = type(exc)
     protocol = _protocol(kind)
     if not protocol:
         return None
     text = unaddressed(message(exc)[: 2 * _SAID])[:_SAID].lower()
+    if protocol == "odbc":
+        # "('08001', '[08001] [Microsoft]…')".
+        return by_sqlstate(text[2:7].upper()) if text.startswith("('") else None
     if protocol == "mysql":
         # "(1045, 'Access denied …')", "1045 (28000): Access denied …".
         return _ERRORS.get(next((code for at, code in _numbers(text[:_HEAD], 4) if at <= 1), 0))
@@ -206,6 +212,8 @@ def _protocol(kind: type) -> str:
         return "smtp"
     if root in _DRIVERS:
         return "mysql"
+    if root == "pyodbc":
+        return "odbc"
     if name not in _CLOSED:
         return ""
     return "discord" if root in _DISCORD else "websocket"

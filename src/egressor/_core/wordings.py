@@ -50,7 +50,7 @@ _MARKS: Final = "'\"()[],.:;"
 _FILLERS: Final = frozenset({"", "=", "a", "an", "is", "was", "of", "unexpected"})
 # Messages of libraries that keep no link to what happened; the first that is found decides.
 _PHRASES: Final[tuple[tuple[str, TypeRule], ...]] = (
-    ("password authentication failed", AUTH),
+    ("authentication failed", AUTH),
     ("no pg_hba.conf entry", AUTH),
     # The peer hung up in the middle of a handshake or after it: as transient as any other hanging up.
     ("eof occurred in violation", RESET),
@@ -111,6 +111,7 @@ _PHRASES: Final[tuple[tuple[str, TypeRule], ...]] = (
     ("connect call failed", REFUSED),
     ("all connection attempts failed", REFUSED),
     ("no route to host", REFUSED),
+    ("no servers available", REFUSED),
     ("network is unreachable", REFUSED),
     ("cannot connect to proxy", REFUSED),
     ("unable to connect", REFUSED),

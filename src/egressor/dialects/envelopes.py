@@ -9,6 +9,7 @@ from typing import Final
 
 from egressor.dialects.bodies import dig
 from egressor.dialects.engine import Dialect
+from egressor.dialects.http_codes import STATUS_CODES
 from egressor.dialects.markets import SENTENCES
 from egressor.dialects.terms import (
     BAD,
@@ -51,6 +52,7 @@ _OAUTH: Final = table(
     },
 )
 _CODES: Final = {
+    **STATUS_CODES,
     **_OAUTH,
     **table(
         _SLACK,
@@ -107,7 +109,7 @@ _CODES: Final = {
             RIGHTS: "FORBIDDEN",
             BAD: "BAD_USER_INPUT GRAPHQL_PARSE_FAILED GRAPHQL_VALIDATION_FAILED",
             DOWN: "INTERNAL_SERVER_ERROR",
-            LIMITED: "THROTTLED RATE_LIMITED",
+            LIMITED: "THROTTLED RATE_LIMITED COMPLEXITY_BUDGET_EXHAUSTED",
         },
     ),
 }
@@ -146,9 +148,11 @@ _FOUND: Final = frozenset({"candidates", "error_message", "predictions", "result
 
 def _is_told_by_itself(parsed: dict[str, object]) -> bool:
     """
-    Whether it is Google Maps', Etherscan's or Alpha Vantage's way to say that it failed.
+    Whether it holds a status of HTTP, or it is Google Maps', Etherscan's or Alpha Vantage's way to say that it failed.
     """
-    status = parsed.get("status")
+    status, code = parsed.get("status"), parsed.get("code")
+    if status == "error" and type(code) is int:
+        return 400 <= code <= 599
     if status == "0":
         return parsed.get("message") == "NOTOK" and isinstance(parsed.get("result"), str)
     if isinstance(status, str) and status in _STATES:
@@ -188,7 +192,14 @@ DIALECT: Final = Dialect(
     name="envelope",
     source=_RPC,
     codes=_CODES,
-    places=(("error",), ("error", "code"), ("error", "type"), ("errors", 0, "extensions", "code"), ("status",)),
+    places=(
+        ("error",),
+        ("error", "code"),
+        ("error", "type"),
+        ("errors", 0, "extensions", "code"),
+        ("status",),
+        ("code",),
+    ),
     find=_find,
     early=sentences(
         phrases(_MAPS, ("daily request quota", QUOTA)),

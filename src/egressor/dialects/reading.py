@@ -18,6 +18,7 @@ from egressor._core.answers import SUCCESS, read_answer
 from egressor._core.classify import Reader, pieces
 from egressor._core.classify import classify as classify_plainly
 from egressor._core.evidence import Opened, document, is_a
+from egressor._core.model import ErrorCategory as Kind
 from egressor._core.wordings import message
 from egressor.dialects.bodies import embedded
 from egressor.dialects.engine import Dialect, read, read_raised
@@ -69,6 +70,7 @@ NAMES: Final = DIALECTS
 """
 All dialects, as a policy may name them. ``generic`` and ``ietf`` are plain HTTP: the IETF's headers are read anywhere.
 """
+_LOOSE: Final = frozenset({Kind.BAD_REQUEST, Kind.UNKNOWN})
 _PLAIN: Final = frozenset({"generic", "ietf"})
 _HINTED: Final = 512
 _LONGEST_NAME: Final = 64
@@ -281,7 +283,11 @@ def _unsaid_raised(exc: BaseException, evidence: Evidence) -> Verdict | None:
         return read_raised(load(name), exc, evidence)
     from egressor.dialects.envelopes import DIALECT, is_error
 
-    return read_raised(DIALECT, exc, evidence) if is_error(parsed) else None
+    if is_error(parsed):
+        return read_raised(DIALECT, exc, evidence)
+    # A document of nobody's: a telling sentence in it counts, and a code that nobody knows says nothing.
+    told = read_raised(DIALECT, exc, evidence) if isinstance(parsed, dict) and "message" in parsed else None
+    return told if told is not None and told.category not in _LOOSE else None
 
 
 _UNSAID: Final = Reader(_unsaid, _unsaid_raised)

@@ -138,7 +138,7 @@ def by_body(parsed: object) -> str:  # noqa: C901, PLR0911 - a table of shapes, 
         return "telegram"
     if isinstance(parsed.get("json"), dict) and isinstance(parsed["json"].get("errors"), list):
         return "reddit"
-    if "err-code" in parsed or ("err_code" in parsed and "err_msg" in parsed):
+    if "err-code" in parsed or (type(parsed.get("err_code")) is int and "err_msg" in parsed):
         return "htx"
     if "error_id" in parsed and "error_name" in parsed:
         return "stackexchange"
