@@ -150,6 +150,43 @@ async def test_events_pass_at_once() -> None:
     assert state["succeeded"] == 1
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_pieces_are_framed_one_by_one(version: str) -> None:
+    """
+    Each is a chunk of its own, whatever its length; a client of HTTP/1.0 gets the bytes alone.
+    """
+    pieces = [b"x" * size for size in (1, 9, 10, 15, 16, 255, 256, 4095, 70_000)]
+    taken = asyncio.Event()
+
+    async def events(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece)
+            await taken.wait()
+            taken.clear()
+        return response
+
+    frames = [b"%x\r\n%b\r\n" % (len(piece), piece) if version == "1.1" else piece for piece in pieces]
+    async with upstream(events) as base, gateway(base) as rig:
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        writer.write(f"GET /t/x HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        found = []
+        for each in frames[:-1]:
+            found.append(await reader.readexactly(len(each)))
+            taken.set()
+        # What is longer than the upstream's buffers may come in parts.
+        rest = await reader.readexactly(len(pieces[-1]))
+        taken.set()
+        rest += await reader.read()
+        writer.close()
+
+    assert found == frames[:-1]
+    assert rest.count(b"x") == len(pieces[-1])
+    assert rest.endswith(b"\r\n0\r\n\r\n") == (version == "1.1")
+
+
 async def test_upload_streams() -> None:
     """
     The upstream gets the beginning of a long body before the client has sent its end.

@@ -151,3 +151,27 @@ def test_where_there_is_nothing_to_ask_nothing_is_asked(
 
     assert [text for text in texts if "ANY" in text] == []
     assert (texts[0], texts.count("BEGIN"), texts.count("COMMIT")) == ("BEGIN", 1, 1)
+
+
+def test_a_period_is_written_only_where_it_is_another(tmp_path: Path) -> None:
+    """
+    Each write of an end would be one to its index, too; in the next period, and to nobody's surprise, it is written.
+    """
+    texts: list[str] = []
+    ledger = SqliteLedger(tmp_path / "l.db")
+
+    def held(name: str, day: int) -> tuple[bool, int]:
+        asks = (Ask("a", 3_000, 3_000, day, day + 1),)
+        ledger.money(partial(take, want=Want(name, "me", asks, 1, Tags("api")), now=NOW, lasts=500))
+        if ledger._db is not None:
+            ledger._db.set_trace_callback(texts.append)
+        is_moved = any("end_at = excluded.end_at" in text for text in texts)
+        texts.clear()
+        ledger._read = None
+        return is_moved, ledger.money(lambda page: page.cells(["a"])["a"][1])
+
+    held("one", 5)
+    found = [held(f"call{number}", day) for number, day in enumerate((5, 5, 6, 6, 7))]
+    ledger.close()
+
+    assert found == [(False, 6), (False, 6), (True, 7), (False, 7), (True, 8)]

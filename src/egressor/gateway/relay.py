@@ -40,6 +40,8 @@ from .forward import NoRoomError
 from .problems import Problem, of_rejection
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp import web
 
     from egressor._core.admission import Lease
@@ -56,11 +58,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Order", "carry"]
 
+Fields = list[tuple[str, str]]
+
 _PEEK = 65_536
 # An attempt with a long body ends itself just before its driver would: then it is still known who was slow.
 _AHEAD = 0.01
 _CANCELLED = classify(asyncio.CancelledError())
-_TELLING = frozenset({b"content-type", b"content-length", b"content-encoding"})
 _EVENTS = ("content-type", EVENTS)
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
@@ -256,25 +259,28 @@ class Attempts:
             why = f"status {answer.status}, which nobody has asked for"
             verdict = replace(classify(status=502), category=ErrorCategory.BAD_RESPONSE, retryable=False, why=why)
             return Outcome(_no_answer(self._order, verdict), verdict=verdict)
-        care = self._heed(answer) if answer.status < 300 else Heed.AHEAD
-        tape = self._tape(answer)
+        # Once for all who look at them: an answer may have thirty.
+        fields = [_text(pair) for pair in answer.headers]
+        media = next((value for name, value in fields if name == "content-type"), "")
+        care = self._heed(answer, fields) if answer.status < 300 else Heed.AHEAD
+        tape = self._tape(answer, fields)
         if care is not Heed.AHEAD and (tape is None or not tape.is_document):
             verdict = self._taught(classify(status=answer.status), answer)
-            heard = self._counting(answer, None if care is Heed.NOT else self._listener(answer))
-            if self._asks_usage and _is_plain_stream(answer):
+            heard = self._counting(media, None if care is Heed.NOT else self._listener(answer, fields))
+            if self._asks_usage and _is_plain_stream(dict(fields)):
                 arrived = Arrived(answer, verdict, heard=heard)
                 # Kept is what this client gets: whoever asks for usage has another key.
                 arrived.hider, arrived.tape = UsageHider(), tape
             else:
                 arrived = Arrived(answer, verdict, heard=heard if tape is None else Taped(tape, heard))
-            arrived.may_tell = care is Heed.ALONG and not _media(answer).lower().startswith(EVENTS)
+            arrived.may_tell = care is Heed.ALONG and not media.lower().startswith(EVENTS)
             return Outcome(arrived, verdict=verdict, open=True)
         try:
             head, is_whole = await _peek(answer, tape)
         except BaseException:
             answer.close()
             raise
-        judged = self._judge(answer, head)
+        judged = self._judge(answer.status, fields, head)
         verdict = self._taught(judged if care is Heed.AHEAD else classify(status=answer.status), answer)
         if tape is not None:
             tape.take([head], is_whole=is_whole)
@@ -282,48 +288,45 @@ class Attempts:
                 tape.spoil()
         heard = None
         if verdict.ok and is_whole:
-            count(_media(answer), head, purse=self.purse, tally=self.tally)
+            count(media, head, purse=self.purse, tally=self.tally)
         elif verdict.ok:
-            heard = self._counting(answer, None)
+            heard = self._counting(media, None)
             if heard is not None:
                 heard.feed(head)
         # What is kept is whole: who waits for it need not wait for this client to have taken it.
         is_open = verdict.ok and (tape is None or tape.entry() is None)
         return Outcome(Arrived(answer, verdict, head, is_whole=is_whole, heard=heard), verdict=verdict, open=is_open)
 
-    def _counting(self, answer: Answer, heard: Heard | None) -> Heard | None:
+    def _counting(self, media: str, heard: Heard | None) -> Heard | None:
         """
         Return what listens to a good answer on its way: to its cost and its tokens, too, where somebody counts them.
         """
-        return counting(_media(answer), heard, purse=self.purse, tally=self.tally)
+        return counting(media, heard, purse=self.purse, tally=self.tally)
 
-    def _tape(self, answer: Answer) -> Tape | None:
+    def _tape(self, answer: Answer, fields: Fields) -> Tape | None:
         if self._memory is None:
             return None
-        pairs = [_text(pair) for pair in answer.headers]
-        tape = self._memory.listen(answer.status, answer.reason, pairs, ok=answer.status < 300)
+        tape = self._memory.listen(answer.status, answer.reason, fields, ok=answer.status < 300)
         if tape is not None:
             tape.is_capped = self._is_capped
         return tape
 
-    def _heed(self, answer: Answer) -> Heed:
+    def _heed(self, answer: Answer, fields: Fields) -> Heed:
         if self._order.method == "HEAD":
             return Heed.NOT
-        told = dict(_text(pair) for pair in answer.headers if pair[0].lower() in _TELLING)
-        return heed(answer.status, told, self._order.origin.dialect)
+        return heed(answer.status, dict(fields), self._order.origin.dialect)
 
-    def _listener(self, answer: Answer) -> Heard:
-        is_events = any((name, value[: len(EVENTS)].lower()) == _EVENTS for name, value in map(_text, answer.headers))
-        return Heard(partial(self._judge, answer), is_events=is_events)
+    def _listener(self, answer: Answer, fields: Fields) -> Heard:
+        is_events = any((name, value[: len(EVENTS)].lower()) == _EVENTS for name, value in fields)
+        return Heard(partial(self._judge, answer.status, fields), is_events=is_events)
 
-    def _judge(self, answer: Answer, body: bytes) -> Verdict:
+    def _judge(self, status: int, fields: Fields, body: bytes) -> Verdict:
         origin = self._order.origin
-        pairs = [_text(pair) for pair in answer.headers]
         # What the history is told of a failing answer.
-        self.said = _plain(body, pairs)
+        self.said = _plain(body, fields)
         return classify(
-            status=answer.status,
-            headers=pairs,
+            status=status,
+            headers=fields,
             body=self.said,
             dialect=origin.dialect,
             now=self._clock.wall() / 1_000_000,
@@ -360,12 +363,7 @@ class Attempts:
         return Outcome(_no_answer(self._order, verdict), verdict=verdict)
 
 
-def _media(answer: Answer) -> str:
-    return next((value for name, value in map(_text, answer.headers) if name == "content-type"), "")
-
-
-def _is_plain_stream(answer: Answer) -> bool:
-    fields = dict(map(_text, answer.headers))
+def _is_plain_stream(fields: Mapping[str, str]) -> bool:
     is_events = fields.get("content-type", "")[: len(EVENTS)].lower() == EVENTS
     return is_events and "content-length" not in fields and fields.get("content-encoding", "identity") == "identity"
 
@@ -451,11 +449,11 @@ async def _peek(answer: Answer, tape: Tape | None = None) -> tuple[bytes, bool]:
     return bytes(head), False
 
 
-def _plain(head: bytes, pairs: list[tuple[str, str]]) -> bytes:
+def _plain(head: bytes, fields: Fields) -> bytes:
     """
     Return *head* unpacked for reading, at most 64 KiB of it; as it is if it can't be.
     """
-    coding = next((value for name, value in pairs if name.lower() == "content-encoding"), "").lower()
+    coding = next((value for name, value in fields if name == "content-encoding"), "").lower()
     if coding not in {"gzip", "x-gzip", "deflate"}:
         return head
     try:

@@ -253,7 +253,8 @@ class Tape:
     """
 
     __slots__ = (
-        *("_clock", "_crowd", "_head", "_said", "_sizes", "fresh_for", "is_capped", "is_document", "is_whole", "most"),
+        *("_clock", "_crowd", "_head", "_left", "_said", "_sizes", "fresh_for", "is_capped", "is_document"),
+        *("is_whole", "most"),
     )
 
     def __init__(
@@ -277,7 +278,7 @@ class Tape:
         is_json = kind.endswith("json") and not kind.endswith("ndjson") and kind != "application/stream+json"
         self.is_document = kind != "text/event-stream" and (is_stated or (is_json and is_computed))
         self.is_whole = False
-        self.most = most
+        self.most = self._left = most
         self.fresh_for = fresh_for
         self.is_capped = False
 
@@ -294,11 +295,13 @@ class Tape:
         """
         if self._said is None or not part:
             return
-        if len(self._said) + len(part) + core.SIZE * (len(self._sizes) + 1) > self.most:
+        size = len(part)
+        self._left -= size + core.SIZE
+        if self._left < 0:
             self.spoil()
             return
         self._said += part
-        self._sizes.append(len(part))
+        self._sizes.append(size)
         if self._crowd is not None:
             self._crowd.moved_at = self._clock.now()
 

@@ -35,10 +35,11 @@ The columns of a hold.
 
 _PUT: Final = (
     f"INSERT INTO egressor_budgets (name, {CELL}, most) VALUES"  # noqa: S608 - words of ours
-    " {rows} ON CONFLICT (name) DO UPDATE SET start_at = excluded.start_at, end_at = excluded.end_at,"
-    " spent = excluded.spent, held = excluded.held, unknown = excluded.unknown, warned = excluded.warned,"
-    " most = excluded.most"
+    " {rows} ON CONFLICT (name) DO UPDATE SET spent = excluded.spent, held = excluded.held,"
+    " unknown = excluded.unknown, warned = excluded.warned, most = excluded.most"
 )
+# Apart, as it writes to the index of their ends, too, changed or not.
+_MOVE: Final = f"{_PUT}, start_at = excluded.start_at, end_at = excluded.end_at"
 _CELLS: Final = f"SELECT name, {CELL} FROM egressor_budgets WHERE name IN {{rows}}"  # noqa: S608 - likewise
 _KEEP: Final = (
     f"INSERT INTO egressor_holds ({KEPT}) VALUES"  # noqa: S608 - likewise
@@ -88,6 +89,8 @@ class SqlPage:
         # What was read or changed; and of that, what is yet to be written.
         self._cells, self._holds = read or Read({}, {})
         self._put: dict[str, tuple[Cell, int]] = {}
+        # Whose period is another than before.
+        self._moved: set[str] = set()
         self._changed: set[str] = set()
         self._sums: dict[tuple[int, Tags], list[int]] = {}
 
@@ -95,9 +98,11 @@ class SqlPage:
         """
         Write what is yet to be written.
         """
-        put, changed, sums = self._put, self._changed, self._sums
-        self._put, self._changed, self._sums = {}, set(), {}
-        self._many(_PUT, [(key, *cell[:5], int(cell.warned), most) for key, (cell, most) in put.items()])
+        put, moved, changed, sums = self._put, self._moved, self._changed, self._sums
+        self._put, self._moved, self._changed, self._sums = {}, set(), set(), {}
+        rows = {key: (key, *cell[:5], int(cell.warned), most) for key, (cell, most) in put.items()}
+        self._many(_MOVE, [rows.pop(key) for key in moved])
+        self._many(_PUT, list(rows.values()))
         kept = [(key, self._holds[key]) for key in changed]
         self._many(_KEEP, [row_of_hold(each) for _, each in kept if each is not None])
         gone = [(key,) for key, each in kept if each is None]
@@ -140,6 +145,10 @@ class SqlPage:
         """
         Keep *cells*, with the limits of their budgets.
         """
+        for key, cell in cells.items():
+            before = self._cells.get(key)
+            if before is None or before[:2] != cell[:2]:
+                self._moved.add(key)
         self._cells.update(cells)
         self._put.update({key: (cell, limits[key]) for key, cell in cells.items()})
 
