@@ -51,7 +51,7 @@ def expect(query: Mapping[str, str], *names: str) -> None:
     """
     for name in query:
         if name not in names:
-            detail = f"unknown parameter {name[:40]!r}: {', '.join(names)}{meant(name, names)}"
+            detail = f"unknown parameter {name[:40]!r}: {', '.join(names) or 'there is none'}{meant(name, names)}"
             raise RefusedError(Problem(400, "bad_query", "Bad query", detail))
 
 
