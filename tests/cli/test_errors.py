@@ -137,12 +137,17 @@ def test_a_group_is_muted_for_a_time(capsys: pytest.CaptureFixture[str]) -> None
     And may be unmuted before.
     """
     name = written()
+    assert main(["errors", "mute", name, "--for", "400d"]) == 0
     assert main(["errors", "mute", name, "--for", "2h"]) == 0
     group = asked(capsys)["groups"][0]
     assert main(["errors", "unmute", name]) == 0
 
     assert (group["state"], group["muted_until"] > stamp(time.time_ns() // 1000 + 7_000_000_000)) == ("muted", True)
     assert asked(capsys)["groups"][0]["state"] == "open"
+
+
+# None at all, too long, a date, and an Arabic digit.
+SPANS = ("0", "0s", "401d", "2999-01-31", "2020-01-31", "٢h")
 
 
 def test_show_tells_all_of_a_group(capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +173,7 @@ def test_show_tells_all_of_a_group(capsys: pytest.CaptureFixture[str]) -> None:
         (["show", "0000-0000-0000"], "no errors of the group 0000-0000-0000"),
         (["resolve", "0000-0000-0000"], "the ledger holds no errors of the group 0000-0000-0000"),
         (["mute", "nonsense"], "a group's fingerprint looks like 0a1b-2c3d-4e5f"),
-        (["mute", "0000-0000-0000", "--for", "2999-01-31"], "--for goes with mute"),
+        *((["mute", "0000-0000-0000", "--for", span], "--for is a time above 0 such as") for span in SPANS),
         (["resolve", "0000-0000-0000", "--for", "1h"], "--for goes with mute"),
         (["--since", "later"], "'later' is no time"),
         (["burn"], "'burn' is not one of"),

@@ -140,6 +140,8 @@ def test_messages_are_texts_with_roles(upstream: Upstream, messages: Any, words:
         ({"temperature": "hot"}, "temperature"),
         ({"temperature": True}, "temperature"),
         ({"priority": "hi"}, "priority"),
+        ({"repair": "x"}, "repair is true or false, not 'x'"),
+        ({"repair": 1}, "repair"),
         ({"deadline": "soon"}, "deadline"),
         ({"schema": 7}, "schema"),
         ({"user": 7}, "scope"),

@@ -211,6 +211,17 @@ def test_a_unit_that_is_no_name_is_an_error(unit: object) -> None:
         check_cost({unit: 1})  # type: ignore[dict-item]
 
 
+@pytest.mark.parametrize("unit", ["USD", "Usd", "dollars", "Dollar"])
+def test_money_under_another_name_is_an_error(unit: str) -> None:
+    """
+    No budget would take it; the message names the unit that is meant.
+    """
+    with pytest.raises(ConfigError, match="money is 'usd' in a cost, not ") as caught:
+        check_cost({unit: 0.1})
+
+    assert caught.value.nearest == "usd"
+
+
 @given(st.one_of(st.integers(0, 1 << 53), st.floats(0, 1 << 53)))
 def test_whole_rounds_up_exactly(value: float) -> None:
     """

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from egressor import ConfigError
-from egressor.policies import from_services
+from egressor.policies import ClientKey, from_services
 from tests.gateway.rig import TOKEN, Rig, ask_raw, gateway, gateway_of, until, upstream
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +38,12 @@ async def fine(request: web.BaseRequest) -> web.Response:
         ("POST", "/t/x", {"Sec-Fetch-Site": "cross-site"}, 403, "cross_site"),
         ("GET", "/t/x", {"Origin": "https://evil.test"}, 403, "cross_site"),
         ("GET", "/t/x", {"Egressor-Priority": "urgent"}, 400, "bad_header"),
+        ("GET", "/?x=1", {}, 404, "unknown_service"),
         ("TRACE", "/t/x", {}, 405, "method"),
+        ("CONNECT", "a.example:443", {"Host": "a.example:443"}, 405, "method"),
+        ("CONNECT", "/t/x", {}, 405, "method"),
+        ("GET", "/-/status.json?x=1", {}, 400, "bad_query"),
+        ("GET", "/-/openapi.json?x=1", {}, 400, "bad_query"),
         ("GET", "/-/nothing", {}, 404, "not_found"),
         ("POST", "/-/status.json", {}, 405, "method"),
     ],
@@ -53,10 +58,27 @@ async def test_refusals(method: str, target: str, headers: dict[str, str], statu
         raw = await ask_raw(rig.port, head.encode() + b"\r\n")
         admitted = rig.state()["admitted"]
 
-    assert raw.startswith(f"HTTP/1.1 {status} ".encode())
+    assert raw.split(b" ", 2)[1] == str(status).encode()
     assert f'"reason": "{reason}"'.encode() in raw
     assert b"application/problem+json" in raw
+    assert (b"\r\nAllow: G" in raw) == (status == 405)
     assert admitted == 0
+
+
+@pytest.mark.parametrize("keys", [(), (ClientKey(name="a", sha256="0" * 64),)])
+async def test_who_names_no_service_is_shown_the_way(keys: tuple[ClientKey, ...]) -> None:
+    """
+    To the status page, with or without a client's key; the services are named only where nobody needs one.
+    """
+    services = {"t": {"base_url": "http://127.0.0.1:9"}}
+    async with gateway_of(services, bounds={"keys": keys}) as rig, rig.session.get(rig.url + "/") as answer:
+        document = await answer.json()
+
+    names = "" if keys else ": t"
+    assert (answer.status, document["detail"]) == (
+        404,
+        f"a path begins with a service's name{names}. The status page is at /-/",
+    )
 
 
 async def test_unknown_service_names_the_known_ones() -> None:

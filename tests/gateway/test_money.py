@@ -197,6 +197,31 @@ async def test_of_fifty_requests_at_once_as_many_are_served_as_are_paid_for() ->
     assert all("the budget t/total@UTC of 0.000400 USD" in body["error"]["message"] for body in refused)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("chat/completions", b'{"model":', 400, "t: the body is no JSON, so nobody knows what the request may cost"),
+        ("chat/completions", b"[]", 402, "can't be read as a request to a language model"),
+        ("chat/completions", b'{"model": "who", "messages": []}', 402, "the model who has no price"),
+        ("files", b"no JSON", 402, "can't be read as a request to a language model"),
+    ],
+)
+async def test_what_nobody_can_price_is_said_so_that_its_client_can_mend_it(
+    path: str, body: bytes, status: int, words: str
+) -> None:
+    """
+    Regression: broken JSON was told of a spent budget; and an HTTP client was told to state a cost, which it can't.
+    """
+    async with gateway_of(services("http://127.0.0.1:9", 1)) as rig:
+        priced(rig)
+        async with rig.session.post(f"{rig.url}/t/{path}", data=body) as answer:
+            document = await answer.json()
+
+    assert (answer.status, document["reason"]) == (status, "bad_body" if status == 400 else "budget")
+    assert document["detail"].endswith(words)
+    assert document["error"]["message"] == document["detail"]
+
+
 async def test_a_client_that_leaves_in_mid_stream_is_charged_as_unknown() -> None:
     """
     As long as no answer of the model has said what it used, its provider may bill all that was asked for; the next call

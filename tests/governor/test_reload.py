@@ -244,6 +244,18 @@ def test_a_file_is_read_again(tmp_path: Path) -> None:
         Governor({"s": {}}).reload()
 
 
+def test_a_reload_without_services_is_refused() -> None:
+    """
+    Regression: a file that was cut or empty took all services away, and every call was refused.
+    """
+    gov = Governor({"s": {}}, clock=FakeClock())
+    with pytest.raises(ConfigError, match="there are no services any more") as caught:
+        gov.reload({})
+
+    assert (caught.value.key, list(gov.status())) == ("services", ["s"])
+    Governor({}, clock=FakeClock()).reload({})
+
+
 def test_a_permit_from_before_the_reload_settles_without_harm() -> None:
     """
     The true cost of an attempt from before the reload is not charged to cells of another form.

@@ -255,7 +255,8 @@ def test_what_a_call_carries_in_its_context_stays_there() -> None:
 
 def test_an_attempt_that_takes_too_long_is_cancelled_on_either_way() -> None:
     """
-    The policy's *timeout* ends an attempt on the straight path as it does in the plan, as a `TimeoutError`.
+    The policy's *timeout* ends an attempt on the straight path as it does in the plan, as a `TimeoutError` with a text;
+    a function's own comes out as it is.
     """
     gov = Governor({"s": {"timeout": 0.02, "retry": {"attempts": 1}, "max_concurrency": 1}})
 
@@ -264,14 +265,19 @@ def test_an_attempt_that_takes_too_long_is_cancelled_on_either_way() -> None:
 
     async def main() -> list[int]:
         counts = []
-        for deadline in (None, 10.0):
-            with pytest.raises(TimeoutError):
+        for deadline, words in ((None, "policy's timeout"), (10.0, "policy's timeout"), (0.01, "call's deadline")):
+            with pytest.raises(TimeoutError, match=words):
                 await gov.acall("s", hang, deadline=deadline)
             counts.append(asyncio.current_task().cancelling())  # type: ignore[union-attr]
         return counts
 
-    assert asyncio.run(main()) == [0, 0]
-    assert gov.status()["s"]["categories"] == {"timeout": 2}
+    async def fail() -> None:
+        raise TimeoutError
+
+    assert asyncio.run(main()) == [0, 0, 0]
+    assert gov.status()["s"]["categories"] == {"timeout": 3}
+    with pytest.raises(TimeoutError, match=r"^$"):
+        asyncio.run(gov.acall("s", fail, deadline=10.0))
     assert gov.status()["s"]["limits"][0]["left"] == 1
 
 

@@ -135,7 +135,12 @@ SETTINGS: list[Row] = [
 ]  # fmt: skip
 
 PARTS: list[Row] = [
-    (SERVICE + "breaker = false\n", 2, "services.x.breaker", None, "expected a table, got the truth value false"),
+    (SERVICE + "breaker = false\n", 2, "services.x.breaker", None, "truth value false: breaker.consecutive = 0"),
+    (SERVICE + "breaker = 1\n", 2, "services.x.breaker", None, "expected a table, got the number 1"),
+    (SERVICE + "retry = false\n", 2, "services.x.retry", None, "truth value false: retry.attempts = 1"),
+    (SERVICE + "ban = false\n", 2, "services.x.ban", None, "truth value false: it always holds"),
+    (SERVICE + "cache = true\n", 2, "services.x.cache", None, "truth value true: cache.ttl"),
+    (SERVICE + "budget = true\n", 2, "services.x.budget", None, "truth value true: budget.unbounded = true"),
     (SERVICE + "[services.x.breaker]\nopen_fro = 1\n", 3, "services.x.breaker.open_fro", "open_for", "unknown setting"),
     (SERVICE + "breaker.window = 0\n", 2, "services.x.breaker.window", None, "0 s is not above 0 s"),
     (SERVICE + "breaker.failure_rate = 1.1\n", 2, "services.x.breaker.failure_rate", None, "1.1 is above 1"),

@@ -10,7 +10,9 @@ import pytest
 
 from egressor import ConfigError, Governor, NeverFits, WaitTooLong
 from egressor.testing import FakeClock
-from egressor.transports.httpx import Transport
+from egressor.transports.aiohttp import middleware
+from egressor.transports.httpx import AsyncTransport, Transport
+from egressor.transports.requests import Adapter
 from tests.transports.upstream import answer
 
 if TYPE_CHECKING:
@@ -35,6 +37,17 @@ def governor() -> Governor:
     Return a governor of one service, ``api``, where nothing may wait.
     """
     return Governor({"api": POLICY}, clock=FakeClock())
+
+
+@pytest.mark.parametrize(
+    "make", [Transport, AsyncTransport, Adapter, middleware], ids=["httpx", "httpx, async", "requests", "aiohttp"]
+)
+def test_a_transport_takes_a_governor_first(make: Any) -> None:
+    """
+    A name in its place was an AttributeError.
+    """
+    with pytest.raises(ConfigError, match="a transport takes a governor first, and then the service's name, not 'gov'"):
+        make("gov", "s")
 
 
 def granted(caller: Caller, url: str, *extensions: dict[str, Any] | None) -> int:

@@ -59,6 +59,8 @@ MICRO_USD = "micro_usd"
 The unit in which money is kept: whole micro-dollars.
 """
 
+# What somebody may write for it, and no limit would count.
+_MONEY = frozenset({USD, "dollar", "dollars"})
 ONE_REQUEST: Mapping[str, int] = {REQUESTS: 1}
 """
 The cost of most calls; nobody changes it.
@@ -393,6 +395,9 @@ def check_cost(cost: Mapping[str, float | Decimal]) -> dict[str, int]:
         if unit == PLACES:
             msg = "places are no cost: max_concurrency counts attempts, each of which takes one"
             raise ConfigError(msg, key="cost.places")
+        if unit != USD and unit.lower() in _MONEY:
+            msg = f"money is 'usd' in a cost, not {shown(unit)}"
+            raise ConfigError(msg, key="cost", nearest=USD)
         if unit == USD:
             checked[MICRO_USD] = micro_usd(value)
             continue

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
+_SLOW = "the attempt took longer than its policy's timeout"
+_LATE = "the attempt was not over at the call's deadline"
+
 
 class Run:
     """
@@ -112,6 +115,9 @@ class Run:
                 value = await sent
         except BaseException as error:  # noqa: BLE001 - an outcome is a value
             is_callers = bound.expired() and seconds * 1_000_000 < job.timeout
+            if bound.expired() and isinstance(error, TimeoutError) and not error.args:
+                # asyncio's own has no text.
+                error.args = (_LATE if is_callers else _SLOW,)
             return Outcome(error=error, verdict=HURRIED if is_callers else None)
         return value if type(value) is Outcome else Outcome(value)
 

@@ -17,10 +17,10 @@ import click
 from egressor.errors import ConfigError
 from egressor.governor.incidents import mark
 from egressor.ledger.opening import open_history
-from egressor.ledger.statistics import WEEK, Window, read_errors
+from egressor.ledger.statistics import LONGEST_MUTE, Window, read_errors
 
 from . import home
-from .history import moment, warn
+from .history import length, moment, warn
 from .operate import ask
 from .text import Word, columns
 
@@ -53,7 +53,9 @@ _REMEMBERED = 5_000
 @click.option("--service", default="", help="Of this service only.")
 @click.option("--since", default="7d", help="From then on: 90s, 15m, 2h, 7d, or a date such as 2026-01-31, in UTC.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=50, help="So many groups at most; default: 50.")
-@click.option("--for", "span", default="", help="With mute: for so long, as 2h or 7d; default: until unmute.")
+@click.option(
+    "--for", "span", default="", help="With mute: for so long, as 2h or 7d, 400d at most; default: until unmute."
+)
 @click.option("--config", "file", type=click.Path(), help="Configuration file, whose ledger is read.")
 @click.option("--url", help="Ask the gateway at this URL instead.")
 def errors(
@@ -138,9 +140,11 @@ def _now() -> int:
 def _mark(address: str, url: str | None, action: str, fingerprint: str, span: str) -> int:
     seconds = None
     if span:
-        seconds = (_now() - moment(span)) / 1e6
-        if action != "mute" or not 0 < seconds < WEEK:
-            return _fail(2, "--for goes with mute, and is a time such as 2h or 7d")
+        if action != "mute":
+            return _fail(2, "--for goes with mute")
+        seconds = length(span)
+        if seconds is None or not 0 < seconds <= LONGEST_MUTE:
+            return _fail(2, f"--for is a time above 0 such as 2h or 7d, at most 400d, not {span[:40]!r}")
     if address == "memory:":
         body = json.dumps({"seconds": seconds}).encode() if seconds else b""
         code, _ = ask(url, f"/-/errors/{quote(fingerprint, safe='')}/{action}", body, key="action")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from egressor.ledger import Ledger
     from egressor.ledger.entry import Entry
 
-__all__ = ["history", "moment", "warn"]
+__all__ = ["history", "length", "moment", "warn"]
 
 _HEADINGS = ("WHEN", "KIND", "SERVICE", "WHAT", "WHO", "MORE")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -93,6 +93,14 @@ def history(
     return 1 if state["away"] else 0
 
 
+def length(text: str) -> int | None:
+    """
+    Return the seconds that *text*, such as ``2h``, says; None if it says none.
+    """
+    found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text, re.ASCII)
+    return None if found is None else int(found[1]) * _UNITS[found[2]]
+
+
 def moment(text: str) -> int:
     """
     Return the time that *text* says, ago or as a date, in microseconds since 1970; 0 for an empty one.
@@ -102,9 +110,9 @@ def moment(text: str) -> int:
     """
     if not text:
         return 0
-    ago = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+    ago = length(text)
     if ago is not None:
-        return max(0, time.time_ns() // 1000 - int(ago[1]) * _UNITS[ago[2]] * 1_000_000)
+        return max(0, time.time_ns() // 1000 - ago * 1_000_000)
     try:
         found = datetime.fromisoformat(text)
         return max(0, int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1_000_000))

@@ -77,9 +77,11 @@ async def handle(gateway: Gateway, request: web.BaseRequest, path: str) -> web.S
         return web.Response(body=body, content_type=content_type, charset="utf-8", headers=HEADERS)
     if path in _DOCUMENTS:
         _allow(request, "GET", "HEAD")
+        incidents.expect(request.query)
         return _json(_DOCUMENTS[path](gateway))
     if path == "/status.json":
         _allow(request, "GET", "HEAD")
+        incidents.expect(request.query)
         return _json({**status(gateway), "fleet": await _FLEET.seen(gateway)})
     if path in _LEDGER:
         _allow(request, "GET", "HEAD")

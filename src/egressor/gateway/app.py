@@ -41,12 +41,17 @@ if TYPE_CHECKING:
     from .forward import Upstream
     from .targets import Origin
 
-__all__ = ["Gateway"]
+__all__ = ["ALLOWED", "Gateway", "respond"]
 
 _LOG = logging.getLogger("egressor.gateway")
 # Whoever sends what can be read in two ways may have sent more of it already.
 _CLOSING = frozenset({400, 421})
-_REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
+# CONNECT is refused before it is parsed.
+_REFUSED_METHODS = frozenset({"TRACE"})
+ALLOWED = {"Allow": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}
+"""
+What goes with a 405 of a service's (RFC 9110 section 15.5.6).
+"""
 
 
 class Gateway:
@@ -157,6 +162,8 @@ class Gateway:
                 return await admin.handle(self, request, target.path)
             if (problem := page(request.headers)) is not None:
                 return respond(problem)
+            if not target.service and not target.path.strip("/"):
+                return respond(self._at_the_door())
             known = self._origins.get(target.service)
             service, dialect = (known.service, known.dialect) if known is not None else (service, dialect)
             head, mine = self._admitted(request, target)
@@ -199,6 +206,14 @@ class Gateway:
     def _passed(self, hops: tuple[str, ...]) -> tuple[str, str]:
         return headers.HOPS, ", ".join((*hops, self._mark)) if hops else self._mark
 
+    def _at_the_door(self) -> Problem:
+        """
+        Say where to go; which services there are is not for those without a key.
+        """
+        names = "" if self.keys else f": {', '.join(sorted(self._origins)) or 'none'}"
+        detail = f"a path begins with a service's name{names}. The status page is at /-/"
+        return Problem(404, "unknown_service", "No service named", detail)
+
     def _nowhere(self, service: str) -> NoReturn:
         """
         Refuse a service that can't be forwarded to.
@@ -217,7 +232,7 @@ class Gateway:
         if request.method in _REFUSED_METHODS:
             # TRACE would show the client the key that is added here.
             detail = f"{request.method} is not forwarded"
-            raise RefusedError(Problem(405, "method", "Method not allowed", detail))
+            raise RefusedError(Problem(405, "method", "Method not allowed", detail), dict(ALLOWED))
         if self._upstream.dialler.leads_home(origin) or self._mark in head.hops:
             detail = f"{origin.service} leads back to this gateway: the request would go round for ever"
             raise RefusedError(Problem(508, "loop", "A loop", detail, is_final=True))

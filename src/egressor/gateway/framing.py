@@ -35,8 +35,7 @@ Bytes that the fields after a chunked body may have together.
 
 _NAME = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _FIELD = _NAME + rb":[\t -~\x80-\xff]*+\r\n"
-# CONNECT would turn the connection into a tunnel as soon as the parser has read it.
-_LINE = rb"(?!CONNECT )[A-Z][A-Z0-9_-]{0,31} /[!-~]*+ HTTP/1\.[01]\r\n"
+_LINE = rb"[A-Z][A-Z0-9_-]{0,31} /[!-~]*+ HTTP/1\.[01]\r\n"
 _HEAD = re.compile(_LINE + rb"(?:" + _FIELD + rb")*+\r\n")
 _TRAILERS = re.compile(rb"(?:" + _FIELD + rb")*+\r\n")
 _WEIGHTY = re.compile(rb"(?i)\n(host|content-length|transfer-encoding|upgrade|expect):[\t ]*+([^\r]*+)")
@@ -54,6 +53,12 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 class FramingError(Exception):
     """
     Bytes that have no single reading; the message says what is wrong, and repeats none of them.
+    """
+
+
+class TunnelError(FramingError):
+    """
+    The client takes the gateway for a proxy that it is not.
     """
 
 
@@ -127,6 +132,10 @@ class Framing:
         if end - at > LONGEST_HEAD:
             raise FramingError(_TOO_LONG)
         head = data[at:end]
+        if head.startswith(b"CONNECT "):
+            # It would turn the connection into a tunnel as soon as the parser has read it.
+            message = "CONNECT is not forwarded: a path begins with a service's name"
+            raise TunnelError(message)
         if _HEAD.fullmatch(head) is None:
             message = "the request's line or one of its headers is malformed"
             raise FramingError(message)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from egressor._core.fingerprint import FORM
 from egressor.errors import ConfigError
+from egressor.ledger.statistics import LONGEST_MUTE
 
 from .problems import Problem, RefusedError, meant
 
@@ -29,7 +30,6 @@ MARKING: dict[str, tuple[str, ...]] = {"resolve": (), "mute": ("seconds",), "unm
 What an operator may do to a group of errors, and the fields that its body may have.
 """
 
-_LONGEST_MUTE = 400 * 86_400
 _WHOLE = r"[0-9]{1,4}"
 _FORMS = {
     "service": (r"[a-z0-9_.-]{0,64}", "service has at most 64 of a-z, 0-9, _, ., -"),
@@ -51,7 +51,7 @@ def expect(query: Mapping[str, str], *names: str) -> None:
     """
     for name in query:
         if name not in names:
-            detail = f"unknown parameter {name[:40]!r}: {', '.join(names)}{meant(name, names)}"
+            detail = f"unknown parameter {name[:40]!r}: {', '.join(names) or 'there is none'}{meant(name, names)}"
             raise RefusedError(Problem(400, "bad_query", "Bad query", detail))
 
 
@@ -99,8 +99,8 @@ async def mark(
 
 
 def _seconds(value: object) -> float:
-    if type(value) not in {int, float} or not 0 < value <= _LONGEST_MUTE:  # type: ignore[operator]
-        detail = f"seconds is a number above 0, at most {_LONGEST_MUTE}"
+    if type(value) not in {int, float} or not 0 < value <= LONGEST_MUTE:  # type: ignore[operator]
+        detail = f"seconds is a number above 0, at most {LONGEST_MUTE}"
         raise RefusedError(Problem(400, "bad_body", "Bad body", detail))
     return float(value)  # type: ignore[arg-type]
 

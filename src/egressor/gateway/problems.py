@@ -12,6 +12,7 @@ import json
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
+from egressor.governor.money import STATE_IT
 from egressor.policies.checks import nearest
 
 from .shapes import NAMELESS, shaped, spoken
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from egressor.errors import Rejected
 
-__all__ = ["MEDIA_TYPE", "Problem", "RefusedError", "meant", "of_rejection"]
+__all__ = ["MEDIA_TYPE", "Problem", "RefusedError", "is_unpriced", "meant", "of_rejection"]
 
 MEDIA_TYPE = "application/problem+json"
 _STATUSES = {
@@ -158,6 +159,13 @@ def meant(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {near!r}?)" if near else ""
 
 
+def is_unpriced(error: Rejected) -> bool:
+    """
+    Whether *error* says that nobody knows what the request may cost.
+    """
+    return (error.reason, error.key) == ("budget", "price")
+
+
 def of_rejection(error: Rejected) -> Problem:
     """
     Return the governor's refusal as a problem.
@@ -171,12 +179,12 @@ def of_rejection(error: Rejected) -> Problem:
         # Calls under way hold the money, and may give some of it back.
         is_final = False
     # Nothing need be spent where nobody knows what the request may cost.
-    title = _NO_PRICE if (reason, error.key) == ("budget", "price") else _TITLES.get(reason, "Refused")
+    title = _NO_PRICE if is_unpriced(error) else _TITLES.get(reason, "Refused")
     return Problem(
         _STATUSES.get(reason, 503),
         reason,
         title,
-        str(error),
+        str(error).removesuffix(STATE_IT),
         retry_after=error.retry_after,
         is_final=is_final,
     )

@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from egressor._core.cache import Found
 from egressor._core.model import ErrorCategory, Outcome, Verdict
 from egressor.dialects import Heed, classify, heed, with_hints
-from egressor.dialects.asking import ASKED, UsageHider, with_usage
+from egressor.dialects.asking import ASKED, UsageHider, kind_at, with_usage
 from egressor.dialects.inside import EVENTS
+from egressor.dialects.usage import parse
 from egressor.errors import Rejected
 from egressor.governor.streams import aopen_call
 from egressor.ledger.money import shown_usd
@@ -37,7 +38,7 @@ from egressor.transports.hearing import Heard, Taped, count, counting
 from .answers import Arrived, deliver, repeat
 from .dialling import ForbiddenAddressError
 from .forward import NoRoomError
-from .problems import Problem, of_rejection
+from .problems import Problem, is_unpriced, of_rejection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -377,6 +378,17 @@ def _no_answer(order: Order, verdict: Verdict) -> Problem:
     return Problem(502, "upstream_failed", "The upstream did not answer", detail)
 
 
+def _no_json(order: Order, asked: tuple[str, str, bytes | None]) -> Problem | None:
+    """
+    Say of a request to a language model that can't be priced that its body is at fault, if it is no JSON.
+    """
+    _, url, body = asked
+    if body is None or not kind_at(url) or parse(body) is not None:
+        return None
+    detail = f"{order.origin.service}: the body is no JSON, so nobody knows what the request may cost"
+    return Problem(400, "bad_body", "Bad body", detail)
+
+
 async def carry(
     request: web.BaseRequest, order: Order, route: Route, *, gov: Governor, upstream: Upstream
 ) -> web.StreamResponse | tuple[Problem, dict[str, str]]:
@@ -393,7 +405,8 @@ async def carry(
         opened = await aopen_call(route, attempts, idempotent=repeatable and order.body.is_kept, memory=memory)
     except Rejected as error:
         attempts.end_of_waiting()
-        return of_rejection(error), attempts.headers()
+        problem = _no_json(order, attempts.asked()) if is_unpriced(error) else None
+        return problem or of_rejection(error), attempts.headers()
     except TimeoutError as error:
         # The driver has ended the last attempt.
         problem = _no_answer(order, classify(error))

@@ -10,8 +10,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.web_protocol import RequestHandler
 
-from .app import respond
-from .framing import Framing, FramingError
+from .app import ALLOWED, respond
+from .framing import Framing, FramingError, TunnelError
 from .problems import Problem
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ class StrictConnection(RequestHandler):
             return super().handle_error(request, status, exc, message)
         detail = str(exc.__cause__) if exc is not None and isinstance(exc.__cause__, FramingError) else "not HTTP"
         problem = Problem(400, "bad_request", "Not one HTTP request", detail)
-        answer = respond(problem)
+        if exc is not None and isinstance(exc.__cause__, TunnelError):
+            problem = Problem(405, "method", "Method not allowed", detail)
+        answer = respond(problem, extra=ALLOWED if problem.status == 405 else None)
         answer.force_close()
         return answer
 

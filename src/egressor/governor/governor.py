@@ -550,6 +550,9 @@ class Governor(Incidents):
         else:
             kept = {name: getattr(self.config, name) for name in GLOBAL}
             config = replace(from_services(source, **kept), prices=self.config.prices)
+        if self.config.services and not config.services:
+            msg = "there are no services any more: every call would be refused; if that is meant, close the governor"
+            raise ConfigError(msg, key="services")
         if config.store != self.config.store:
             msg = "the store can't be changed by a reload: calls that are under way hold what the old one gave"
             raise ConfigError(msg, key="egressor.store")

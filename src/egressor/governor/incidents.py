@@ -21,7 +21,7 @@ from egressor.ledger.grouping import ERROR
 from egressor.ledger.history import here
 from egressor.ledger.memory import MemoryLedger
 from egressor.ledger.plain import fitted
-from egressor.ledger.statistics import MARKS, WEEK, Window, read_errors
+from egressor.ledger.statistics import LONGEST_MUTE, MARKS, WEEK, Window, read_errors
 
 from .asked import check_count, check_service, check_since
 from .money import standing
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["Incidents"]
 
 _CONTEXT = 1_200
-_LONGEST_MUTE = 400 * 86_400.0
 # Who looks at the costs waits no longer for a ledger that somebody else keeps, in seconds.
 _PATIENCE = 0.5
 
@@ -206,8 +205,8 @@ class Incidents:
         Raises:
             ConfigError: There is no such group in the ledger, or *seconds* is no such number.
         """
-        if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= _LONGEST_MUTE):
-            msg = f"a group is muted for more than 0 and at most {_LONGEST_MUTE:.0f} seconds, not {shown(seconds)}"
+        if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= LONGEST_MUTE):
+            msg = f"a group is muted for more than 0 and at most {LONGEST_MUTE} seconds, not {shown(seconds)}"
             raise ConfigError(msg, key="seconds")
         self._mark("mute", fingerprint, by, seconds=seconds)
 

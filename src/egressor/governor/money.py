@@ -34,11 +34,16 @@ if TYPE_CHECKING:
 
     from .pricing import Cap, Meter, Pricing, Request
 
-__all__ = ["PRICED", "Money", "Purse", "standing"]
+__all__ = ["PRICED", "STATE_IT", "Money", "Purse", "standing"]
 
 PRICED: Final = frozenset({"openai", "azure", "anthropic", "gemini", "openrouter", "groq", "mistral", "deepseek"})
 """
 The dialects whose requests and answers can be priced.
+"""
+
+STATE_IT: Final = "; or state it as its cost in usd"
+"""
+What a program can do about a request that nobody can price; a client of the gateway can't.
 """
 
 _LOG = logging.getLogger("egressor")
@@ -339,7 +344,7 @@ class Purse:
         return bounded
 
     def _unpriced(self) -> Denied:
-        text = f"it has a budget, and nobody knows what the call may cost: {self.why}; or state it as its cost in usd"
+        text = f"it has a budget, and nobody knows what the call may cost: {self.why}{STATE_IT}"
         return Denied(Why.BUDGET, "price", None, text)
 
     def _ending(self) -> tuple[str, int]:

@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from .entry import Entry
     from .history import History
 
-__all__ = ["DAY", "HOUR", "MARKS", "OUTCOMES", "WEEK", "errors_of", "read_errors", "states_of"]
+__all__ = ["DAY", "HOUR", "LONGEST_MUTE", "MARKS", "OUTCOMES", "WEEK", "errors_of", "read_errors", "states_of"]
 
 HOUR: Final = 3_600_000_000
 DAY: Final = 24 * HOUR
 WEEK: Final = 7 * DAY
+LONGEST_MUTE: Final = 400 * 86_400
+"""
+For how many seconds a group may be muted at most.
+"""
 MARKS: Final = {"resolve": "resolve-error", "mute": "mute-error", "unmute": "unmute-error"}
 """
 What an operator may do to a group, and what the entry about it says.

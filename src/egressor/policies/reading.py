@@ -58,6 +58,15 @@ _TABLES: Mapping[str, type[Settings]] = {
     "budget": BudgetPolicy,
 }
 
+# What to write in place of true or false.
+_INSTEAD: Mapping[type[Settings], str] = {
+    BreakerPolicy: "breaker.consecutive = 0 counts no failures in a row, and without other conditions it never opens",
+    RetryPolicy: "retry.attempts = 1 never tries again",
+    BanPolicy: "it always holds; ban.challenge_for = 0 takes no challenge for a ban",
+    CachePolicy: "cache.ttl is the seconds for which an answer is kept",
+    BudgetPolicy: "budget.unbounded = true adds up costs and bounds nothing",
+}
+
 _Kind = TypeVar("_Kind", bound=Settings)
 
 
@@ -255,7 +264,14 @@ class Reading:
         """
         Return what reads a table as *kind*; objects of *kind* pass.
         """
-        return lambda value, path: value if isinstance(value, kind) else self.build(kind, value, path)
+
+        def read(value: object, path: Path) -> object:
+            if isinstance(value, bool) and kind in _INSTEAD:
+                self.add(SettingError(f"{unlike(value, 'a table').message}: {_INSTEAD[kind]}"), path)
+                return None
+            return value if isinstance(value, kind) else self.build(kind, value, path)
+
+        return read
 
     def build(
         self,

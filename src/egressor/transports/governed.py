@@ -7,13 +7,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from egressor.errors import Rejected
+from egressor._core.admission import shown
+from egressor.errors import ConfigError, Rejected
+from egressor.governor import Governor
 
 from .places import Places
 
 if TYPE_CHECKING:
     from egressor._core.model import ServiceType
-    from egressor.governor import Governor, Route
+    from egressor.governor import Route
 
     from .options import CallOptions
 
@@ -32,10 +34,13 @@ class Governed:
         options: What the transport says about its calls.
 
     Raises:
-        ConfigError: There is no such service.
+        ConfigError: There is no such service, or *gov* is no governor.
     """
 
     def __init__(self, gov: Governor, service: str | ServiceType | None, options: CallOptions) -> None:
+        if not isinstance(gov, Governor):
+            msg = f"a transport takes a governor first, and then the service's name, not {shown(gov)}"
+            raise ConfigError(msg, key="gov")
         self._gov = gov
         self._service = service
         self._options = options

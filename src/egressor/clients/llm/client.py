@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from egressor._core.admission import check_cost
+from egressor._core.admission import check_cost, shown
 from egressor.errors import ConfigError
 from egressor.governor.route import Options, check_scope
 
@@ -318,6 +318,9 @@ class LLM:
         if offered and schema is not None:
             msg = "a call of a tool fits no schema: tools, or schema"
             raise ConfigError(msg, key="tools")
+        if type(repair) is not bool:
+            msg = f"repair is true or false, not {shown(repair)}"
+            raise ConfigError(msg, key="repair")
         feature = self._feature if feature is None else feature
         scope = {key: value for key, value in (("user", user), ("feature", feature)) if value is not None}
         said = Options(priority=priority, deadline=deadline)
