@@ -239,6 +239,7 @@ def test_a_store_that_is_away(
 
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert err.startswith("egressor: the store is away: x.db.cells holds something else")
+    assert err.endswith(f" ({Path('x.db').absolute()})\n")
     assert capsys.readouterr().out == "no entries\n"
 
 

@@ -5,6 +5,7 @@ Ledgers on the disk and in a server: migrations that are killed, strangers' file
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -28,6 +29,7 @@ from egressor.ledger.opening import open_ledger
 from egressor.ledger.postgres import PostgresLedger
 from egressor.ledger.sql import MIGRATIONS
 from egressor.ledger.sqlite import SqliteLedger
+from egressor.stores.opening import open_store
 from tests.ledger.places import Postgres, entries, entry, ids
 
 LATER = (
@@ -483,16 +485,18 @@ def test_threads_share_a_connection(postgres: Postgres) -> None:
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("sqlite:///{}/no/history.db", "the folder of the ledger's file"),
-        ("sqlite:///{}", "the ledger's file is a folder"),
+        ("sqlite:///{}/no/history.db", "the folder of the ledger's file is not there, or is none: {}/no$"),
+        ("sqlite:///{}", "the ledger's file is a folder: {}$"),
     ],
 )
 def test_an_address_that_leads_nowhere(address: str, message: str, tmp_path: Path) -> None:
     """
     A file that can't be there is a mistake of the configuration.
     """
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message.format(re.escape(str(tmp_path)))):
         open_ledger(address.format(tmp_path))
+    with pytest.raises(ConfigError, match=message.replace("ledger", "store").format(re.escape(str(tmp_path)))):
+        open_store(address.format(tmp_path))
 
 
 def test_without_psycopg_the_message_says_what_to_install() -> None:

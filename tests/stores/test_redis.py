@@ -329,6 +329,19 @@ def test_the_server_is_described(server: Server, store: RedisStore) -> None:
     assert store.facts()["keys_without_end"] == 2
 
 
+def test_a_database_that_is_not_there_is_named(server: Server) -> None:
+    """
+    Regression: it was said that the server had refused with ERR.
+    """
+    store = RedisStore(f"redis://{server.address.removeprefix('redis://').partition('/')[0]}/99")
+    with pytest.raises(StoreAway) as caught:
+        store.services()
+    said = str(caught.value)
+    store.close()
+
+    assert said.endswith(": it has no database 99: its configuration says how many it has (databases)")
+
+
 def test_what_a_store_is_after_close(store: RedisStore) -> None:
     """
     A closed store is away, and closing it again does no harm.

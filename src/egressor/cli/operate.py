@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from contextlib import closing
 from http.client import HTTPException
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 import click
@@ -44,6 +45,7 @@ _NUMBERS = frozenset({3, 4, 5, 6})
 _FLEET_NUMBERS = frozenset({2, 4, 5, 6})
 _CONFIG = click.option("--config", "file", type=click.Path(), help="Configuration file, whose store is asked.")
 _URL = click.option("--url", help="Ask the gateway at this URL instead.")
+_SQLITE = "sqlite:///"
 _LEVELS = ("critical", "high", "medium", "low")
 
 
@@ -158,8 +160,13 @@ def _look(config: Config) -> tuple[int, dict[str, Any]]:
         try:
             services = look(config, store)
         except StoreAway as error:
-            return _fail(1, f"the store is away: {error}")
+            where = "" if not config.store.startswith(_SQLITE) else f" ({_file(config.store)})"
+            return _fail(1, f"the store is away: {error}{where}")
     return 0, {"version": version("egressor"), "store": config.store, "now": time.time(), "services": services}
+
+
+def _file(address: str) -> Path:
+    return Path(unquote(address.removeprefix(_SQLITE))).absolute()
 
 
 def _act_on(config: Config, action: str, service: str, reason: str) -> tuple[int, str]:

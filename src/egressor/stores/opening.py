@@ -66,9 +66,9 @@ def _file(address: str) -> Path:
     # Absolute from here on: a daemon changes its directory after it has read its configuration.
     path = Path(os.path.abspath(unquote(address.removeprefix(_SQLITE))))  # noqa: PTH100 - links stay as they are
     if not path.parent.is_dir():
-        msg = "the folder of the store's file is not there, or is none"
+        msg = f"the folder of the store's file is not there, or is none: {path.parent}"
         raise ConfigError(msg, key="egressor.store")
     if path.is_dir():
-        msg = "the store's file is a folder"
+        msg = f"the store's file is a folder: {path}"
         raise ConfigError(msg, key="egressor.store")
     return path

@@ -101,7 +101,7 @@ class Line:
             self._connection.connect()
         except (RedisError, OSError, ValueError) as error:
             # The error itself is left behind: its traceback's frames hold what was sent.
-            text = _opening(error)
+            text = _opening(error, place)
         if text:
             msg = f"{self.name}: {text}"
             raise StoreAway(msg)
@@ -268,9 +268,11 @@ def _connection(place: Place, host: str, port: int, *, is_sentinel: bool) -> Any
     return _TLS(host=host, port=port, socket_keepalive=True, ssl_cert_reqs="required", **place.tls, **options)
 
 
-def _opening(error: Exception) -> str:
+def _opening(error: Exception, place: Place) -> str:
     if isinstance(error, AuthenticationError):
         return _KINDS["WRONGPASS"] if getattr(error, "status_code", "") != "NOAUTH" else _KINDS["NOAUTH"]
+    if "db index" in str(error).lower():
+        return f"it has no database {place.db}: its configuration says how many it has (databases)"
     if isinstance(error, ResponseError):
         return Said(getattr(error, "status_code", None) or "an error").reason()
     return _broken(error)
