@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from egressor._core.model import Verdict
 
-PATIENCE = 0.2
+PATIENCE = 1.0
 QUOTA = json.dumps({"error": {"type": "insufficient_quota", "code": "insufficient_quota", "message": "x"}}).encode()
 
 

@@ -379,12 +379,6 @@ class Order:
     def __init__(self, *_: object) -> None:
         RUN.append("made")
 
-    def send(self):  # type: ignore[no-untyped-def] # noqa: ANN201 - as many a program has it
-        """
-        Nothing says what it returns.
-        """
-        RUN.append("sent")
-
     @staticmethod
     def say() -> dict[str, int]:
         """
@@ -422,8 +416,8 @@ plainly.__annotations__["return"] = list[int]
 
 @pytest.mark.parametrize(
     "function",
-    [str, Order, Order.send, Order().send, Order.say, Order.items, nothing, plainly, partial(partial(nothing))],
-    ids=[str(number) for number in range(9)],
+    [str, Order, Order.say, Order.items, nothing, plainly, partial(partial(nothing))],
+    ids=[str(number) for number in range(7)],
 )
 def test_what_gives_nothing_to_await_is_refused_before_it_is_run(gov: Governor, function: Any) -> None:
     """
@@ -511,12 +505,23 @@ class Client:
 
 @pytest.mark.parametrize(
     "function",
-    [get, anything, awaitable, either, partial(wrapped, 0), old, Client(), Request, lambda: asyncio.Lock().acquire()],
-    ids=[str(number) for number in range(9)],
+    [
+        get,
+        anything,
+        awaitable,
+        either,
+        partial(wrapped, 0),
+        old,
+        Client(),
+        Client().__call__,
+        Request,
+        lambda: asyncio.Lock().acquire(),
+    ],
+    ids=[str(number) for number in range(10)],
 )
 def test_a_plain_function_may_give_something_to_await(gov: Governor, function: Any) -> None:
     """
-    Where its annotation says so or leaves it open, where it wraps one that does, and as a lambda or an object.
+    Where its annotation says so, leaves it open or is none, and as a lambda or an object.
     """
     asyncio.run(gov.acall("s", function))
 

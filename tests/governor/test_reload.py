@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from egressor import Config, ConfigError, Governor, Paused, Policy, ServiceType, WaitTooLong
+from egressor import BudgetExceeded, Config, ConfigError, Governor, Paused, Policy, ServiceType, WaitTooLong
+from egressor.ledger.opening import open_till
+from egressor.policies import from_services
 from egressor.testing import FakeClock
 
 
@@ -267,3 +269,84 @@ def test_a_permit_from_before_the_reload_settles_without_harm() -> None:
         permit.settle(cost={"tokens": 50})
 
     assert gov.status()["s"]["limits"][0]["left"] == 190
+
+
+@pytest.mark.parametrize("way", ["plain", "nested", "failing", "cancelled"])
+@pytest.mark.parametrize(("before", "after"), [(3, 1), (3, 2), (2, 3)])
+@pytest.mark.parametrize("where", ["service", "rule"])
+def test_calls_from_before_the_reload_wake_those_that_wait_for_their_places(
+    where: str, before: int, after: int, way: str
+) -> None:
+    """
+    Those under way give back places of a limit that has another name by now; those that wait hung until their time was
+    over, with nothing under way.
+    """
+
+    def services(places: int) -> dict[str, Any]:
+        own: dict[str, Any] = {"max_concurrency": places}
+        rule = {"rules": [{"match": {"user": "u"}, **own}]}
+        policy = own if where == "service" else rule
+        return {"s": {**policy, "max_wait": 600.0, "retry": {"attempts": 1}}, "other": {}}
+
+    async def main() -> dict[str, Any]:
+        release = asyncio.Event()
+
+        async def work() -> None:
+            await release.wait()
+            if way == "nested":
+                await gov.acall("other", noop)
+            if way == "failing":
+                raise ValueError
+
+        async def noop() -> None:
+            await asyncio.sleep(0)
+
+        calls = [asyncio.ensure_future(gov.acall("s", work, scope={"user": "u"})) for _ in range(6)]
+        await asyncio.sleep(0)
+        while gov.status()["s"]["in_flight"] < before:
+            await asyncio.sleep(0)
+        gov.reload(services(after))
+        if way == "cancelled":
+            for each in calls[:before]:
+                each.cancel()
+        release.set()
+        async with asyncio.timeout(60):
+            await asyncio.gather(*calls, return_exceptions=True)
+        return gov.status()["s"]
+
+    gov = Governor(services(before))
+    status = asyncio.run(main())
+
+    assert (status["in_flight"], sum(status["waiting"].values()), status["admitted"]) == (0, 0, 6)
+
+
+def test_no_call_goes_unpaid_while_a_reload_opens_another_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Until the new one is open calls pay into the old one: they went for nothing, and through a spent budget.
+    """
+
+    def settings(name: str) -> Config:
+        return from_services({"s": {"budget": {"day": 0.01}}}, ledger=f"sqlite:///{tmp_path / name}")
+
+    def pay() -> str:
+        try:
+            gov.call("s", str, cost={"usd": 0.01})
+        except BudgetExceeded:
+            return "refused"
+        return "paid"
+
+    def opened(*args: Any, **options: Any) -> Any:
+        told.append(pay())
+        return open_till(*args, **options)
+
+    told: list[str] = []
+    gov = Governor(config=settings("one.db"))
+    told.append(pay())
+    monkeypatch.setattr("egressor.governor.governor.open_till", opened)
+    gov.reload(settings("other.db"))
+    told += [pay(), pay()]
+    gov.close()
+
+    assert told == ["paid", "refused", "paid", "refused"]

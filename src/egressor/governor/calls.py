@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import current_task, get_running_loop
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from egressor._core.admission import MICRO_USD, Denied, Why
@@ -305,6 +306,10 @@ class Flight:
     def _judge(self, outcome: Outcome) -> Verdict:
         context = self.route.context
         verdict = context.judge(outcome, self.route.gate)
+        is_spent = getattr(self.job.wish, "is_spent", None)
+        if verdict.retryable and is_spent is not None and is_spent():
+            # A time-out, too, which is ours and which the wish doesn't see, leaves nothing to send.
+            verdict = replace(verdict, retryable=False)
         if self.purse is not None:
             self.purse.judge(verdict)
         if self._tally is not None:

@@ -118,12 +118,12 @@ def refuse_blocking(function: Any) -> None:
     """
     Refuse a function that gives nothing to await, before it is run: it would have done its work, and have failed.
 
-    A plain function may give something to await all the same, as those of some clients do; then its annotation says so,
-    or it wraps a coroutine function, or it is a lambda around one.
+    A plain function may give something to await all the same, as those of some clients do, and wrappers around
+    coroutine functions; only one whose annotation says that it doesn't is known not to.
 
     Raises:
-        ConfigError: *function* is a generator, makes objects that can't be awaited, or is a plain function and nothing
-            says that it gives something to await.
+        ConfigError: *function* is a generator, makes objects that can't be awaited, or is annotated to return something
+            that can't.
     """
     if is_async(function):
         return
@@ -149,10 +149,10 @@ def refuse_blocking(function: Any) -> None:
 
 def _may_await(function: Any) -> bool:
     """
-    Whether what *function* is annotated to return may be awaited: not where it says nothing.
+    Whether what *function* returns may be awaited, as far as its annotation tells.
     """
     if "return" not in function.__annotations__:
-        return False
+        return True
     said = function.__annotations__["return"]
     if isinstance(said, str):
         # A name that its module knows; what is written otherwise is no such plain answer.

@@ -274,8 +274,7 @@ class Governor(Incidents):
         Call *function* with the other arguments through the gate, awaiting. As `call` otherwise.
 
         Raises:
-            ConfigError: *function* gives nothing to await; it was not run. A plain function that does give something to
-                await is taken if its annotation says so, and in a lambda.
+            ConfigError: *function* gives nothing to await, by its kind or its annotation; it was not run.
         """
         refuse_blocking(function)
         route = self._route(
@@ -678,25 +677,31 @@ class Governor(Incidents):
                 gate.on_loss = on_loss
 
     def _change_ledger(self, config: Config) -> None:
-        if config.ledger != self.config.ledger:
+        is_other = config.ledger != self.config.ledger
+        if is_other:
             self.ledger = open_history(config.ledger, wall=self.clock.wall, **_retention(config))
-            self._context.money = None
         else:
             self.ledger.retain(**_retention(config))
-        self._open_till(config)
+        self._open_till(config, None if is_other else self._context.money)
 
-    def _open_till(self, config: Config) -> None:
-        if self._context.money is None and any(policy.has_budgets for policy in config.services.values()):
+    def _open_till(self, config: Config, money: Money | None = None) -> None:
+        """
+        Have calls pay by *config*: into *money*, or a till of its own where there is none and somebody has a budget.
+
+        Calls are under way meanwhile, and pay into what there was until all is ready.
+        """
+        if money is None and any(policy.has_budgets for policy in config.services.values()):
             till = open_till(config.ledger, wall=self.clock.wall, keep_for=round(config.history_for * 1e6))
             self._tills.append(till)
             # Tables are made now, and not while a call waits for them.
             with suppress(LedgerAway):
                 till.read(lambda _: None)
-            self._context.money = Money(till, history=self.ledger, wall=self.clock.wall)
-        if self._context.money is not None:
-            self._context.money.prices = config.prices
-            self._context.money.till.is_strict = config.money_sync == "full"
-            self._context.money.load(config.services)
+            money = Money(till, history=self.ledger, wall=self.clock.wall)
+        if money is not None:
+            money.prices = config.prices
+            money.till.is_strict = config.money_sync == "full"
+            money.load(config.services)
+        self._context.money = money or self._context.money
 
     def _close_tills(self) -> None:
         for till in self._tills:

@@ -184,7 +184,7 @@ class Gate:
                 self._recalm()
         if changed is not None or not self.calm:
             self._changed(changed)
-            self._room.freed(ask.places, now)
+            self._room.freed(self._as_now(ask).places, now)
 
     def lease(self, ask: Ask, at: int, generation: int) -> Lease:
         """
@@ -345,7 +345,7 @@ class Gate:
         """
         now = self._now()
         put_back(ask.places, now, now)
-        self._room.freed(ask.places, now)
+        self._room.freed(self._as_now(ask).places, now)
 
     @step(instead=None)
     def reclaim(self, ask: Ask) -> None:
@@ -682,7 +682,7 @@ class Gate:
         changed = self._standing.settle(lease, verdict, now)
         may_retry = self._standing.may_retry(now, attempt=attempt, wants=wants_retry, members=self.members)
         self._changed(changed, is_shut=verdict.category in SUSPENDS)
-        self._room.freed(lease.ask.places, now)
+        self._room.freed(self._as_now(lease.ask).places, now)
         self._room.freed_by_server(now)
         return Settled(may_retry=may_retry, breaker=changed)
 
@@ -726,7 +726,7 @@ class Gate:
         """
         Let whoever is next have what *ask* was granted and did not use.
         """
-        self._room.freed(ask.entries, now)
+        self._room.freed(self._as_now(ask).entries, now)
 
     def _changed(self, breaker: BreakerState | None, *, is_shut: bool = False) -> None:
         self._recalm()

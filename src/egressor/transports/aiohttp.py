@@ -251,7 +251,7 @@ class _Attempts(Reading):
         if left is not None:
             left.close()
 
-    def _is_spent(self) -> bool:
+    def is_spent(self) -> bool:
         return bool(getattr(self._request.body, "consumed", False))
 
     async def _read(

@@ -95,7 +95,7 @@ class _Reading(Reading):
             body = None
         return request.method, request.url.path, body
 
-    def _is_spent(self) -> bool:
+    def is_spent(self) -> bool:
         return self._once is not None and self._once.is_begun
 
     def _judge(self, response: Any, body: bytes | None = None) -> Verdict:

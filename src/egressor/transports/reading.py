@@ -139,7 +139,7 @@ class Reading:
         length = str(self._request.headers.get("content-length", ""))
         return int(length) if length.isdecimal() and len(length) < 16 else 0
 
-    def _is_spent(self) -> bool:
+    def is_spent(self) -> bool:
         """
         Whether the request's body has gone, and can't be sent a second time.
         """
@@ -216,10 +216,10 @@ class Reading:
         return counting(headers.get("content-type", ""), heard, purse=self.purse, tally=self.tally)
 
     def _final(self, verdict: Verdict) -> Verdict:
-        return replace(verdict, retryable=False) if verdict.retryable and self._is_spent() else verdict
+        return replace(verdict, retryable=False) if verdict.retryable and self.is_spent() else verdict
 
     def _raised(self, error: Exception) -> Outcome:
-        if not self._is_spent():
+        if not self.is_spent():
             raise error
         verdict = self._final(classify(error, dialect=self._dialect, patterns=self._patterns))
         return Outcome(Answer(verdict, error=error), verdict=verdict)

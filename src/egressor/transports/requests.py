@@ -281,7 +281,7 @@ class _Attempts(Reading):
         if left is not None:
             give_up(left)
 
-    def _is_spent(self) -> bool:
+    def is_spent(self) -> bool:
         return self._once is not None and self._once.is_begun
 
     def _timeout(self, most: float | None) -> dict[str, Any]:
