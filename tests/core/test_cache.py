@@ -146,6 +146,7 @@ DIFFERENT: list[dict[str, Any]] = [
             "accept",
             "accept-encoding",
             "accept-language",
+            "host",
             "user-agent",
             "x-whatever-a-vendor-calls-its-key",
         )
@@ -185,6 +186,28 @@ def test_what_says_nothing_of_the_answer_does_not_count(headers: Headers) -> Non
     A trace, a number of a try, a length: the same request.
     """
     assert key(headers=headers) == key()
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "is_same"),
+    [
+        ("https://a.example/x", "a.example", True),
+        ("https://a.example/x", "A.Example:443", True),
+        ("HTTPS://me:pw@A.example:443?q=@b.example", "a.example", True),
+        ("http://a.example:80", "a.example", True),
+        ("http://[::1]:8080/x", "[::1]:8080", True),
+        ("https://a.example/x", "a.example:80", False),
+        ("https://a.example:8443/x", "a.example", False),
+        ("https://a.example/x", "b.example", False),
+        ("https://a.example/x", "", False),
+        ("//a.example/x", "a.example", False),
+    ],
+)
+def test_a_host_counts_where_it_is_another_than_the_url_s(url: str, host: str, is_same: bool) -> None:
+    """
+    A client may name a virtual host itself, whose page is nobody else's; its own name says what the URL says.
+    """
+    assert (key(url=url, headers=(("host", host),)) == key(url=url)) is is_same
 
 
 def test_the_order_of_headers_does_not_count() -> None:

@@ -101,13 +101,14 @@ def test_an_answer_has_its_time(ask: Ask, upstream: Upstream) -> None:
         {"Cookie": "session=b"},
         {"X-Mbx-Apikey": "b"},
         {"OpenAI-Organization": "b"},
+        {"Authorization": "Bearer a", "Host": "b.example"},
         {},
     ],
     ids=str,
 )
 def test_nobody_gets_an_answer_to_somebody_else(ask: Ask, other: dict[str, str], upstream: Upstream) -> None:
     """
-    I07: the same request with another credential, vendor header or cookie is another request.
+    I07: the same request with another credential, vendor header, cookie or virtual host is another one.
     """
     url = upstream.script("/a", as_json({"for": "a"}), as_json({"for": "b"}))
     gov = keeping()

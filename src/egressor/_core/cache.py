@@ -77,7 +77,6 @@ NOISE: Final = frozenset(
         "date",
         "egressor-hops",
         "expect",
-        "host",
         "idempotency-key",
         "keep-alive",
         "pragma",
@@ -94,10 +93,12 @@ NOISE: Final = frozenset(
     }
 )
 """
-Headers of a request that say nothing of its answer. The host is a part of the URL.
+Headers of a request that say nothing of its answer.
 """
 
 _NOISY: Final = ("x-b3-", "x-stainless-")
+_AUTHORITY: Final = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)", re.IGNORECASE)
+_PORTS: Final = {"http": ":80", "https": ":443"}
 # Conditions and ranges ask for something else than the whole answer.
 _PARTIAL: Final = frozenset(
     {"range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"}
@@ -328,12 +329,13 @@ def cache_key(
         salt: The store's secret, at most 64 bytes.
         method: The method.
         url: The whole URL, with its query.
-        headers: The headers, their names in lower case.
+        headers: The headers, their names in lower case. A ``Host`` counts where it is another than the URL's.
         body: The body, as `canonical` makes it.
         is_computed: Whether it is a POST that computes: who sends it, by ``User-Agent``, doesn't shape its answer.
     """
     digest = blake2b(key=salt, digest_size=16)
     counting = sorted([pair for pair in headers if not _is_noise(pair[0], is_computed=is_computed)], key=_name)
+    counting = [pair for pair in counting if pair[0] != "host" or not _is_of(url, pair[1])]
     texts = [method, url, *[text for pair in counting for text in pair]]
     # Each with its length: no two lists of parts look alike.
     digest.update("".join([f"{len(text)}:{text}" for text in texts]).encode("utf-8", "surrogatepass"))
@@ -344,6 +346,17 @@ def cache_key(
 
 def _name(pair: tuple[str, str]) -> str:
     return pair[0]
+
+
+def _is_of(url: str, host: str) -> bool:
+    """
+    Whether a ``Host`` says no more than its URL does. Most clients send one; some leave that to what is below them.
+    """
+    found = _AUTHORITY.match(url)
+    if found is None:
+        return False
+    port = _PORTS.get(found[1].lower(), "")
+    return host.strip().lower().removesuffix(port) == found[2].lower().removesuffix(port)
 
 
 def _is_noise(name: str, *, is_computed: bool) -> bool:
