@@ -180,6 +180,46 @@ def test_a_model_s_certain_answer_is_kept(ask: Ask, upstream: Upstream) -> None:
     assert len(upstream.received) == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/threads/thread_1/messages", {"role": "user", "content": "yes"}),
+        ("/v1/responses", {"temperature": 0, "tools": [{"type": "mcp", "server_url": "https://m.example"}]}),
+        ("/v1/responses", {"temperature": 0, "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}),
+    ],
+    ids=str,
+)
+def test_an_action_is_sent_each_time(path: str, asked: dict[str, Any], upstream: Upstream) -> None:
+    """
+    What a request makes its provider do is done as often as it is asked for.
+    """
+    url = upstream.script(path, as_json(SAID))
+    gov = keeping(cache={"any_temperature": True})
+
+    for _ in range(3):
+        CLIENTS["httpx2"](gov, url, "POST", json=asked)
+
+    assert len(upstream.received) == 3
+
+
+def test_what_computes_is_known_behind_any_base_url(upstream: Upstream) -> None:
+    """
+    A base URL may end with a name that no API has; a reload may give another one.
+    """
+    url = upstream.script("/team-a/chat/completions", as_json(SAID))
+    base = url.removesuffix("/chat/completions")
+    gov = keeping(base_url=base)
+    ask = CLIENTS["httpx2"]
+
+    for _ in range(2):
+        ask(gov, url, "POST", json=COLD)
+    kept = len(upstream.received)
+    gov.reload({"api": {**LLM, "cache": {}, "base_url": base.removesuffix("-a")}})
+    ask(gov, url, "POST", json=COLD)
+
+    assert (kept, len(upstream.received)) == (1, 2)
+
+
 @every(EVERY)
 def test_a_packed_answer_is_given_again_as_it_came(ask: Ask, upstream: Upstream) -> None:
     """

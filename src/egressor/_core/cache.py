@@ -11,7 +11,9 @@ one keyed hash, so that no key holds a secret, or can be tried out without the s
 its outermost members don't count. The order inside does: a model writes the members of a schema in the schema's order.
 
 *What is asked for.* GET and HEAD; and of an LLM's API the POSTs that compute and change nothing, if their answer is
-not drawn by chance: embeddings, and chats at temperature 0, unless the policy asks for all.
+not drawn by chance: embeddings, and chats at temperature 0, unless the policy asks for all. What the provider does
+beside that, such as to run a tool, to search, or to write to a thread, would be left out by an answer that is given
+again. So its paths are known whole, and of tools only those that the client runs itself.
 
 *What is kept.* An answer of status 200 that has come whole and that its server lets be kept (RFC 9111 section 3). The
 server of an LLM's API says ``no-cache`` of each stream and sets a cookie of its front's with each answer, meaning
@@ -104,11 +106,36 @@ _PARTIAL: Final = frozenset(
     {"range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"}
 )
 _CREDENTIAL: Final = ("auth", "cookie", "key", "secret", "session", "token")
-_CHATS: Final = ("/chat/completions", "/completions", "/responses", "/messages")
+# Before the operation stands what a base URL ends with, and no name of a thing that a POST would change:
+# `/v1/threads/ID/messages` writes one. See https://platform.openai.com/docs/api-reference/messages/createMessage.
+_OPERATION: Final = re.compile(
+    r"(?:(?:/[^/]+)*/(?:v[0-9][a-z0-9]*|beta|compat|inference|models|openai|openapi|deployments/[^/]+))?"
+    r"/(?:(?:(?:chat|fim)/)?completions|responses|messages|embeddings)"
+)
+_GEMINI_OPERATION: Final = re.compile(
+    r"(?:/[^/]+)*/(?:models|tunedModels|endpoints)/[^/]+"
+    r":(?:generateContent|streamGenerateContent|embedContent|batchEmbedContents)"
+)
 _GEMINI: Final = (":generateContent", ":streamGenerateContent")
 _EMBEDDINGS: Final = ("/embeddings", ":embedContent", ":batchEmbedContents")
-# What such a request may say that makes it an action, or its answer one of this moment.
-_ACTS: Final = ("background", "conversation", "container", "mcp_servers")
+# What such a request may say that makes it an action, or its answer one of this moment: work that goes on, what is
+# kept over there and may name tools of its own, servers to call, and searches under the names that APIs have for them.
+_ACTS: Final = (
+    "background",
+    "cachedContent",
+    "cached_content",
+    "container",
+    "conversation",
+    "data_sources",
+    "enable_search",
+    "mcp_servers",
+    "plugins",
+    "search_parameters",
+    "web_search_options",
+)
+# The tools that a client runs itself: OpenAI's by these types, Gemini's under these names. Anthropic's have a schema.
+_CLIENTS_TOOLS: Final = ("function", "custom")
+_DECLARATIONS: Final = frozenset({"functionDeclarations", "function_declarations"})
 
 # Of an answer, what belongs to one connection or one moment, or would teach its reader what is over.
 _UNKEPT: Final = frozenset(
@@ -278,8 +305,14 @@ def taken(headers: Iterable[tuple[str, str]]) -> Taken:
 def is_computed(method: str, path: str) -> bool:
     """
     Say whether a request to an LLM's API is one of the POSTs that compute.
+
+    Args:
+        method: Its method.
+        path: Its path, without its query, and without that of the service's base URL, if that is known.
     """
-    return method == "POST" and path.endswith((*_CHATS, *_GEMINI, *_EMBEDDINGS))
+    if method != "POST":
+        return False
+    return _OPERATION.fullmatch(path) is not None or _GEMINI_OPERATION.fullmatch(path) is not None
 
 
 def use_of(
@@ -310,13 +343,38 @@ def use_of(
 
 
 def _is_certain(path: str, asked: Mapping[str, Any], spec: CacheSpec) -> bool:
-    if any(asked.get(name) for name in _ACTS):
+    if _acts(asked):
         return False
     if path.endswith(_EMBEDDINGS) or spec.any_temperature:
         return True
     options = asked.get("generationConfig") if path.endswith(_GEMINI) else asked
     temperature = options.get("temperature") if isinstance(options, dict) else None
     return isinstance(temperature, (int, float)) and not isinstance(temperature, bool) and temperature == 0
+
+
+def _acts(asked: Mapping[str, Any]) -> bool:
+    """
+    Whether a request makes its provider do more than compute.
+    """
+    tools = asked.get("tools") or []
+    # A prompt that is kept over there may name tools; one that is a text is what the model goes on with.
+    return (
+        any(asked.get(name) for name in _ACTS)
+        or isinstance(asked.get("prompt"), dict)
+        or not isinstance(tools, list)
+        or not all(_is_clients(tool) for tool in tools)
+    )
+
+
+def _is_clients(tool: object) -> bool:
+    """
+    Whether a tool is one that the client runs itself. One of a kind that isn't known may be the provider's.
+    """
+    if not isinstance(tool, dict):
+        return False
+    if tool.get("type") is None:
+        return "input_schema" in tool or tool.keys() <= _DECLARATIONS
+    return tool["type"] in _CLIENTS_TOOLS
 
 
 def cache_key(

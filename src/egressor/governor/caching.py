@@ -59,7 +59,9 @@ class _Cache:
     The cache of one service.
     """
 
-    __slots__ = ("_now", "clock", "crowds", "hits", "is_llm", "misses", "policy", "shared", "shelf", "spec", "stale")
+    __slots__ = (
+        *("_base", "_now", "clock", "crowds", "hits", "is_llm", "misses", "policy", "shared", "shelf", "spec", "stale"),
+    )
 
     def __init__(self, policy: CachePolicy, service: Policy, clock: Clock, shared: SharedShelf | None) -> None:
         self.policy = policy
@@ -69,9 +71,25 @@ class _Cache:
         # What processes share goes by the clock that they share.
         self._now = clock.now if shared is None else clock.wall
         self.spec = policy.spec()
-        self.is_llm = _is_llm(service)
-        self.crowds = Crowds(_longest(service))
+        self.crowds = Crowds(0)
+        self.adapt(service)
         self.shelf = MemoryShelf(max_entries=policy.max_entries, max_bytes=policy.max_bytes)
+
+    def adapt(self, service: Policy) -> None:
+        """
+        Go by *service*, of whose policy a reload may have changed other things.
+        """
+        self.is_llm = service.type is ServiceType.LLM_API or service.dialect in _LLM
+        self._base = urlsplit(service.base_url or "").path.rstrip("/")
+        # How long a call may wait for its turn, and its attempt take.
+        self.crowds.longest = int((service.max_wait + service.timeout) * 1_000_000)
+
+    def path(self, url: str) -> str:
+        """
+        Return the path of *url*, without that of the service's base URL.
+        """
+        path = urlsplit(url).path
+        return path.removeprefix(self._base) if path.startswith(self._base + "/") else path
 
     def counts(self) -> dict[str, int]:
         """
@@ -123,17 +141,6 @@ class _Cache:
         self.shelf.put(key, kept, until=0)
         if self.shared is not None:
             self.shared.put(key, kept, until=now + fresh_for + self.spec.stale)
-
-
-def _is_llm(service: Policy) -> bool:
-    return service.type is ServiceType.LLM_API or service.dialect in _LLM
-
-
-def _longest(service: Policy) -> int:
-    """
-    Return how many microseconds a call may wait for its turn, and its attempt take.
-    """
-    return int((service.max_wait + service.timeout) * 1_000_000)
 
 
 class Caches:
@@ -191,7 +198,7 @@ class Caches:
         cache = self._of(route.gate)
         if cache is None or body is None:
             return None
-        path = urlsplit(url).path
+        path = cache.path(url)
         computed = cache.is_llm and core.is_computed(method, path)
         asked = core.members(body) if computed else None
         use = core.use_of(method, path, headers, asked, spec=cache.spec)
@@ -220,7 +227,8 @@ class Caches:
             cache = self._known.get(name)
             if cache is not None and cache.policy == policy:
                 # A reload has changed other things.
-                cache.policy, cache.is_llm, cache.crowds.longest = policy, _is_llm(service), _longest(service)
+                cache.policy = policy
+                cache.adapt(service)
             else:
                 shared = self._shared(name, policy)
                 cache = self._known[name] = _Cache(policy, service, self._clock, shared)
