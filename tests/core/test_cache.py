@@ -31,6 +31,7 @@ from egressor._core.cache import (
     may_be_stale,
     members,
     pack,
+    request_digest,
     returned,
     taken,
     unpack,
@@ -225,7 +226,7 @@ def key(**said: Any) -> str:
     Return the key of a request that differs from the plainest one as *said*.
     """
     plain: dict[str, Any] = {"method": "GET", "url": "https://a.example/x", "headers": (), "body": b""}
-    return cache_key(said.pop("salt", b"salt"), **(plain | said))
+    return cache_key(said.pop("salt", b"salt"), request_digest(**(plain | said)))
 
 
 DIFFERENT: list[dict[str, Any]] = [

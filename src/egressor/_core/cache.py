@@ -56,6 +56,7 @@ __all__ = [
     "may_be_stale",
     "members",
     "pack",
+    "request_digest",
     "returned",
     "taken",
     "unpack",
@@ -377,21 +378,20 @@ def _is_clients(tool: object) -> bool:
     return tool["type"] in _CLIENTS_TOOLS
 
 
-def cache_key(
-    salt: bytes, *, method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes, is_computed: bool = False
-) -> str:
+def request_digest(
+    *, method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes, is_computed: bool = False
+) -> bytes:
     """
-    Return the key of a request: 32 hexadecimal digits, of which nothing can be read.
+    Return what distinguishes a request: 32 bytes, of which `cache_key` makes keys. It has no salt: it is shown nowhere.
 
     Args:
-        salt: The store's secret, at most 64 bytes.
         method: The method.
         url: The whole URL, with its query.
         headers: The headers, their names in lower case. A ``Host`` counts where it is another than the URL's.
         body: The body, as `canonical` makes it.
         is_computed: Whether it is a POST that computes: who sends it, by ``User-Agent``, doesn't shape its answer.
     """
-    digest = blake2b(key=salt, digest_size=16)
+    digest = blake2b(digest_size=32)
     counting = sorted([pair for pair in headers if not _is_noise(pair[0], is_computed=is_computed)], key=_name)
     counting = [pair for pair in counting if pair[0] != "host" or not _is_of(url, pair[1])]
     texts = [method, url, *[text for pair in counting for text in pair]]
@@ -399,7 +399,18 @@ def cache_key(
     digest.update("".join([f"{len(text)}:{text}" for text in texts]).encode("utf-8", "surrogatepass"))
     digest.update(b"%d:" % len(body))
     digest.update(body)
-    return digest.hexdigest()
+    return digest.digest()
+
+
+def cache_key(salt: bytes, digest: bytes) -> str:
+    """
+    Return the key of a request: 32 hexadecimal digits, of which nothing can be read.
+
+    Args:
+        salt: The secret of whoever keeps the answer, at most 64 bytes.
+        digest: What `request_digest` makes of the request.
+    """
+    return blake2b(digest, key=salt, digest_size=16).hexdigest()
 
 
 def _name(pair: tuple[str, str]) -> str:
