@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from math import inf
 from threading import Barrier, Event
 from typing import TYPE_CHECKING, Any
@@ -495,3 +496,23 @@ def test_a_cluster() -> None:
         answers.close()
 
     assert (found, claims) == ([True] * 4, [True, False])
+
+
+def test_a_slot_that_moves_is_asked_where_it_goes() -> None:
+    """
+    Regression: one ``ASKING`` went before several commands, and the nodes sent the second one back for ever.
+    """
+    with running_cluster() as nodes, ExitStack() as stack:
+        clients = [stack.enter_context(node.client(decode_responses=True)) for node in nodes]
+        slot = clients[0].execute_command("CLUSTER", "KEYSLOT", TAG)
+        from_node = next(number for number in range(3) if slot < (number + 1) * 16_384 // 3)
+        to_node = (from_node + 1) % 3
+        ids = [client.execute_command("CLUSTER", "MYID") for client in clients]
+        clients[to_node].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[from_node])
+        clients[from_node].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to_node])
+        answers = AnswerServer(f"redis+cluster://127.0.0.1:{nodes[0].port}", wall=lambda: NOW, busy=5.0)
+
+        found = [answers.find(Sought("s", lambda _: "k", never, alive)) for _ in range(2)]
+        answers.close()
+
+    assert [(each.key, each.is_mine) for each in found] == [("k", True), ("k", False)]
