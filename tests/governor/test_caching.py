@@ -155,6 +155,27 @@ def test_a_call_that_another_process_makes_is_waited_for(here: Here, there: Here
     assert (found, there.api.count) == ('{"n":1}', 1)
 
 
+def test_a_shorter_ttl_holds_for_what_others_keep(tmp_path: Path) -> None:
+    """
+    Regression: an answer that was kept for an hour was given again after a restart with a shorter ttl.
+    """
+    api = Api()
+
+    def once(ttl: float) -> str:
+        gov = Governor({"api": {**CACHE, "cache": {"ttl": ttl}}}, store=f"sqlite:///{tmp_path}/e.db")
+        with httpx2.Client(transport=Transport(gov, "api", inner=httpx2.MockTransport(api))) as client:
+            text = client.get(URL).text
+        gov.close()
+        return text
+
+    first = once(3600.0)
+    with closing(sqlite3.connect(tmp_path / "e.db.answers")) as db:
+        db.execute("UPDATE answers SET at = at - 600 * 1000000")
+        db.commit()
+
+    assert (first, once(1800.0), once(300.0)) == ('{"n":1}', '{"n":1}', '{"n":2}')
+
+
 class Slow:
     """
     A way to the file on which each look waits until it may go on.

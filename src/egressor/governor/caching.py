@@ -140,7 +140,9 @@ class _Cache:
         """
         if kept is None:
             return None
-        return core.found(kept.entry, at=kept.at, fresh_for=kept.fresh_for, stale=self.spec.stale, now=self._now())
+        # What another process has kept, or this program before, may be from a time when the policy's was longer.
+        fresh_for = min(kept.fresh_for, self.spec.ttl)
+        return core.found(kept.entry, at=kept.at, fresh_for=fresh_for, stale=self.spec.stale, now=self._now())
 
     def fresh(self, key: str, taken: Taken) -> Found | None:
         """
