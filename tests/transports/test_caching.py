@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event, Semaphore, Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import httpx
 import httpx2
 import openai
 import pytest
@@ -118,6 +119,32 @@ def test_nobody_gets_an_answer_to_somebody_else(ask: Ask, other: dict[str, str],
 
     assert [json.loads(each)["for"] for each in (first, second)] == ["a", "b"]
     assert json.loads(ask(gov, url, headers={"Authorization": "Bearer a"})) == {"for": "a"}
+
+
+@pytest.mark.parametrize("client", ["httpx2", "httpx", "httpx2-async", "httpx-async"])
+def test_a_request_for_another_target_than_its_url_s_shares_nothing(client: str, upstream: Upstream) -> None:
+    """
+    Regression: httpx's extension `target` asks for another path, and the first one's answer was everybody's.
+    """
+    url = upstream.script("/a", as_json({"n": 0}))
+    for number in (1, 2):
+        upstream.script(f"/{number}", as_json({"n": number}))
+
+    async def ask_awaiting(gov: Governor, library: Any) -> list[Any]:
+        async with library.AsyncClient(transport=AsyncTransport(gov, "api")) as session:
+            return [(await session.get(url, extensions=each)).json()["n"] for each in said]
+
+    def ask_blocking(gov: Governor, library: Any) -> list[Any]:
+        with library.Client(transport=Transport(gov, "api")) as session:
+            return [session.get(url, extensions=each).json()["n"] for each in said]
+
+    said: list[dict[str, Any]] = [{}, {"target": b"/1"}, {"target": b"/2"}, {}]
+    library = httpx2 if client.startswith("httpx2") else httpx
+    gov = keeping()
+    found = asyncio.run(ask_awaiting(gov, library)) if client.endswith("async") else ask_blocking(gov, library)
+
+    assert found == [0, 1, 2, 0]
+    assert len(upstream.received) == 3
 
 
 @every(EVERY)
