@@ -32,6 +32,7 @@ from egressor._core.cache import (
     may_be_stale,
     members,
     pack,
+    request_digest,
     returned,
     taken,
     unpack,
@@ -85,6 +86,8 @@ Headers = tuple[tuple[str, str], ...]
         ("POST", "/v1/responses", (), b'{"temperature":0,"background":true}', SPEC, Use.NONE),
         ("POST", "/v1/responses", (), b'{"temperature":0,"background":false}', SPEC, Use.ALL),
         ("POST", "/v1/responses", (), b'{"temperature":0,"conversation":"c"}', SPEC, Use.NONE),
+        ("POST", "/v1/responses", (), b'{"temperature":0,"prompt":{"id":"p"}}', SPEC, Use.NONE),
+        ("POST", "/v1/completions", (), b'{"temperature":0,"prompt":"a"}', SPEC, Use.ALL),
         ("POST", "/v1/messages", (), COLD, SPEC, Use.ALL),
         ("POST", "/v1/messages/batches", (), COLD, ANY, Use.NONE),
         ("POST", "/v1/embeddings", (), b'{"input":"a"}', SPEC, Use.ALL),
@@ -104,6 +107,113 @@ def test_what_a_request_wants(
     assert use_of(method, path, headers, asked, spec=spec) is expected
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/chat/completions", True),
+        ("/v1/chat/completions", True),
+        ("/api/v1/chat/completions", True),
+        ("/api/paas/v4/chat/completions", True),
+        ("/v1beta/openai/chat/completions", True),
+        ("/openai/deployments/gpt-5/chat/completions", True),
+        ("/v1/projects/p/locations/l/endpoints/openapi/chat/completions", True),
+        ("/v1/fim/completions", True),
+        ("/beta/completions", True),
+        ("/openai/responses", True),
+        ("/anthropic/v1/messages", True),
+        ("/v1/embeddings", True),
+        ("/v1beta/models/g:generateContent", True),
+        ("/v1/projects/p/locations/l/publishers/google/models/g:streamGenerateContent", True),
+        ("/v1beta/tunedModels/t:generateContent", True),
+        ("/v1beta/models/g:batchEmbedContents", True),
+        ("/v1/threads/thread_1/messages", False),
+        ("/threads/thread_1/messages", False),
+        ("/channels/1/messages", False),
+        ("/v1/conversations/c/responses", False),
+        ("/v1/agents/completions", False),
+        ("/async/chat/completions", False),
+        ("/v1/chat/completions/c", False),
+        ("/v1/messages/batches", False),
+        ("/v1beta/models/g:batchGenerateContent", False),
+        ("/v1beta/agents/a:generateContent", False),
+        ("/v1/chat/completions\n", False),
+    ],
+)
+def test_what_computes_is_known_by_its_whole_path(path: str, expected: bool) -> None:
+    """
+    A path that only ends alike may write to a thread, or let an agent work: its POST would be swallowed.
+    """
+    assert is_computed("POST", path) is expected
+
+
+@pytest.mark.parametrize(
+    ("tools", "expected"),
+    [
+        ([], Use.ALL),
+        (None, Use.ALL),
+        ([{"type": "function", "function": {"name": "f"}}], Use.ALL),
+        ([{"type": "function", "name": "f"}, {"type": "custom", "name": "c"}], Use.ALL),
+        ([{"name": "f", "input_schema": {}}], Use.ALL),
+        ([{"functionDeclarations": [{"name": "f"}]}], Use.ALL),
+        ([{"function_declarations": [{"name": "f"}]}], Use.ALL),
+        *[
+            ([{"type": "function", "name": "f"}, {"type": kind}], Use.NONE)
+            for kind in (
+                *("mcp", "code_interpreter", "computer_use_preview", "computer", "web_search", "web_search_preview"),
+                *("file_search", "image_generation", "shell", "local_shell", "tool_search", "namespace"),
+                *(
+                    "code_execution_20250825",
+                    "web_search_20250305",
+                    "web_fetch_20250910",
+                    "mcp_toolset",
+                    "bash_20250124",
+                ),
+                *("openrouter:web_search", "browser_search", "$web_search", "", 1, ["function"], {"function": 1}),
+            )
+        ],
+        ([{"googleSearch": {}}], Use.NONE),
+        ([{"google_search": {}}], Use.NONE),
+        ([{"codeExecution": {}}], Use.NONE),
+        ([{"urlContext": {}}], Use.NONE),
+        ([{"functionDeclarations": [], "googleSearchRetrieval": {}}], Use.NONE),
+        ([{"name": "web_search"}], Use.NONE),
+        (["web_search"], Use.NONE),
+        ({"googleSearch": {}}, Use.NONE),
+    ],
+)
+def test_only_tools_that_the_client_runs_leave_an_answer_certain(tools: object, expected: Use) -> None:
+    """
+    What the provider runs acts, or tells what is so at this moment; a kind that isn't known may be one of those.
+    """
+    for path, body in ((CHAT, {"temperature": 0}), ("/v1/models/g:generateContent", {"generationConfig": {}})):
+        assert use_of("POST", path, (), {**body, "tools": tools}, spec=ANY) is expected
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"background": True},
+        {"cachedContent": "cachedContents/1"},
+        {"cached_content": "cachedContents/1"},
+        {"container": {"skills": []}},
+        {"conversation": "c"},
+        {"data_sources": [{"type": "azure_search"}]},
+        {"enable_search": True},
+        {"mcp_servers": [{"url": "https://m.example"}]},
+        {"plugins": [{"id": "web"}]},
+        {"search_parameters": {"mode": "auto"}},
+        {"web_search_options": {"search_context_size": "low"}},
+        {"prompt": {"id": "p"}},
+    ],
+    ids=str,
+)
+def test_a_request_that_acts_is_never_kept(asked: dict[str, Any]) -> None:
+    """
+    A second one has to act as well, whatever the policy asks for.
+    """
+    assert use_of("POST", CHAT, (), {"temperature": 0, **asked}, spec=ANY) is Use.NONE
+
+
 def test_a_post_to_anything_but_an_llm_is_never_kept() -> None:
     """
     A chat's API has messages, too, and each POST there is one.
@@ -117,7 +227,7 @@ def key(**said: Any) -> str:
     Return the key of a request that differs from the plainest one as *said*.
     """
     plain: dict[str, Any] = {"method": "GET", "url": "https://a.example/x", "headers": (), "body": b""}
-    return cache_key(said.pop("salt", b"salt"), **(plain | said))
+    return cache_key(said.pop("salt", b"salt"), request_digest(**(plain | said)))
 
 
 DIFFERENT: list[dict[str, Any]] = [
@@ -147,6 +257,7 @@ DIFFERENT: list[dict[str, Any]] = [
             "accept",
             "accept-encoding",
             "accept-language",
+            "host",
             "user-agent",
             "x-whatever-a-vendor-calls-its-key",
         )
@@ -186,6 +297,28 @@ def test_what_says_nothing_of_the_answer_does_not_count(headers: Headers) -> Non
     A trace, a number of a try, a length: the same request.
     """
     assert key(headers=headers) == key()
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "is_same"),
+    [
+        ("https://a.example/x", "a.example", True),
+        ("https://a.example/x", "A.Example:443", True),
+        ("HTTPS://me:pw@A.example:443?q=@b.example", "a.example", True),
+        ("http://a.example:80", "a.example", True),
+        ("http://[::1]:8080/x", "[::1]:8080", True),
+        ("https://a.example/x", "a.example:80", False),
+        ("https://a.example:8443/x", "a.example", False),
+        ("https://a.example/x", "b.example", False),
+        ("https://a.example/x", "", False),
+        ("//a.example/x", "a.example", False),
+    ],
+)
+def test_a_host_counts_where_it_is_another_than_the_url_s(url: str, host: str, is_same: bool) -> None:
+    """
+    A client may name a virtual host itself, whose page is nobody else's; its own name says what the URL says.
+    """
+    assert (key(url=url, headers=(("host", host),)) == key(url=url)) is is_same
 
 
 def test_the_order_of_headers_does_not_count() -> None:

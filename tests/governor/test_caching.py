@@ -6,26 +6,30 @@ Two governors of one store have a file each, as two processes do.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from threading import Barrier
+from threading import Barrier, Event
 from time import time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 
 from egressor import Governor, WaitTooLong
+from egressor.stores.shelf_shared import Sought
 from egressor.stores.shelf_sqlite import AnswerFile
-from egressor.transports.httpx import Transport
+from egressor.transports.httpx import AsyncTransport, Transport
 from tests.governor.test_processes import in_child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from egressor.stores.shelf_sqlite import _Way
 
 URL = "https://api.example/a"
 CACHE: dict[str, object] = {"cache": {}, "retry": {"attempts": 1}}
@@ -139,7 +143,8 @@ def test_a_call_that_another_process_makes_is_waited_for(here: Here, there: Here
     """
     key = key_of(here)
     other = AnswerFile(tmp_path / "e.db.answers", wall=lambda: time_ns() // 1000)
-    assert other.claim("api", key, is_alive=lambda: True) is True
+    claimed = other.find(Sought("api", lambda _: key, lambda _: False, lambda: True))
+    assert claimed.is_mine is True
 
     with pytest.raises(WaitTooLong, match="did not come in time"):
         there.get(deadline=0.1)
@@ -148,6 +153,114 @@ def test_a_call_that_another_process_makes_is_waited_for(here: Here, there: Here
     other.close()
 
     assert (found, there.api.count) == ('{"n":1}', 1)
+
+
+def test_a_shorter_ttl_holds_for_what_others_keep(tmp_path: Path) -> None:
+    """
+    Regression: an answer that was kept for an hour was given again after a restart with a shorter ttl.
+    """
+    api = Api()
+
+    def once(ttl: float) -> str:
+        gov = Governor({"api": {**CACHE, "cache": {"ttl": ttl}}}, store=f"sqlite:///{tmp_path}/e.db")
+        with httpx2.Client(transport=Transport(gov, "api", inner=httpx2.MockTransport(api))) as client:
+            text = client.get(URL).text
+        gov.close()
+        return text
+
+    first = once(3600.0)
+    with closing(sqlite3.connect(tmp_path / "e.db.answers")) as db:
+        db.execute("UPDATE answers SET at = at - 600 * 1000000")
+        db.commit()
+
+    assert (first, once(1800.0), once(300.0)) == ('{"n":1}', '{"n":1}', '{"n":2}')
+
+
+class Slow:
+    """
+    A way to the file on which each look waits until it may go on.
+    """
+
+    def __init__(self, way: _Way) -> None:
+        self.way = way
+        self.begun = Event()
+        self.go = Event()
+        self.had_to_wait = False
+
+    @property
+    def salt(self) -> bytes:
+        """
+        The file's secret.
+        """
+        return self.way.salt
+
+    def use(self, *work: Any, **instead: Any) -> Any:
+        """
+        Do *work*, once somebody lets it.
+        """
+        self.begun.set()
+        self.had_to_wait |= not self.go.wait(20.0)
+        return self.way.use(*work, **instead)
+
+
+def slowed(here: Here) -> Slow:
+    """
+    Make looks of this process wait.
+    """
+    here.gov.context.caches._of(here.gov.gate("api"))
+    file = here.gov.context.caches._answers
+    assert isinstance(file, AnswerFile)
+    slow = Slow(file._looks._way)
+    looks: Any = file._looks
+    looks._way = slow
+    return slow
+
+
+def test_no_look_holds_an_event_loop(here: Here) -> None:
+    """
+    Regression: each look of a task held the loop, with all of its tasks, for as long as file or server took.
+    """
+    slow = slowed(here)
+
+    async def main() -> str:
+        inner = httpx2.MockTransport(here.api)
+        async with httpx2.AsyncClient(transport=AsyncTransport(here.gov, "api", inner=inner)) as client:
+            asked = asyncio.create_task(client.get(URL))
+            while not slow.begun.is_set():
+                await asyncio.sleep(0)
+            slow.go.set()
+            return (await asked).text
+
+    assert (asyncio.run(main()), slow.had_to_wait) == ('{"n":1}', False)
+
+
+def test_whoever_is_cancelled_while_it_looks_claims_nothing(here: Here, tmp_path: Path) -> None:
+    """
+    A claim that comes for a task that has gone is given back at once, and not after three seconds.
+    """
+    key = key_of(here)
+    here.gov.context.caches._known.clear()
+    slow = slowed(here)
+
+    async def main() -> None:
+        inner = httpx2.MockTransport(here.api)
+        async with httpx2.AsyncClient(transport=AsyncTransport(here.gov, "api", inner=inner)) as client:
+            asked = asyncio.create_task(client.get(URL))
+            while not slow.begun.is_set():
+                await asyncio.sleep(0)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+
+    asyncio.run(main())
+    file = here.gov.context.caches._answers
+    assert isinstance(file, AnswerFile)
+    slow.go.set()
+    file._scout.close()
+    here.flush()
+
+    with closing(sqlite3.connect(tmp_path / "e.db.answers")) as db:
+        assert db.execute("SELECT key FROM claims WHERE key = ?", (key,)).fetchall() == []
 
 
 def test_a_file_that_somebody_holds_stops_nobody(here: Here, there: Here, tmp_path: Path) -> None:

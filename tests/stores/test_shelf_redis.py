@@ -9,7 +9,9 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from contextlib import ExitStack
+from math import inf
+from threading import Barrier, Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from egressor._core.cache import entry_of
 from egressor.stores.shelf import Kept
 from egressor.stores.shelf_redis import AnswerServer
+from egressor.stores.shelf_shared import Sought
 from tests.stores.servers import KINDS, Server, eventually, running, running_cluster
 
 if TYPE_CHECKING:
@@ -95,6 +98,42 @@ def alive() -> bool:
     return True
 
 
+def never(_: Kept) -> bool:
+    """
+    Be satisfied with nothing.
+    """
+    return False
+
+
+def get(answers: AnswerServer, key: str, service: str = "s") -> Kept | None:
+    """
+    Return what is kept under *key*.
+    """
+    return answers.find(Sought(service, lambda _: key, never)).kept
+
+
+def claim(answers: AnswerServer, key: str, is_alive: Callable[[], bool], service: str = "s") -> bool | None:
+    """
+    Return whether the call of *key* may be made now.
+    """
+    return answers.find(Sought(service, lambda _: key, never, is_alive)).is_mine
+
+
+def secret_of(answers: AnswerServer) -> bytes:
+    """
+    Return the secret that keys are made with; empty while it isn't known.
+    """
+    found = b""
+
+    def name(secret: bytes) -> str:
+        nonlocal found
+        found = secret
+        return "k"
+
+    answers.find(Sought("s", name, never))
+    return found
+
+
 def test_what_one_keeps_another_finds(opened: Callable[[], AnswerServer]) -> None:
     """
     Status, headers and chunks come out as they went in, and the age by the server's clock, whatever the hosts' are.
@@ -102,25 +141,25 @@ def test_what_one_keeps_another_finds(opened: Callable[[], AnswerServer]) -> Non
     one, other = opened(), opened()
 
     put(one, "k", kept(7, at=NOW - SECOND))
-    found = other.get("s", "k")
+    found = get(other, "k")
 
     assert found is not None
     assert (found.entry, found.fresh_for) == (kept(7).entry, SECOND)
     # It came a second ago, and has got older since.
     assert NOW - 60 * SECOND < found.at <= NOW - SECOND
-    assert (other.get("t", "k"), other.get("s", "j")) == (None, None)
+    assert (get(other, "k", "t"), get(other, "j")) == (None, None)
 
 
 def test_all_have_one_salt(opened: Callable[[], AnswerServer], client: redis.Redis) -> None:
     """
     Keys of all processes are made with the same secret; a server that was emptied has another one.
     """
-    salts = [opened().salt() for _ in range(3)]
+    salts = [secret_of(opened()) for _ in range(3)]
     client.flushall()
 
     assert len(salts[0]) == 32
     assert salts == [salts[0]] * 3
-    assert opened().salt() not in {salts[0], b""}
+    assert secret_of(opened()) not in {salts[0], b""}
 
 
 def test_what_has_the_least_time_left_goes_first(opened: Callable[[], AnswerServer], client: redis.Redis) -> None:
@@ -132,16 +171,16 @@ def test_what_has_the_least_time_left_goes_first(opened: Callable[[], AnswerServ
 
     for each in range(10):
         put(answers, str(each), kept(1_000), most=(4, 1 << 20), until=NOW + (100 + each) * SECOND)
-    by_count = [answers.get("s", str(each)) is not None for each in range(10)]
+    by_count = [get(answers, str(each)) is not None for each in range(10)]
     put(answers, "x", kept(1_000), most=(100, 2_500), until=NOW + 200 * SECOND)
-    by_bytes = [answers.get("s", key) is not None for key in "6789x"]
+    by_bytes = [get(answers, key) is not None for key in "6789x"]
     put(answers, "x", kept(500), most=(100, 2_500), until=NOW + 200 * SECOND)
     put(answers, "huge", kept(9_000), most=(100, 2_500), until=NOW + 200 * SECOND)
 
     assert by_count == [False] * 6 + [True] * 4
     assert by_bytes == [False, False, False, True, True]
-    assert answers.get("s", "huge") is None
-    assert answers.get("t", "k") is not None
+    assert get(answers, "huge") is None
+    assert get(answers, "k", "t") is not None
     held = {key: len(value) for key, value in client.hgetall(f"{TAG}:answers").items()}
     sizes = {key: int(value) for key, value in client.hgetall(f"{TAG}:answer-sizes").items()}
     assert sizes.pop(b"") == sum(held.values())
@@ -168,10 +207,10 @@ def test_each_key_has_an_end(opened: Callable[[], AnswerServer], client: redis.R
     P13: what nobody uses any more goes by itself: answers with the last of them, a claim after 3 s.
     """
     answers = opened()
-    answers.salt()
+    secret_of(answers)
     put(answers, "long", until=NOW + 3_600 * SECOND)
     put(answers, "short", until=NOW + SECOND)
-    answers.claim("s", "k", is_alive=alive)
+    claim(answers, "k", alive)
 
     ends = {key: client.pttl(key) for key in client.scan_iter()}
     claims = {end for key, end in ends.items() if b":call:" in key}
@@ -196,7 +235,7 @@ def test_what_is_left_of_answers_that_have_ended_counts_for_nothing(
 
     put(answers, "j", kept(4_000), most=(100, 5_000))
 
-    assert answers.get("s", "j") is not None
+    assert get(answers, "j") is not None
     assert set(client.hkeys(f"{TAG}:answer-sizes")) == {b"j", b""}
 
 
@@ -209,9 +248,9 @@ def test_what_is_no_answer_is_none(value: bytes, opened: Callable[[], AnswerServ
     put(answers, "k")
     client.hset(f"{TAG}:answers", "k", value)
 
-    assert answers.get("s", "k") is None
+    assert get(answers, "k") is None
     put(answers, "k")
-    assert answers.get("s", "k") is not None
+    assert get(answers, "k") is not None
 
 
 def test_one_makes_the_call(opened: Callable[[], AnswerServer], client: redis.Redis) -> None:
@@ -220,17 +259,17 @@ def test_one_makes_the_call(opened: Callable[[], AnswerServer], client: redis.Re
     """
     one, other, third = opened(), opened(), opened()
 
-    first = [each.claim("s", "k", is_alive=alive) for each in (one, other, third)]
+    first = [claim(each, "k", alive) for each in (one, other, third)]
     other.release("s", "k")
     assert other.flush()
-    foreign = third.claim("s", "k", is_alive=alive)
+    foreign = claim(third, "k", alive)
     one.release("s", "k")
     assert one.flush()
-    second = [each.claim("s", "k", is_alive=alive) for each in (other, third)]
+    second = [claim(each, "k", alive) for each in (other, third)]
 
     assert (first, foreign, second) == ([True, False, False], False, [True, False])
     assert client.pexpire(f"{TAG}:call:k", 0)
-    assert third.claim("s", "k", is_alive=alive) is True
+    assert claim(third, "k", alive) is True
 
 
 def test_a_claim_lasts_as_long_as_its_call(opened: Callable[[], AnswerServer], client: redis.Redis) -> None:
@@ -239,7 +278,7 @@ def test_a_claim_lasts_as_long_as_its_call(opened: Callable[[], AnswerServer], c
     """
     one = opened()
     for key, is_alive in (("long", alive), ("over", lambda: False), ("lost", alive)):
-        one.claim("s", key, is_alive=is_alive)
+        claim(one, key, is_alive)
     for key in ("long", "over"):
         client.pexpire(f"{TAG}:call:{key}", 2_000)
     client.set(f"{TAG}:call:lost", "another", px=2_000)
@@ -256,13 +295,13 @@ def test_who_closes_lets_go(opened: Callable[[], AnswerServer]) -> None:
     What was ordered is done, and calls that were under way are free for others.
     """
     one, other = opened(), opened()
-    one.claim("s", "k", is_alive=alive)
+    claim(one, "k", alive)
     one.put("s", "a", kept(), until=NOW + 60 * SECOND, most=PLENTY)
 
     one.close()
 
-    assert other.get("s", "a") is not None
-    assert other.claim("s", "k", is_alive=alive) is True
+    assert get(other, "a") is not None
+    assert claim(other, "k", alive) is True
 
 
 def test_many_threads_may_begin_at_once(server: Server, client: redis.Redis) -> None:
@@ -274,15 +313,91 @@ def test_many_threads_may_begin_at_once(server: Server, client: redis.Redis) -> 
 
     together = Barrier(100)
 
-    def claim(_: int) -> bool | None:
+    def come(_: int) -> bool | None:
         together.wait()
-        return answers.claim("s", "k", is_alive=alive)
+        return claim(answers, "k", alive)
 
     with ThreadPoolExecutor(100) as pool:
-        claims = Counter(pool.map(claim, range(100)))
+        claims = Counter(pool.map(come, range(100)))
     answers.close()
 
     assert claims == {True: 1, False: 99}
+
+
+class Trips:
+    """
+    What a process asks of the server when it looks: each trip, once it may.
+    """
+
+    def __init__(self, answers: AnswerServer) -> None:
+        self.begun = Event()
+        self.go = Event()
+        self.commands: list[list[str]] = []
+        self._ask = answers._reading._ask
+
+    def __call__(self, tag: bytes, *commands: tuple[Any, ...]) -> list[Any]:
+        """
+        Ask.
+        """
+        self.commands.append([str(command[0]) for command in commands])
+        self.begun.set()
+        assert self.go.wait(20.0)
+        return self._ask(tag, *commands)
+
+
+def test_looks_of_many_share_a_trip(
+    opened: Callable[[], AnswerServer], client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Regression: four trips a call, one call after the other, made 40 requests a second out of 800.
+    """
+    answers = opened()
+    put(answers, "kept")
+    secret_of(answers)
+    assert client.ping()
+    trips = Trips(answers)
+    monkeypatch.setattr(answers._reading, "_ask", trips)
+    monkeypatch.setattr(answers._scout._look, "_salt_until", inf)
+
+    first = answers.seek(Sought("s", lambda _: "first", never, alive))
+    assert trips.begun.wait(20.0)
+    rest = [answers.seek(Sought(service, lambda _: "kept", never, alive)) for service in "stuv"]
+    trips.go.set()
+    found = [each.result(20.0) for each in (first, *rest)]
+
+    assert trips.commands == [["SET", "HGET", "TIME"], ["SET", "HGET"] * 4 + ["TIME"]]
+    assert [(each.is_mine, each.kept is not None) for each in found] == [
+        (True, False),
+        (True, True),
+        *[(True, False)] * 3,
+    ]
+
+
+def test_who_finds_an_answer_claims_nothing(opened: Callable[[], AnswerServer], client: redis.Redis) -> None:
+    """
+    What was claimed in the same trip is given back.
+    """
+    answers = opened()
+    put(answers, "k")
+
+    found = answers.find(Sought("s", lambda _: "k", lambda _: True, alive))
+    assert answers.flush()
+
+    assert (found.is_mine, found.kept is not None) == (False, True)
+    assert client.get(f"{TAG}:call:k") is None
+
+
+def test_a_secret_that_is_none_shares_nothing(server: Server, client: redis.Redis) -> None:
+    """
+    Without it no key can be made: each process has its own memory.
+    """
+    client.set("{egressor:default}:salt", "short")
+    answers = AnswerServer(server.address, wall=lambda: NOW, busy=5.0)
+
+    found = answers.find(Sought("s", lambda _: "k", never, alive))
+    answers.close()
+
+    assert (found.key, found.kept, found.is_mine) == ("", None, True)
 
 
 def test_a_server_that_hangs_stops_nobody(server: Server, client: redis.Redis) -> None:
@@ -291,21 +406,19 @@ def test_a_server_that_hangs_stops_nobody(server: Server, client: redis.Redis) -
     """
     answers = AnswerServer(server.address, wall=lambda: NOW)
     put(answers, "k")
-    eventually(lambda: answers.get("s", "k") is not None, "it is found")
-    salt = answers.salt()
+    eventually(lambda: get(answers, "k") is not None, "it is found")
     assert client.ping()
     assert server.process is not None
 
     server.process.send_signal(signal.SIGSTOP)
     try:
-        found = [answers.get("s", "k") for _ in range(100)]
-        claimed = [answers.claim("s", str(each), is_alive=lambda: False) for each in range(100)]
-        salted = answers.salt()
+        found = [get(answers, "k") for _ in range(100)]
+        claimed = [claim(answers, str(each), lambda: False) for each in range(100)]
     finally:
         server.process.send_signal(signal.SIGCONT)
 
-    assert (found, claimed, salted) == ([None] * 100, [True] * 100, salt)
-    eventually(lambda: answers.get("s", "k") is not None, "it is found again")
+    assert (found, claimed) == ([None] * 100, [True] * 100)
+    eventually(lambda: get(answers, "k") is not None, "it is found again")
     answers.close()
 
 
@@ -317,7 +430,7 @@ def test_only_the_first_look_waits_for_a_server_that_hangs(
     """
     answers = AnswerServer(server.address, wall=lambda: NOW)
     put(answers, "k")
-    eventually(lambda: answers.get("s", "k") is not None, "it is found")
+    eventually(lambda: get(answers, "k") is not None, "it is found")
     assert client.ping()
     assert server.process is not None
     looks: list[str] = []
@@ -334,13 +447,13 @@ def test_only_the_first_look_waits_for_a_server_that_hangs(
     try:
         found = []
         for _ in range(5):
-            found.append(answers.get("s", "k"))
+            found.append(get(answers, "k"))
             road._away_until = 0.0  # as if half a second had passed
     finally:
         server.process.send_signal(signal.SIGCONT)
 
     assert (found, looks) == ([None] * 5, ["asked"])
-    eventually(lambda: answers.get("s", "k") is not None, "it is found again")
+    eventually(lambda: get(answers, "k") is not None, "it is found again")
     answers.close()
 
 
@@ -356,13 +469,13 @@ def test_a_user_with_the_commands_of_the_store(server: Server, client: redis.Red
     answers = AnswerServer(server.address.replace("//", "//egressor:word@"), wall=lambda: NOW, busy=5.0)
 
     put(answers, "k")
-    claimed = answers.claim("s", "k", is_alive=alive)
+    claimed = claim(answers, "k", alive)
     answers.renew()
     answers.release("s", "k")
     assert answers.flush()
 
-    assert (claimed, len(answers.salt())) == (True, 32)
-    assert answers.get("s", "k") is not None
+    assert (claimed, len(secret_of(answers))) == (True, 32)
+    assert get(answers, "k") is not None
     assert client.get(f"{TAG}:call:k") is None
     answers.close()
 
@@ -378,8 +491,28 @@ def test_a_cluster() -> None:
             answers.put(service, "k", kept(), until=NOW + 60 * SECOND, most=PLENTY)
         assert answers.flush()
 
-        found = [answers.get(service, "k") is not None for service in ("a", "b", "c", "d")]
-        claims = [answers.claim("a", "k", is_alive=alive) for _ in range(2)]
+        found = [get(answers, "k", service) is not None for service in ("a", "b", "c", "d")]
+        claims = [claim(answers, "k", alive, "a") for _ in range(2)]
         answers.close()
 
     assert (found, claims) == ([True] * 4, [True, False])
+
+
+def test_a_slot_that_moves_is_asked_where_it_goes() -> None:
+    """
+    Regression: one ``ASKING`` went before several commands, and the nodes sent the second one back for ever.
+    """
+    with running_cluster() as nodes, ExitStack() as stack:
+        clients = [stack.enter_context(node.client(decode_responses=True)) for node in nodes]
+        slot = clients[0].execute_command("CLUSTER", "KEYSLOT", TAG)
+        from_node = next(number for number in range(3) if slot < (number + 1) * 16_384 // 3)
+        to_node = (from_node + 1) % 3
+        ids = [client.execute_command("CLUSTER", "MYID") for client in clients]
+        clients[to_node].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[from_node])
+        clients[from_node].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to_node])
+        answers = AnswerServer(f"redis+cluster://127.0.0.1:{nodes[0].port}", wall=lambda: NOW, busy=5.0)
+
+        found = [answers.find(Sought("s", lambda _: "k", never, alive)) for _ in range(2)]
+        answers.close()
+
+    assert [(each.key, each.is_mine) for each in found] == [("k", True), ("k", False)]

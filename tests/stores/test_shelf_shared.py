@@ -8,10 +8,13 @@ import threading
 from threading import Barrier, Thread
 from typing import TYPE_CHECKING, TypeVar
 
-from egressor.stores.shelf_shared import Clerk
+from egressor.stores.shelf_shared import AWAY, Clerk, Looked, Scout, Sought
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
+
+    import pytest
 
 Reply = TypeVar("Reply")
 
@@ -59,3 +62,43 @@ def test_there_is_one_thread_whoever_is_first() -> None:
     assert len(set(threading.enumerate()) - before) == len(clerks)
     for clerk in clerks:
         clerk.close()
+
+
+def test_a_look_that_fails_is_a_miss(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    The thread that looks for all goes on, whatever one of them has met.
+    """
+    fails = True
+
+    def look(orders: list[tuple[Sought, Future[Looked]]]) -> None:
+        if fails:
+            msg = "secret"
+            raise TypeError(msg)
+        for _, future in orders:
+            future.set_result(Looked("k", None, is_mine=False))
+
+    scout = Scout(look)
+    sought = Sought("s", lambda _: "k", lambda _: False)
+    first = scout.seek(sought).result(20.0)
+    fails = False
+    second = scout.seek(sought).result(20.0)
+    scout.close()
+
+    assert (first, second) == (AWAY, Looked("k", None, is_mine=False))
+    assert caplog.messages == ["a look for kept answers has failed, and misses: TypeError"]
+
+
+def test_a_scout_without_a_thread_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A container may give no thread: nobody waits for one.
+    """
+
+    def fail(_: Thread) -> None:
+        msg = "can't start new thread"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(Thread, "start", fail)
+
+    scout = Scout(lambda _: None)
+
+    assert scout.seek(Sought("s", lambda _: "k", lambda _: False)).result(0) == AWAY

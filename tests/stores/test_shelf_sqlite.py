@@ -16,7 +16,7 @@ import pytest
 
 from egressor._core.cache import entry_of
 from egressor.stores.shelf import Kept
-from egressor.stores.shelf_shared import SharedShelf
+from egressor.stores.shelf_shared import SharedShelf, Sought
 from egressor.stores.shelf_sqlite import AnswerFile
 
 if TYPE_CHECKING:
@@ -99,6 +99,42 @@ def alive() -> bool:
     return True
 
 
+def never(_: Kept) -> bool:
+    """
+    Be satisfied with nothing.
+    """
+    return False
+
+
+def get(answers: AnswerFile, key: str, service: str = "s") -> Kept | None:
+    """
+    Return what is kept under *key*.
+    """
+    return answers.find(Sought(service, lambda _: key, never)).kept
+
+
+def claim(answers: AnswerFile, key: str, is_alive: Callable[[], bool], service: str = "s") -> bool | None:
+    """
+    Return whether the call of *key* may be made now.
+    """
+    return answers.find(Sought(service, lambda _: key, never, is_alive)).is_mine
+
+
+def secret_of(answers: AnswerFile) -> bytes:
+    """
+    Return the secret that keys are made with; empty while it isn't known.
+    """
+    found = b""
+
+    def name(secret: bytes) -> str:
+        nonlocal found
+        found = secret
+        return "k"
+
+    answers.find(Sought("s", name, never))
+    return found
+
+
 def test_what_one_keeps_another_finds(opened: Callable[[], AnswerFile], path: Path) -> None:
     """
     Status, headers, chunks and times come out as they went in; the file is for its owner only.
@@ -107,8 +143,8 @@ def test_what_one_keeps_another_finds(opened: Callable[[], AnswerFile], path: Pa
 
     put(one, "k", kept(7))
 
-    assert other.get("s", "k") == kept(7)
-    assert (other.get("t", "k"), other.get("s", "j")) == (None, None)
+    assert get(other, "k") == kept(7)
+    assert (get(other, "k", "t"), get(other, "j")) == (None, None)
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -116,7 +152,7 @@ def test_all_have_one_salt(opened: Callable[[], AnswerFile]) -> None:
     """
     Keys of all processes are made with the same secret, which is the file's.
     """
-    salts = [opened().salt() for _ in range(3)]
+    salts = [secret_of(opened()) for _ in range(3)]
 
     assert len(salts[0]) == 32
     assert salts == [salts[0]] * 3
@@ -131,13 +167,13 @@ def test_the_oldest_go_first(opened: Callable[[], AnswerFile]) -> None:
 
     for each in range(10):
         put(file, str(each), kept(1_000, at=NOW + each), most=(4, 1 << 20))
-    by_count = [file.get("s", str(each)) is not None for each in range(10)]
+    by_count = [get(file, str(each)) is not None for each in range(10)]
     put(file, "x", kept(1_000, at=NOW + 11), most=(100, 2_500))
-    by_bytes = [file.get("s", key) is not None for key in "6789x"]
+    by_bytes = [get(file, key) is not None for key in "6789x"]
 
     assert by_count == [False] * 6 + [True] * 4
     assert by_bytes == [False, False, False, True, True]
-    assert file.get("t", "k") == kept()
+    assert get(file, "k", "t") == kept()
 
 
 def test_what_is_too_old_is_dropped(opened: Callable[[], AnswerFile], wall: Wall, path: Path) -> None:
@@ -182,10 +218,10 @@ def test_a_planted_entry_is_a_miss(opened: Callable[[], AnswerFile], path: Path,
     put(file, "k")
     spoil(path, "UPDATE answers SET data = ?", data)
 
-    assert file.get("s", "k") is None
+    assert get(file, "k") is None
     assert file.flush()
     put(file, "k")
-    assert file.get("s", "k") == kept()
+    assert get(file, "k") == kept()
     assert not os.path.exists("/tmp/egressor-was-here")  # noqa: PTH110, S108
 
 
@@ -198,7 +234,7 @@ def test_a_time_that_is_none_is_a_miss(opened: Callable[[], AnswerFile], path: P
     put(file, "k")
     spoil(path, f"UPDATE answers SET {column} = 'soon'")  # noqa: S608 - a column of ours
 
-    assert file.get("s", "k") is None
+    assert get(file, "k") is None
 
 
 def test_a_damaged_file_is_set_aside(opened: Callable[[], AnswerFile], path: Path, caplog: Any) -> None:
@@ -209,11 +245,11 @@ def test_a_damaged_file_is_set_aside(opened: Callable[[], AnswerFile], path: Pat
     path.chmod(0o600)
 
     first = opened()
-    assert (first.get("s", "k"), first.salt()) == (None, b"")
+    assert (get(first, "k"), secret_of(first)) == (None, b"")
     # Another process, for which no second has to go by.
     put(opened(), "k")
 
-    assert opened().get("s", "k") == kept()
+    assert get(opened(), "k") == kept()
     assert path.with_name(f"{path.name}.corrupt").read_bytes().startswith(b"this is no database")
     assert "can't be used" in caplog.text
 
@@ -230,7 +266,7 @@ def test_somebody_else_s_file_is_left_alone(opened: Callable[[], AnswerFile], pa
     file.put("s", "k", kept(), until=NOW + SECOND, most=PLENTY)
 
     assert file.flush(0.1) is False
-    assert (file.get("s", "k"), file.claim("s", "k", is_alive=alive)) == (None, True)
+    assert (get(file, "k"), claim(file, "k", alive)) == (None, True)
     assert path.read_bytes() == before
 
 
@@ -241,8 +277,8 @@ def test_a_folder_that_is_gone_misses(opened: Callable[[], AnswerFile], path: Pa
     file = opened()
     path.parent.rmdir()
 
-    assert (file.get("s", "k"), file.salt()) == (None, b"")
-    assert file.claim("s", "k", is_alive=alive) is True
+    assert (get(file, "k"), secret_of(file)) == (None, b"")
+    assert claim(file, "k", alive) is True
 
 
 def test_a_file_that_is_removed_is_begun_anew(opened: Callable[[], AnswerFile], path: Path) -> None:
@@ -253,9 +289,9 @@ def test_a_file_that_is_removed_is_begun_anew(opened: Callable[[], AnswerFile], 
     put(file, "k")
     path.unlink()
 
-    assert file.get("s", "k") is None
+    assert get(file, "k") is None
     put(file, "k")
-    assert file.get("s", "k") == kept()
+    assert get(file, "k") == kept()
 
 
 def test_one_of_all_makes_the_call(opened: Callable[[], AnswerFile]) -> None:
@@ -264,13 +300,13 @@ def test_one_of_all_makes_the_call(opened: Callable[[], AnswerFile]) -> None:
     """
     one, other = opened(), opened()
 
-    assert one.claim("s", "k", is_alive=alive) is True
-    assert other.claim("s", "k", is_alive=alive) is False
-    assert other.claim("s", "j", is_alive=alive) is True
-    assert other.claim("t", "k", is_alive=alive) is True
+    assert claim(one, "k", alive) is True
+    assert claim(other, "k", alive) is False
+    assert claim(other, "j", alive) is True
+    assert claim(other, "k", alive, "t") is True
     one.release("s", "k")
     assert one.flush()
-    assert other.claim("s", "k", is_alive=alive) is True
+    assert claim(other, "k", alive) is True
 
 
 def test_an_answer_is_there_before_the_claim_is_gone(opened: Callable[[], AnswerFile]) -> None:
@@ -278,14 +314,14 @@ def test_an_answer_is_there_before_the_claim_is_gone(opened: Callable[[], Answer
     So whoever claims a key next finds it.
     """
     one, other = opened(), opened()
-    one.claim("s", "k", is_alive=alive)
+    claim(one, "k", alive)
 
     one.put("s", "k", kept(), until=NOW + SECOND, most=PLENTY)
     one.release("s", "k")
-    while other.claim("s", "k", is_alive=alive) is not True:
+    while claim(other, "k", alive) is not True:
         pass
 
-    assert other.get("s", "k") == kept()
+    assert get(other, "k") == kept()
 
 
 def test_a_dead_process_s_claim_ends(opened: Callable[[], AnswerFile], wall: Wall) -> None:
@@ -293,13 +329,13 @@ def test_a_dead_process_s_claim_ends(opened: Callable[[], AnswerFile], wall: Wal
     After three seconds without a word another process makes the call.
     """
     one, other = opened(), opened()
-    one.claim("s", "k", is_alive=lambda: False)
+    claim(one, "k", lambda: False)
 
     wall.now += 3 * SECOND - 1
-    before = other.claim("s", "k", is_alive=alive)
+    before = claim(other, "k", alive)
     wall.now += 1
 
-    assert (before, other.claim("s", "k", is_alive=alive)) == (False, True)
+    assert (before, claim(other, "k", alive)) == (False, True)
 
 
 def test_a_claim_lasts_as_long_as_its_call(opened: Callable[[], AnswerFile], wall: Wall) -> None:
@@ -307,14 +343,14 @@ def test_a_claim_lasts_as_long_as_its_call(opened: Callable[[], AnswerFile], wal
     What is under way is claimed for longer, and what isn't is not.
     """
     one, other = opened(), opened()
-    one.claim("s", "long", is_alive=alive)
-    one.claim("s", "over", is_alive=lambda: False)
+    claim(one, "long", alive)
+    claim(one, "over", lambda: False)
 
     wall.now += 2 * SECOND
     one.renew()
     wall.now += 2 * SECOND
 
-    assert [other.claim("s", key, is_alive=alive) for key in ("long", "over")] == [False, True]
+    assert [claim(other, key, alive) for key in ("long", "over")] == [False, True]
 
 
 def test_a_claim_from_the_future_counts_for_nothing(opened: Callable[[], AnswerFile], wall: Wall) -> None:
@@ -322,10 +358,10 @@ def test_a_claim_from_the_future_counts_for_nothing(opened: Callable[[], AnswerF
     A clock that is set back by a day keeps nobody waiting for a day.
     """
     one, other = opened(), opened()
-    one.claim("s", "k", is_alive=alive)
+    claim(one, "k", alive)
     wall.now -= 86_400 * SECOND
 
-    assert other.claim("s", "k", is_alive=alive) is True
+    assert claim(other, "k", alive) is True
 
 
 def test_whoever_finds_the_file_busy_does_not_wait(opened: Callable[[], AnswerFile], path: Path) -> None:
@@ -337,11 +373,11 @@ def test_whoever_finds_the_file_busy_does_not_wait(opened: Callable[[], AnswerFi
 
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("BEGIN EXCLUSIVE")
-        found, claimed = file.get("s", "k"), file.claim("s", "k", is_alive=alive)
+        found, claimed = get(file, "k"), claim(file, "k", alive)
         db.execute("ROLLBACK")
 
     assert (found, claimed) == (None, None)
-    assert (file.get("s", "k"), file.claim("s", "k", is_alive=alive)) == (kept(), True)
+    assert (get(file, "k"), claim(file, "k", alive)) == (kept(), True)
 
 
 def test_a_queue_that_is_full_drops(opened: Callable[[], AnswerFile], path: Path) -> None:
@@ -371,7 +407,11 @@ def test_a_shelf_is_one_service_s_part(opened: Callable[[], AnswerFile]) -> None
     shelf.put("b", kept(at=NOW + 1), until=NOW + SECOND)
     assert file.flush()
 
-    assert (shelf.get("a"), shelf.get("b")) == (None, kept(at=NOW + 1))
-    assert shelf.claim("k", is_alive=alive) is True
-    assert SharedShelf(opened(), "s", max_entries=1, max_bytes=1).claim("k", is_alive=alive) is False
+    found = [shelf.find(lambda _: "a", is_enough=never).kept, shelf.find(lambda _: "b", is_enough=never).kept]
+    others = SharedShelf(opened(), "s", max_entries=1, max_bytes=1)
+    claims = [each.find(lambda _: "k", is_enough=never, is_alive=alive).is_mine for each in (shelf, others)]
     shelf.release("k")
+    assert file.flush()
+
+    assert (found, claims) == ([None, kept(at=NOW + 1)], [True, False])
+    assert others.seek(lambda _: "k", is_enough=never, is_alive=alive).result().is_mine is True

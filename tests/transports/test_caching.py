@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event, Semaphore, Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import httpx
 import httpx2
 import openai
 import pytest
@@ -101,13 +102,14 @@ def test_an_answer_has_its_time(ask: Ask, upstream: Upstream) -> None:
         {"Cookie": "session=b"},
         {"X-Mbx-Apikey": "b"},
         {"OpenAI-Organization": "b"},
+        {"Authorization": "Bearer a", "Host": "b.example"},
         {},
     ],
     ids=str,
 )
 def test_nobody_gets_an_answer_to_somebody_else(ask: Ask, other: dict[str, str], upstream: Upstream) -> None:
     """
-    I07: the same request with another credential, vendor header or cookie is another request.
+    I07: the same request with another credential, vendor header, cookie or virtual host is another one.
     """
     url = upstream.script("/a", as_json({"for": "a"}), as_json({"for": "b"}))
     gov = keeping()
@@ -117,6 +119,32 @@ def test_nobody_gets_an_answer_to_somebody_else(ask: Ask, other: dict[str, str],
 
     assert [json.loads(each)["for"] for each in (first, second)] == ["a", "b"]
     assert json.loads(ask(gov, url, headers={"Authorization": "Bearer a"})) == {"for": "a"}
+
+
+@pytest.mark.parametrize("client", ["httpx2", "httpx", "httpx2-async", "httpx-async"])
+def test_a_request_for_another_target_than_its_url_s_shares_nothing(client: str, upstream: Upstream) -> None:
+    """
+    Regression: httpx's extension `target` asks for another path, and the first one's answer was everybody's.
+    """
+    url = upstream.script("/a", as_json({"n": 0}))
+    for number in (1, 2):
+        upstream.script(f"/{number}", as_json({"n": number}))
+
+    async def ask_awaiting(gov: Governor, library: Any) -> list[Any]:
+        async with library.AsyncClient(transport=AsyncTransport(gov, "api")) as session:
+            return [(await session.get(url, extensions=each)).json()["n"] for each in said]
+
+    def ask_blocking(gov: Governor, library: Any) -> list[Any]:
+        with library.Client(transport=Transport(gov, "api")) as session:
+            return [session.get(url, extensions=each).json()["n"] for each in said]
+
+    said: list[dict[str, Any]] = [{}, {"target": b"/1"}, {"target": b"/2"}, {}]
+    library = httpx2 if client.startswith("httpx2") else httpx
+    gov = keeping()
+    found = asyncio.run(ask_awaiting(gov, library)) if client.endswith("async") else ask_blocking(gov, library)
+
+    assert found == [0, 1, 2, 0]
+    assert len(upstream.received) == 3
 
 
 @every(EVERY)
@@ -177,6 +205,46 @@ def test_a_model_s_certain_answer_is_kept(ask: Ask, upstream: Upstream) -> None:
 
     assert bodies[0] == bodies[1]
     assert len(upstream.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/threads/thread_1/messages", {"role": "user", "content": "yes"}),
+        ("/v1/responses", {"temperature": 0, "tools": [{"type": "mcp", "server_url": "https://m.example"}]}),
+        ("/v1/responses", {"temperature": 0, "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}),
+    ],
+    ids=str,
+)
+def test_an_action_is_sent_each_time(path: str, asked: dict[str, Any], upstream: Upstream) -> None:
+    """
+    What a request makes its provider do is done as often as it is asked for.
+    """
+    url = upstream.script(path, as_json(SAID))
+    gov = keeping(cache={"any_temperature": True})
+
+    for _ in range(3):
+        CLIENTS["httpx2"](gov, url, "POST", json=asked)
+
+    assert len(upstream.received) == 3
+
+
+def test_what_computes_is_known_behind_any_base_url(upstream: Upstream) -> None:
+    """
+    A base URL may end with a name that no API has; a reload may give another one.
+    """
+    url = upstream.script("/team-a/chat/completions", as_json(SAID))
+    base = url.removesuffix("/chat/completions")
+    gov = keeping(base_url=base)
+    ask = CLIENTS["httpx2"]
+
+    for _ in range(2):
+        ask(gov, url, "POST", json=COLD)
+    kept = len(upstream.received)
+    gov.reload({"api": {**LLM, "cache": {}, "base_url": base.removesuffix("-a")}})
+    ask(gov, url, "POST", json=COLD)
+
+    assert (kept, len(upstream.received)) == (1, 2)
 
 
 @every(EVERY)

@@ -11,7 +11,9 @@ one keyed hash, so that no key holds a secret, or can be tried out without the s
 its outermost members don't count. The order inside does: a model writes the members of a schema in the schema's order.
 
 *What is asked for.* GET and HEAD; and of an LLM's API the POSTs that compute and change nothing, if their answer is
-not drawn by chance: embeddings, and chats at temperature 0, unless the policy asks for all.
+not drawn by chance: embeddings, and chats at temperature 0, unless the policy asks for all. What the provider does
+beside that, such as to run a tool, to search, or to write to a thread, would be left out by an answer that is given
+again. So its paths are known whole, and of tools only those that the client runs itself.
 
 *What is kept.* An answer of status 200 that has come whole and that its server lets be kept (RFC 9111 section 3). The
 server of an LLM's API says ``no-cache`` of each stream and sets a cookie of its front's with each answer, meaning
@@ -58,6 +60,7 @@ __all__ = [
     "may_be_stale",
     "members",
     "pack",
+    "request_digest",
     "returned",
     "taken",
     "unpack",
@@ -81,7 +84,6 @@ NOISE: Final = frozenset(
         "date",
         "egressor-hops",
         "expect",
-        "host",
         "idempotency-key",
         "keep-alive",
         "pragma",
@@ -98,7 +100,7 @@ NOISE: Final = frozenset(
     }
 )
 """
-Headers of a request that say nothing of its answer. The host is a part of the URL.
+Headers of a request that say nothing of its answer.
 """
 
 SIZE: Final = array("Q").itemsize
@@ -111,16 +113,43 @@ _HOLDER: Final = 640
 _PAIR: Final = 192
 
 _NOISY: Final = ("x-b3-", "x-stainless-")
+_AUTHORITY: Final = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)", re.IGNORECASE)
+_PORTS: Final = {"http": ":80", "https": ":443"}
 # Conditions and ranges ask for something else than the whole answer.
 _PARTIAL: Final = frozenset(
     {"range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"}
 )
 _CREDENTIAL: Final = ("auth", "cookie", "key", "secret", "session", "token")
-_CHATS: Final = ("/chat/completions", "/completions", "/responses", "/messages")
+# Before the operation stands what a base URL ends with, and no name of a thing that a POST would change:
+# `/v1/threads/ID/messages` writes one. See https://platform.openai.com/docs/api-reference/messages/createMessage.
+_OPERATION: Final = re.compile(
+    r"(?:(?:/[^/]+)*/(?:v[0-9][a-z0-9]*|beta|compat|inference|models|openai|openapi|deployments/[^/]+))?"
+    r"/(?:(?:(?:chat|fim)/)?completions|responses|messages|embeddings)"
+)
+_GEMINI_OPERATION: Final = re.compile(
+    r"(?:/[^/]+)*/(?:models|tunedModels|endpoints)/[^/]+"
+    r":(?:generateContent|streamGenerateContent|embedContent|batchEmbedContents)"
+)
 _GEMINI: Final = (":generateContent", ":streamGenerateContent")
 _EMBEDDINGS: Final = ("/embeddings", ":embedContent", ":batchEmbedContents")
-# What such a request may say that makes it an action, or its answer one of this moment.
-_ACTS: Final = ("background", "conversation", "container", "mcp_servers")
+# What such a request may say that makes it an action, or its answer one of this moment: work that goes on, what is
+# kept over there and may name tools of its own, servers to call, and searches under the names that APIs have for them.
+_ACTS: Final = (
+    "background",
+    "cachedContent",
+    "cached_content",
+    "container",
+    "conversation",
+    "data_sources",
+    "enable_search",
+    "mcp_servers",
+    "plugins",
+    "search_parameters",
+    "web_search_options",
+)
+# The tools that a client runs itself: OpenAI's by these types, Gemini's under these names. Anthropic's have a schema.
+_CLIENTS_TOOLS: Final = ("function", "custom")
+_DECLARATIONS: Final = frozenset({"functionDeclarations", "function_declarations"})
 
 # Of an answer, what belongs to one connection or one moment, or would teach its reader what is over.
 _UNKEPT: Final = frozenset(
@@ -309,8 +338,14 @@ def taken(headers: Iterable[tuple[str, str]]) -> Taken:
 def is_computed(method: str, path: str) -> bool:
     """
     Say whether a request to an LLM's API is one of the POSTs that compute.
+
+    Args:
+        method: Its method.
+        path: Its path, without its query, and without that of the service's base URL, if that is known.
     """
-    return method == "POST" and path.endswith((*_CHATS, *_GEMINI, *_EMBEDDINGS))
+    if method != "POST":
+        return False
+    return _OPERATION.fullmatch(path) is not None or _GEMINI_OPERATION.fullmatch(path) is not None
 
 
 def use_of(
@@ -341,7 +376,7 @@ def use_of(
 
 
 def _is_certain(path: str, asked: Mapping[str, Any], spec: CacheSpec) -> bool:
-    if any(asked.get(name) for name in _ACTS):
+    if _acts(asked):
         return False
     if path.endswith(_EMBEDDINGS) or spec.any_temperature:
         return True
@@ -350,32 +385,79 @@ def _is_certain(path: str, asked: Mapping[str, Any], spec: CacheSpec) -> bool:
     return isinstance(temperature, (int, float)) and not isinstance(temperature, bool) and temperature == 0
 
 
-def cache_key(
-    salt: bytes, *, method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes, is_computed: bool = False
-) -> str:
+def _acts(asked: Mapping[str, Any]) -> bool:
     """
-    Return the key of a request: 32 hexadecimal digits, of which nothing can be read.
+    Whether a request makes its provider do more than compute.
+    """
+    tools = asked.get("tools") or []
+    # A prompt that is kept over there may name tools; one that is a text is what the model goes on with.
+    return (
+        any(asked.get(name) for name in _ACTS)
+        or isinstance(asked.get("prompt"), dict)
+        or not isinstance(tools, list)
+        or not all(_is_clients(tool) for tool in tools)
+    )
+
+
+def _is_clients(tool: object) -> bool:
+    """
+    Whether a tool is one that the client runs itself. One of a kind that isn't known may be the provider's.
+    """
+    if not isinstance(tool, dict):
+        return False
+    if tool.get("type") is None:
+        return "input_schema" in tool or tool.keys() <= _DECLARATIONS
+    return tool["type"] in _CLIENTS_TOOLS
+
+
+def request_digest(
+    *, method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes, is_computed: bool = False
+) -> bytes:
+    """
+    Return what distinguishes a request: 32 bytes, of which `cache_key` makes keys. It has no salt: it is shown nowhere.
 
     Args:
-        salt: The store's secret, at most 64 bytes.
         method: The method.
         url: The whole URL, with its query.
-        headers: The headers, their names in lower case.
+        headers: The headers, their names in lower case. A ``Host`` counts where it is another than the URL's.
         body: The body, as `canonical` makes it.
         is_computed: Whether it is a POST that computes: who sends it, by ``User-Agent``, doesn't shape its answer.
     """
-    digest = blake2b(key=salt, digest_size=16)
+    digest = blake2b(digest_size=32)
     counting = sorted([pair for pair in headers if not _is_noise(pair[0], is_computed=is_computed)], key=_name)
+    counting = [pair for pair in counting if pair[0] != "host" or not _is_of(url, pair[1])]
     texts = [method, url, *[text for pair in counting for text in pair]]
     # Each with its length: no two lists of parts look alike.
     digest.update("".join([f"{len(text)}:{text}" for text in texts]).encode("utf-8", "surrogatepass"))
     digest.update(b"%d:" % len(body))
     digest.update(body)
-    return digest.hexdigest()
+    return digest.digest()
+
+
+def cache_key(salt: bytes, digest: bytes) -> str:
+    """
+    Return the key of a request: 32 hexadecimal digits, of which nothing can be read.
+
+    Args:
+        salt: The secret of whoever keeps the answer, at most 64 bytes.
+        digest: What `request_digest` makes of the request.
+    """
+    return blake2b(digest, key=salt, digest_size=16).hexdigest()
 
 
 def _name(pair: tuple[str, str]) -> str:
     return pair[0]
+
+
+def _is_of(url: str, host: str) -> bool:
+    """
+    Whether a ``Host`` says no more than its URL does. Most clients send one; some leave that to what is below them.
+    """
+    found = _AUTHORITY.match(url)
+    if found is None:
+        return False
+    port = _PORTS.get(found[1].lower(), "")
+    return host.strip().lower().removesuffix(port) == found[2].lower().removesuffix(port)
 
 
 def _is_noise(name: str, *, is_computed: bool) -> bool:

@@ -9,10 +9,14 @@ to wait for as many failures as there are callers.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from array import array
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from egressor._core import cache as core
@@ -29,14 +33,12 @@ from egressor.stores.shelf_shared import SharedShelf
 from .nesting import CURRENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
     from egressor._core.steps import Done, Recall
     from egressor._drivers.clock import Clock
     from egressor._drivers.crowd import Crowd
     from egressor.policies import CachePolicy, Policy
     from egressor.stores.gate import Gate
-    from egressor.stores.shelf_shared import Answers
+    from egressor.stores.shelf_shared import Answers, Looked, Name
 
     from .route import Route
 
@@ -55,12 +57,26 @@ _LATE: Final = Denied(Why.WAIT_TOO_LONG, "deadline", None, "the answer to the sa
 Pairs = list[tuple[str, str]]
 
 
+class _Look(NamedTuple):
+    """
+    What a call wants to know of other processes: the answer; and, where *is_alive* is given, whether it may be made.
+    """
+
+    shelf: SharedShelf
+    is_alive: Callable[[], bool] | None
+
+
+_Story = Generator["_Look | tuple[Crowd, int]", Any, object]
+
+
 class _Cache:
     """
     The cache of one service.
     """
 
-    __slots__ = ("_now", "clock", "crowds", "hits", "is_llm", "misses", "policy", "shared", "shelf", "spec", "stale")
+    __slots__ = (
+        *("_base", "_now", "clock", "crowds", "hits", "is_llm", "misses", "policy", "shared", "shelf", "spec", "stale"),
+    )
 
     def __init__(self, policy: CachePolicy, service: Policy, clock: Clock, shared: SharedShelf | None) -> None:
         self.policy = policy
@@ -70,9 +86,25 @@ class _Cache:
         # What processes share goes by the clock that they share.
         self._now = clock.now if shared is None else clock.wall
         self.spec = policy.spec()
-        self.is_llm = _is_llm(service)
-        self.crowds = Crowds(_longest(service))
+        self.crowds = Crowds(0)
+        self.adapt(service)
         self.shelf = MemoryShelf(max_entries=policy.max_entries, max_bytes=policy.max_bytes)
+
+    def adapt(self, service: Policy) -> None:
+        """
+        Go by *service*, of whose policy a reload may have changed other things.
+        """
+        self.is_llm = service.type is ServiceType.LLM_API or service.dialect in _LLM
+        self._base = urlsplit(service.base_url or "").path.rstrip("/")
+        # How long a call may wait for its turn, and its attempt take.
+        self.crowds.longest = int((service.max_wait + service.timeout) * 1_000_000)
+
+    def path(self, url: str) -> str:
+        """
+        Return the path of *url*, without that of the service's base URL.
+        """
+        path = urlsplit(url).path
+        return path.removeprefix(self._base) if path.startswith(self._base + "/") else path
 
     def counts(self) -> dict[str, int]:
         """
@@ -88,53 +120,47 @@ class _Cache:
 
     def find(self, key: str) -> Found | None:
         """
-        Return what is kept under *key*, fresh or stale.
+        Return what this process has under *key*, fresh or stale.
         """
-        found = self._found(self.shelf.get(key))
+        found = self.worth(self.shelf.get(key))
         if found is None:
             self.shelf.drop(key)
-        if self.shared is None or (found is not None and not found.is_stale):
-            return found
-        # Another process may have had a newer one.
-        kept = self.shared.get(key)
-        other = self._found(kept)
-        if kept is None or other is None or (found is not None and other.age >= found.age):
-            return found
-        self.shelf.put(key, kept, until=0)
-        return other
+        return found
 
-    def _found(self, kept: Kept | None) -> Found | None:
+    def take(self, key: str, kept: Kept | None) -> None:
+        """
+        Keep what another process has kept, if it is newer.
+        """
+        other, found = self.worth(kept), self.find(key)
+        if kept is not None and other is not None and (found is None or other.age < found.age):
+            self.shelf.put(key, kept, until=0)
+
+    def worth(self, kept: Kept | None) -> Found | None:
+        """
+        Return what *kept* is worth now; None if it is too old.
+        """
         if kept is None:
             return None
-        return core.found(kept.entry, at=kept.at, fresh_for=kept.fresh_for, stale=self.spec.stale, now=self._now())
+        # What another process has kept, or this program before, may be from a time when the policy's was longer.
+        fresh_for = min(kept.fresh_for, self.spec.ttl)
+        return core.found(kept.entry, at=kept.at, fresh_for=fresh_for, stale=self.spec.stale, now=self._now())
 
     def fresh(self, key: str, taken: Taken) -> Found | None:
         """
-        Return what is kept under *key* if it is fresh, and one of those that are *taken*.
+        Return what this process has under *key* if it is fresh, and one of those that are *taken*.
         """
         found = self.find(key)
         return None if found is None or found.is_stale or not taken.takes(found) else found
 
-    def put(self, key: str, entry: Entry, fresh_for: int) -> None:
+    def put(self, key: str, entry: Entry, fresh_for: int, *, shared_as: str | Name) -> None:
         """
-        Keep *entry*, which has just come.
+        Keep *entry*, which has just come: here under *key*, and for other processes *shared_as* theirs.
         """
         now = self._now()
         kept = Kept(entry, now, fresh_for)
         self.shelf.put(key, kept, until=0)
         if self.shared is not None:
-            self.shared.put(key, kept, until=now + fresh_for + self.spec.stale)
-
-
-def _is_llm(service: Policy) -> bool:
-    return service.type is ServiceType.LLM_API or service.dialect in _LLM
-
-
-def _longest(service: Policy) -> int:
-    """
-    Return how many microseconds a call may wait for its turn, and its attempt take.
-    """
-    return int((service.max_wait + service.timeout) * 1_000_000)
+            self.shared.put(shared_as, kept, until=now + fresh_for + self.spec.stale)
 
 
 class Caches:
@@ -192,7 +218,7 @@ class Caches:
         cache = self._of(route.gate)
         if cache is None or body is None:
             return None
-        path = urlsplit(url).path
+        path = cache.path(url)
         computed = cache.is_llm and core.is_computed(method, path)
         asked = core.members(body) if computed else None
         use = core.use_of(method, path, headers, asked, spec=cache.spec)
@@ -200,10 +226,8 @@ class Caches:
             return None
         shaping = [*headers, ("egressor-form", form)] if form else headers
         content = core.canonical(body, asked)
-        key = core.cache_key(
-            self._secret(), method=method, url=url, headers=shaping, body=content, is_computed=computed
-        )
-        return Memory(cache, key, use, asked=headers, is_computed=computed)
+        digest = core.request_digest(method=method, url=url, headers=shaping, body=content, is_computed=computed)
+        return Memory(cache, self._salt, digest, use, asked=headers, is_computed=computed)
 
     def _of(self, gate: Gate) -> _Cache | None:
         service = gate.compiled.policy
@@ -221,7 +245,8 @@ class Caches:
             cache = self._known.get(name)
             if cache is not None and cache.policy == policy:
                 # A reload has changed other things.
-                cache.policy, cache.is_llm, cache.crowds.longest = policy, _is_llm(service), _longest(service)
+                cache.policy = policy
+                cache.adapt(service)
             else:
                 shared = self._shared(name, policy)
                 cache = self._known[name] = _Cache(policy, service, self._clock, shared)
@@ -233,10 +258,6 @@ class Caches:
         if self._answers is None:
             return None
         return SharedShelf(self._answers, name, max_entries=policy.max_entries, max_bytes=policy.max_bytes)
-
-    def _secret(self) -> bytes:
-        shared = b"" if self._answers is None else self._answers.salt()
-        return shared or self._salt
 
 
 class Tape:
@@ -353,7 +374,7 @@ class Memory:
     What one call has to do with its service's cache, as its driver sees it.
 
     Attributes:
-        key: The request's key.
+        key: The request's key in this process.
     """
 
     __slots__ = (
@@ -363,13 +384,15 @@ class Memory:
         "_is_claimed",
         "_is_computed",
         "_is_nested",
+        "_name",
+        "_shared_key",
         "_taken",
         "_tape",
         "_use",
         "key",
     )
 
-    def __init__(self, cache: _Cache, key: str, use: Use, *, asked: Pairs, is_computed: bool) -> None:
+    def __init__(self, cache: _Cache, salt: bytes, digest: bytes, use: Use, *, asked: Pairs, is_computed: bool) -> None:
         self._cache = cache
         self._use = use
         self._asked = asked
@@ -379,11 +402,13 @@ class Memory:
         self._is_claimed = False
         self._crowd: Crowd | None = None
         self._tape: Tape | None = None
-        self.key = key
+        self._name: Name = partial(core.cache_key, digest=digest)
+        self._shared_key = ""
+        self.key = self._name(salt)
 
     def at_once(self) -> Found | None:
         """
-        Return a fresh answer, if there is one.
+        Return a fresh answer, if this process has one. Nothing is asked of others.
         """
         if self._use is not Use.ALL:
             return None
@@ -396,14 +421,18 @@ class Memory:
         """
         Do *step*, blocking.
         """
-        if step.is_stale:
-            return self._older()
-        story = self._story(step.until)
+        story = self._older() if step.is_stale else self._story(step.until)
+        looked = None
         try:
             while True:
-                self._cache.clock.rest(*next(story))
+                wish = story.send(looked)
+                looked = None
+                if isinstance(wish, _Look):
+                    looked = self._look(wish)
+                else:
+                    self._cache.clock.rest(*wish)
         except StopIteration as end:
-            return self._counted(end.value)
+            return end.value if step.is_stale else self._counted(end.value)
         except BaseException:
             self.drop()
             raise
@@ -412,17 +441,54 @@ class Memory:
         """
         Do *step*, awaiting.
         """
-        if step.is_stale:
-            return self._older()
-        story = self._story(step.until)
+        story = self._older() if step.is_stale else self._story(step.until)
+        looked = None
         try:
             while True:
-                await self._cache.clock.arest(*next(story))
+                wish = story.send(looked)
+                looked = await (self._alook(wish) if isinstance(wish, _Look) else self._cache.clock.arest(*wish))
         except StopIteration as end:
-            return self._counted(end.value)
+            return end.value if step.is_stale else self._counted(end.value)
         except BaseException:
             self.drop()
             raise
+
+    def _look(self, look: _Look) -> Looked:
+        return look.shelf.find(self._name, is_enough=self._is_enough, is_alive=look.is_alive)
+
+    async def _alook(self, look: _Look) -> Looked:
+        """
+        Look on another thread: an event loop that waits for a server holds up all of its tasks.
+        """
+        seeking = look.shelf.seek(self._name, is_enough=self._is_enough, is_alive=look.is_alive)
+        loop = asyncio.get_running_loop()
+        told = loop.create_future()
+        seeking.add_done_callback(lambda _: _tell(loop, told))
+        try:
+            await told
+        except BaseException:
+            seeking.add_done_callback(lambda done: _give_back(look.shelf, done.result()))
+            raise
+        return seeking.result()
+
+    def _is_enough(self, kept: Kept) -> bool:
+        found = self._cache.worth(kept)
+        return found is not None and not found.is_stale and self._taken.takes(found)
+
+    def _shared(self, is_alive: Callable[[], bool] | None = None) -> Generator[_Look, Looked, bool | None]:
+        """
+        Look for what other processes have kept, and take it. Returns whether this one may make the call.
+        """
+        shelf = self._cache.shared
+        if shelf is None:
+            return True
+        looked = yield _Look(shelf, is_alive)
+        if looked.key:
+            self._shared_key = looked.key
+        if is_alive is not None:
+            self._is_claimed = bool(looked.key and looked.is_mine)
+        self._cache.take(self.key, looked.kept)
+        return looked.is_mine
 
     def _counted(self, found: object) -> object:
         if found is MISS:
@@ -431,8 +497,14 @@ class Memory:
             self._cache.hits += 1
         return found
 
-    def _older(self) -> object:
-        found = self._cache.find(self.key) if self._use is Use.ALL else None
+    def _older(self) -> _Story:
+        found = None
+        if self._use is Use.ALL:
+            found = self._cache.find(self.key)
+            if found is None or found.is_stale:
+                # Another process may have had a newer one.
+                yield from self._shared()
+                found = self._cache.find(self.key)
         if found is None or not self._taken.takes(found):
             return MISS
         if found.is_stale and not core.may_be_stale(found.entry, is_computed=self._is_computed):
@@ -442,12 +514,15 @@ class Memory:
         self._cache.stale += 1
         return found
 
-    def _story(self, until: int | None) -> Generator[tuple[Crowd, int], None, object]:
+    def _story(self, until: int | None) -> _Story:
         """
-        Find an answer, or a crowd to wait with, or be the first of one. Yields whom to wait for, and until when.
+        Find an answer, or a crowd to wait with, or be the first of one. Yields whom to wait for, and until when, and
+        what to look for.
         """
         cache = self._cache
         if self._taken.is_only:
+            if self._use is Use.ALL:
+                yield from self._shared()
             found = cache.fresh(self.key, self._taken) if self._use is Use.ALL else None
             return _NOT_KEPT if found is None else found
         if self._use is Use.RENEW:
@@ -466,26 +541,25 @@ class Memory:
                 return _LATE
         return MISS
 
-    def _lead(self, crowd: Crowd, until: int | None) -> Generator[tuple[Crowd, int], None, object]:
+    def _lead(self, crowd: Crowd, until: int | None) -> _Story:
         """
         Be the first of a crowd; where other processes may have one of their own, find out whose turn it is.
         """
-        cache, shared = self._cache, self._cache.shared
-        now = cache.clock.now
+        now = self._cache.clock.now
         silent = 0
         while True:
             # Another crowd may have ended since this call has looked.
-            found = cache.fresh(self.key, self._taken)
+            found = self._cache.fresh(self.key, self._taken)
+            is_mine: bool | None = False
+            if found is None:
+                is_mine = yield from self._shared(self._is_alive(crowd))
+                found = self._cache.fresh(self.key, self._taken)
             if found is not None:
                 self._end(found)
                 return found
-            if shared is None or self._is_claimed:
+            if is_mine:
                 return MISS
-            claimed = shared.claim(self.key, is_alive=self._is_alive(crowd))
-            if claimed:
-                self._is_claimed = True
-                continue  # Whoever had it before may have kept an answer.
-            silent = silent + 1 if claimed is None else 0
+            silent = silent + 1 if is_mine is None else 0
             if silent > _SILENT:
                 return MISS
             if until is not None and now() >= until:
@@ -503,7 +577,7 @@ class Memory:
 
         return is_alive
 
-    def _wait(self, crowd: Crowd, until: int | None) -> Generator[tuple[Crowd, int], None, None]:
+    def _wait(self, crowd: Crowd, until: int | None) -> Generator[tuple[Crowd, int], Any, None]:
         now = self._cache.clock.now
         while not crowd.is_over and (until is None or now() < until):
             patience = crowd.patience(is_nested=self._is_nested)
@@ -563,7 +637,7 @@ class Memory:
         tape, self._tape = self._tape, None
         found = None if done is None else self._worth(done, tape)
         if found is not None and tape is not None and tape.fresh_for and not found.is_stale:
-            self._cache.put(self.key, found.entry, tape.fresh_for)
+            self._cache.put(self.key, found.entry, tape.fresh_for, shared_as=self._shared_key or self._name)
         self._end(found)
 
     def _worth(self, done: Done, tape: Tape | None) -> Found | None:
@@ -589,7 +663,23 @@ class Memory:
             crowd.end(found)
         if self._is_claimed and self._cache.shared is not None:
             self._is_claimed = False
-            self._cache.shared.release(self.key)
+            self._cache.shared.release(self._shared_key)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, told: asyncio.Future[None]) -> None:
+    """
+    Wake the task that has looked; its loop may be closed by now.
+    """
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(lambda: None if told.done() else told.set_result(None))
+
+
+def _give_back(shelf: SharedShelf, looked: Looked) -> None:
+    """
+    Let others make a call that was claimed for somebody who has gone.
+    """
+    if looked.key and looked.is_mine:
+        shelf.release(looked.key)
 
 
 def _length(headers: Pairs) -> int:

@@ -7,7 +7,8 @@ Where a Redis or Valkey server is: its address, read.
 
 After ``?`` may stand ``namespace``, and for TLS ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile``,
 ``ssl_check_hostname`` (``no``). A password stands in the environment, as ``EGRESSOR_REDIS_PASSWORD`` or
-``REDISCLI_AUTH``; one in the address works, and is shown nowhere.
+``REDISCLI_AUTH``. One in a configuration's address is refused before it comes here (`egressor.policies.addresses`), as
+addresses are logged along the way; one that comes here all the same works, and is shown nowhere.
 """
 
 from __future__ import annotations

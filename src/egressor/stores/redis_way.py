@@ -53,21 +53,32 @@ class Way:
             StoreAway: They can't be had *until* then.
         """
         where = self._where(tag, until)
-        asking: tuple[tuple[Any, ...], ...] = ()
+        answers: list[Any] = [None] * len(commands)
+        left, asking = list(range(len(commands))), False
         for _ in range(_HOPS):
-            answers = self._ask_at(where, asking + commands, until=until)[len(asking) :]
-            said = next((answer for answer in answers if isinstance(answer, Said)), None)
+            sent = [commands[number] for number in left]
+            if asking:
+                # It counts for the next command only: https://redis.io/docs/latest/commands/asking/.
+                found = self._ask_at(where, tuple([each for one in sent for each in (("ASKING",), one)]), until=until)
+                found = found[1::2]
+            else:
+                found = self._ask_at(where, tuple(sent), until=until)
+            for number, answer in zip(left, found, strict=True):
+                answers[number] = answer
+            said = next((answer for answer in found if isinstance(answer, Said)), None)
             if said is None:
                 return answers
             if said.code not in {"MOVED", "ASK"}:
                 if said.code in _ELSEWHERE:
                     self._forget(where)
                 return answers
+            # While keys move, some are here and some there already: what was done isn't done again.
+            left = [number for number in left if _is_sent_on(answers[number])]
             # A node that doesn't know its own name leaves the host out: it is the one that was asked.
             host, _, port = said.rest.rpartition(" ")[2].rpartition(":")
             where = (host.strip("[]") or where[0], int(port))
-            asking = (("ASKING",),) if said.code == "ASK" else ()
-            if said.code == "MOVED":
+            asking = said.code == "ASK"
+            if not asking:
                 self._learn(tag, where)
         msg = "Redis: the nodes of the cluster send us around in a circle"
         raise StoreAway(msg)
@@ -174,3 +185,7 @@ class Way:
         if lines is None:
             lines = self._lines.setdefault(key, Lines(lambda: Line(self._place, *where, is_sentinel=True)))
         return lines
+
+
+def _is_sent_on(answer: object) -> bool:
+    return isinstance(answer, Said) and answer.code in {"MOVED", "ASK"}

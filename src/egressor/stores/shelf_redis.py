@@ -4,9 +4,12 @@ Where answers are kept for a fleet: the store's Redis or Valkey server.
 *Keys.* Of each service a hash of answers, one of their sizes, and a sorted set of when each has to go; a key for each
 call under way; and one secret for all, of which keys of answers are made. Each has a time to live.
 
-*Nobody waits for it.* What is looked up may wait for 50 ms, and else is a miss; only the first look of all may take as
-long as a request to the store, as there is no connection yet. A server that does not answer is left alone until the
-thread that writes has had an answer of it: it asks twice a second, as long as somebody looks.
+*One trip.* A look finds the answer, or claims the call, in one trip to the server, and all that are sought at once
+share it: one thread asks for all of this process.
+
+*Nobody waits for it.* A trip may take 50 ms, and else is a miss; only the first one of all may take as long as a
+request to the store, as there is no connection yet. A server that does not answer is left alone until the thread that
+writes has had an answer of it: it asks twice a second, as long as somebody looks.
 
 *Bounds* hold for each service: what has the least time left goes first.
 
@@ -20,8 +23,8 @@ from __future__ import annotations
 import logging
 import os
 import struct
+from functools import partial
 from importlib.resources import files
-from threading import RLock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -33,10 +36,11 @@ from .redis_place import Place
 from .redis_way import Way
 from .redis_words import Tags, sent
 from .shelf import Kept
-from .shelf_shared import LEASE, PATIENT, Clerk
+from .shelf_shared import AWAY, LEASE, PATIENT, Clerk, Looked, Name, Scout, Sought
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
 __all__ = ["AnswerServer"]
 
@@ -82,8 +86,6 @@ class _Road:
         self._place = place
         self._patience = patience
         self._way = Way(place)
-        # One at a time: many threads that begin at once would open many connections, and all be late.
-        self._lock = RLock()
         self._is_known = False
         self._away_until = 0.0
         self._logged_at = -_QUIET
@@ -92,25 +94,23 @@ class _Road:
         """
         Return what *work* makes of it, *away* if it can't be asked.
         """
-        with self._lock:
-            if monotonic() < self._away_until:
-                return away
-            if self._is_away and self._probe is not None:
-                self._away_until = monotonic() + _PROBES
-                self._probe()
-                return away
-            try:
-                reply = work(self._ask)
-            except StoreAway as error:
-                self._away_until = monotonic() + _AWAY
-                self._is_away = True
-                self._is_known = True
-                if monotonic() - self._logged_at >= _QUIET:
-                    self._logged_at = monotonic()
-                    _LOG.warning("answers can't be shared, and miss: %s", error)
-                return away
+        if monotonic() < self._away_until:
+            return away
+        if self._is_away and self._probe is not None:
+            self._away_until = monotonic() + _PROBES
+            self._probe()
+            return away
+        try:
+            reply = work(self._ask)
+        except StoreAway as error:
+            self._away_until = monotonic() + _AWAY
+            self._is_away = True
             self._is_known = True
-            return reply
+            if monotonic() - self._logged_at >= _QUIET:
+                self._logged_at = monotonic()
+                _LOG.warning("answers can't be shared, and miss: %s", error)
+            return away
+        return reply
 
     def back(self) -> None:
         """
@@ -132,6 +132,7 @@ class _Road:
         if said is not None:
             msg = f"Redis at {self._place}: {said.reason()}"
             raise StoreAway(msg)
+        self._is_known = True
         return answers
 
 
@@ -154,19 +155,11 @@ class AnswerServer:
         self._owner = os.urandom(8).hex()
         self._namespace = place.namespace
         self._put = files(__package__).joinpath("lua", "keep.lua").read_bytes()
-        self._reading = _Road(place, busy, self._probe)
         self._clerk: Clerk[_Ask] = Clerk(_Road(place, PATIENT), _Renewal(place.namespace, self._owner))
-        self._salt = b""
-        self._salt_until = 0.0
-
-    def _probe(self) -> None:
-        reading, key = self._reading, _salt_key(self._namespace)
-
-        def ask_something(ask: _Ask) -> None:
-            ask(key, ("TIME",))
-            reading.back()
-
-        self._clerk.order(ask_something)
+        looks = _Looks(place, busy, self._clerk, wall=wall, owner=self._owner)
+        self._reading = looks.road
+        self._secret = looks.salt
+        self._scout = Scout(looks)
 
     @property
     def dropped(self) -> int:
@@ -175,40 +168,19 @@ class AnswerServer:
         """
         return self._clerk.dropped
 
-    def salt(self) -> bytes:
+    def find(self, sought: Sought) -> Looked:
         """
-        Return the secret that all processes make keys with; empty while it isn't known.
+        Look for *sought*, blocking.
         """
-        if monotonic() >= self._salt_until:
-            # A server that was emptied has another one.
-            self._salt = self._reading.use(self._read_salt, away=self._salt, busy=self._salt)
-            self._salt_until = monotonic() + (_SALT_FOR if self._salt else 0.0)
-        return self._salt
+        return self.seek(sought).result()
 
-    def _read_salt(self, ask: _Ask) -> bytes:
-        key = _salt_key(self._namespace)
-        _, found, _ = ask(
-            key, ("SET", key, os.urandom(32), "NX", "PX", _SALT_KEPT), ("GET", key), ("PEXPIRE", key, _SALT_KEPT)
-        )
-        return found if isinstance(found, bytes) and len(found) == 32 else b""
-
-    def get(self, service: str, key: str) -> Kept | None:
+    def seek(self, sought: Sought) -> Future[Looked]:
         """
-        Return what is kept under *key*; None as well for what is no answer.
+        Look for *sought* on the thread that looks for all.
         """
-        tag = Tags(self._namespace, service).tag
+        return self._scout.seek(sought)
 
-        def read(ask: _Ask) -> list[Any]:
-            return ask(tag, ("TIME",), ("HGET", tag + b":answers", key))
-
-        now, data = self._reading.use(read, away=[None, None], busy=[None, None])
-        if not isinstance(data, bytes) or len(data) < _TIMES.size:
-            return None
-        at, fresh_for = _TIMES.unpack_from(data)
-        entry = unpack(data[_TIMES.size :])
-        return None if entry is None else Kept(entry, self._wall() - (_micros(now) - at), fresh_for)
-
-    def put(self, service: str, key: str, kept: Kept, *, until: int, most: tuple[int, int]) -> None:
+    def put(self, service: str, key: str | Name, kept: Kept, *, until: int, most: tuple[int, int]) -> None:
         """
         Keep an answer soon, at most until *until*; of the service *most* answers and bytes.
         """
@@ -218,38 +190,20 @@ class AnswerServer:
             now = _micros(ask(tag, ("TIME",))[0])
             wall = self._wall()
             data = _TIMES.pack(now - max(0, wall - kept.at), kept.fresh_for) + pack(kept.entry)
+            name = key if isinstance(key, str) else key(self._secret(ask))
             if until > wall:
                 names = (tag + b":answers", tag + b":answer-sizes", tag + b":answer-ends")
-                values = (key, data, now // 1000, (until - wall) // 1000 + 1, *most)
+                values = (name, data, now // 1000, (until - wall) // 1000 + 1, *most)
                 ask(tag, ("EVAL", self._put, len(names), *names, *values))
 
         self._clerk.keep(write)
-
-    def claim(self, service: str, key: str, *, is_alive: Callable[[], bool]) -> bool | None:
-        """
-        Return whether this process may make the call of *key* now: nobody else makes it, or nobody knows.
-
-        Args:
-            service: The service.
-            key: The key.
-            is_alive: Asked each second whether the claim is to go on.
-        """
-        tag, name = _claim(self._namespace, (service, key))
-
-        def write(ask: _Ask) -> bool:
-            return ask(tag, ("SET", name, self._owner, "NX", "PX", _LEASE_MS))[0] is not None
-
-        is_mine = self._reading.use(write, away=True, busy=True)
-        if is_mine:
-            self._clerk.claimed((service, key), is_alive=is_alive)
-        return is_mine
 
     def release(self, service: str, key: str) -> None:
         """
         Let others make the call of *key*, as soon as its answer is written. The collector may do this.
         """
-        tag, name = _claim(self._namespace, (service, key))
-        self._clerk.released((service, key), lambda ask: ask(tag, ("EVAL", _RENEW, 1, name, self._owner, 0)))
+        claim = service, key
+        self._clerk.released(claim, _releasing(self._namespace, claim, self._owner))
 
     def renew(self) -> None:
         """
@@ -269,8 +223,104 @@ class AnswerServer:
         """
         for claim in self._clerk.claims:
             self.release(*claim)
+        self._scout.close()
         self._clerk.close()
         self._reading.close()
+
+
+class _Looks:
+    """
+    What the thread does that looks for all. It doesn't hold the answers' owner, so it ends with it.
+
+    Attributes:
+        road: How it asks.
+    """
+
+    def __init__(self, place: Place, busy: float, clerk: Clerk[_Ask], *, wall: Callable[[], int], owner: str) -> None:
+        self._namespace = place.namespace
+        self._is_cluster = place.kind == "cluster"
+        self._clerk = clerk
+        self._wall = wall
+        self._owner = owner
+        self._salt = b""
+        self._salt_until = 0.0
+        self.road = _Road(place, busy, self._probe)
+
+    def _probe(self) -> None:
+        def ask_something(ask: _Ask) -> None:
+            ask(_salt_key(self._namespace), ("TIME",))
+            self.road.back()
+
+        self._clerk.order(ask_something)
+
+    def __call__(self, orders: list[tuple[Sought, Future[Looked]]]) -> None:
+        """
+        Look for all that is sought, and tell each.
+        """
+        if not self.road.use(partial(self._look, orders), away=False, busy=False):
+            for sought, future in orders:
+                if not future.done():
+                    self._tell(sought, future, AWAY)
+
+    def _look(self, orders: list[tuple[Sought, Future[Looked]]], ask: _Ask) -> bool:
+        salt = self.salt(ask)
+        parts: dict[bytes, list[tuple[Sought, Future[Looked], str]]] = {}
+        for sought, future in orders:
+            tag = Tags(self._namespace, sought.service).tag
+            # Only in a cluster services may be on different servers.
+            parts.setdefault(tag if self._is_cluster else b"", []).append((sought, future, sought.name(salt)))
+        for part in parts.values():
+            commands = [command for sought, _, key in part for command in self._commands(sought, key)]
+            tag = Tags(self._namespace, part[0][0].service).tag
+            *found, time = ask(tag, *commands, ("TIME",))
+            answers, now = iter(found), _micros(time)
+            for sought, future, key in part:
+                is_mine = sought.is_alive is not None and next(answers) is not None
+                self._tell(sought, future, Looked(key, self._read(next(answers), now), is_mine))
+        return True
+
+    def _commands(self, sought: Sought, key: str) -> list[tuple[Any, ...]]:
+        tag, name = _claim(self._namespace, (sought.service, key))
+        look = ("HGET", tag + b":answers", key)
+        # Whoever had the claim before may have kept an answer: so it is looked for after that.
+        return [look] if sought.is_alive is None else [("SET", name, self._owner, "NX", "PX", _LEASE_MS), look]
+
+    def _read(self, data: object, now: int) -> Kept | None:
+        if not isinstance(data, bytes) or len(data) < _TIMES.size:
+            return None
+        at, fresh_for = _TIMES.unpack_from(data)
+        entry = unpack(data[_TIMES.size :])
+        return None if entry is None else Kept(entry, self._wall() - (now - at), fresh_for)
+
+    def _tell(self, sought: Sought, future: Future[Looked], looked: Looked) -> None:
+        if looked.key and looked.is_mine and sought.is_alive is not None:
+            claim = sought.service, looked.key
+            if looked.kept is not None and sought.is_enough(looked.kept):
+                looked = looked._replace(is_mine=False)
+                self._clerk.released(claim, _releasing(self._namespace, claim, self._owner))
+            else:
+                self._clerk.claimed(claim, is_alive=sought.is_alive)
+        future.set_result(looked)
+
+    def salt(self, ask: _Ask) -> bytes:
+        """
+        Return the secret that all processes make keys with.
+
+        Raises:
+            StoreAway: It can't be had.
+        """
+        if monotonic() >= self._salt_until:
+            # A server that was emptied has another one.
+            key = _salt_key(self._namespace)
+            _, found, _ = ask(
+                key, ("SET", key, os.urandom(32), "NX", "PX", _SALT_KEPT), ("GET", key), ("PEXPIRE", key, _SALT_KEPT)
+            )
+            if not isinstance(found, bytes) or len(found) != 32:
+                msg = "what keys are made with on the server is no secret of ours"
+                raise StoreAway(msg)
+            self._salt = found
+            self._salt_until = monotonic() + _SALT_FOR
+        return self._salt
 
 
 class _Renewal:
@@ -297,6 +347,14 @@ class _Renewal:
 
 def _salt_key(namespace: str) -> bytes:
     return b"{egressor:" + sent(namespace) + b"}:salt"
+
+
+def _releasing(namespace: str, claim: tuple[str, str], owner: str) -> Callable[[_Ask], object]:
+    """
+    Return the order that gives up a claim.
+    """
+    tag, name = _claim(namespace, claim)
+    return lambda ask: ask(tag, ("EVAL", _RENEW, 1, name, owner, 0))
 
 
 def _claim(namespace: str, claim: tuple[str, str]) -> tuple[bytes, bytes]:

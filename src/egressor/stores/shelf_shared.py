@@ -1,7 +1,8 @@
 """
 Answers that several processes share: what a file of them and a server of them have in common.
 
-*Nobody waits for it.* What is kept is written by a thread of its own, whose queue is bounded.
+*Nobody waits for it.* What is kept is written by a thread of its own, whose queue is bounded. Another one looks for
+event loops, which never wait themselves: all that was asked for while it looked is in its next look.
 
 *One call for all processes.* Whoever is to make a call claims its key, for 3 seconds, and again each second for as long
 as the call is under way. Who finds the key claimed looks again for the answer, and for the claim's end. So a process
@@ -10,21 +11,24 @@ that dies holds the others up for 3 seconds at most.
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import RLock, Thread
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, TypeVar
 from weakref import finalize
 
 from egressor._host.threads import starts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .shelf import Kept
 
-__all__ = ["LEASE", "PATIENT", "Answers", "Clerk", "SharedShelf", "Way"]
+__all__ = ["AWAY", "LEASE", "PATIENT", "Answers", "Clerk", "Looked", "Name", "Scout", "SharedShelf", "Sought", "Way"]
+
+_LOG = logging.getLogger("egressor")
 
 LEASE: Final = 3_000_000
 """
@@ -36,11 +40,52 @@ How many seconds whoever writes may wait.
 """
 _RENEW: Final = 1.0
 _MOST_ORDERS: Final = 1_000
+_MOST_LOOKS: Final = 100
 
 _Hand = TypeVar("_Hand")
 _Hand_co = TypeVar("_Hand_co", covariant=True)
 _Reply = TypeVar("_Reply")
 Claim = tuple[str, str]
+Name = Callable[[bytes], str]
+"""
+The key of a request, given the secret of those that share it.
+"""
+
+
+class Looked(NamedTuple):
+    """
+    What a look has found.
+
+    Attributes:
+        key: The request's key; empty where the secret isn't known.
+        kept: What is kept under it; None as well for what is no answer.
+        is_mine: Whether this process may make the call now: nobody else makes it, or nobody knows. None if there was
+            no time to say. False also where what is kept is enough, or nobody has asked.
+    """
+
+    key: str
+    kept: Kept | None
+    is_mine: bool | None
+
+
+AWAY: Final = Looked("", None, is_mine=True)
+
+
+class Sought(NamedTuple):
+    """
+    What is looked for.
+
+    Attributes:
+        service: The service.
+        name: The request's key.
+        is_enough: Whether something that is kept is the answer. It may be asked on any thread.
+        is_alive: Whether the call is under way, asked each second: it is claimed for as long. None claims nothing.
+    """
+
+    service: str
+    name: Name
+    is_enough: Callable[[Kept], bool]
+    is_alive: Callable[[], bool] | None = None
 
 
 class Way(Protocol[_Hand_co]):
@@ -206,30 +251,90 @@ def _renew(
         way.use(order(alive), away=None, busy=None)
 
 
+class Scout:
+    """
+    Looks on a thread of its own, for many at once.
+
+    Args:
+        look: Finds what is sought, and tells each. It must not hold this scout, so that the thread ends with it.
+    """
+
+    def __init__(self, look: Callable[[list[tuple[Sought, Future[Looked]]]], object]) -> None:
+        self._look = look
+        self._orders: SimpleQueue[tuple[Sought, Future[Looked]] | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._lock = RLock()
+        finalize(self, self._orders.put, None).atexit = False
+
+    def seek(self, sought: Sought) -> Future[Looked]:
+        """
+        Look for *sought* soon.
+        """
+        future = Future[Looked]()
+        if self._thread is None and not self._begins():
+            future.set_result(AWAY)
+        else:
+            self._orders.put((sought, future))
+        return future
+
+    def _begins(self) -> bool:
+        with self._lock:
+            if self._thread is None:
+                thread = Thread(target=_scout, args=(self._orders, self._look), name="egressor-looks", daemon=True)
+                if starts(thread):
+                    self._thread = thread
+            return self._thread is not None
+
+    def close(self) -> None:
+        """
+        Look for what is sought still, for a second at most.
+        """
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._orders.put(None)
+            thread.join(PATIENT)
+
+
+def _scout(
+    orders: SimpleQueue[tuple[Sought, Future[Looked]] | None],
+    look: Callable[[list[tuple[Sought, Future[Looked]]]], object],
+) -> None:
+    while True:
+        come = [orders.get()]
+        with suppress(Empty):
+            while len(come) < _MOST_LOOKS:
+                come.append(orders.get_nowait())
+        wanted = [each for each in come if each is not None]
+        try:
+            look(wanted)
+        except Exception as error:  # noqa: BLE001 - without this thread nobody would find anything any more
+            _LOG.warning("a look for kept answers has failed, and misses: %s", type(error).__name__)
+        for _, future in wanted:
+            if not future.done():
+                future.set_result(AWAY)
+        if len(wanted) < len(come):
+            return
+        come, wanted = [], []  # Nobody's answer is held while nobody looks.
+
+
 class Answers(Protocol):
     """
     The answers of all services, as one process has them.
     """
 
-    def salt(self) -> bytes:
+    def find(self, sought: Sought) -> Looked:
         """
-        Return the secret that all processes make keys with; empty while it can't be had.
-        """
-
-    def get(self, service: str, key: str) -> Kept | None:
-        """
-        Return what is kept under *key*; None as well for what is no answer.
+        Look for *sought*, blocking.
         """
 
-    def put(self, service: str, key: str, kept: Kept, *, until: int, most: tuple[int, int]) -> None:
+    def seek(self, sought: Sought) -> Future[Looked]:
+        """
+        Look for *sought* on another thread.
+        """
+
+    def put(self, service: str, key: str | Name, kept: Kept, *, until: int, most: tuple[int, int]) -> None:
         """
         Keep an answer soon, at most until *until*; of the service *most* answers and bytes.
-        """
-
-    def claim(self, service: str, key: str, *, is_alive: Callable[[], bool]) -> bool | None:
-        """
-        Return whether this process may make the call of *key* now: nobody else makes it, or nobody knows. None if
-        there was no time to say.
         """
 
     def release(self, service: str, key: str) -> None:
@@ -259,23 +364,27 @@ class SharedShelf:
         self._service = service
         self._most = max_entries, max_bytes
 
-    def get(self, key: str) -> Kept | None:
+    def find(
+        self, name: Name, *, is_enough: Callable[[Kept], bool], is_alive: Callable[[], bool] | None = None
+    ) -> Looked:
         """
-        Return what is kept under *key*.
+        Look for a request's answer, blocking; claim its call if there is none and *is_alive* is given.
         """
-        return self._answers.get(self._service, key)
+        return self._answers.find(Sought(self._service, name, is_enough, is_alive))
 
-    def put(self, key: str, kept: Kept, *, until: int) -> None:
+    def seek(
+        self, name: Name, *, is_enough: Callable[[Kept], bool], is_alive: Callable[[], bool] | None = None
+    ) -> Future[Looked]:
+        """
+        Do what `find` does on another thread.
+        """
+        return self._answers.seek(Sought(self._service, name, is_enough, is_alive))
+
+    def put(self, key: str | Name, kept: Kept, *, until: int) -> None:
         """
         Keep an answer soon, at most until *until*.
         """
         self._answers.put(self._service, key, kept, until=until, most=self._most)
-
-    def claim(self, key: str, *, is_alive: Callable[[], bool]) -> bool | None:
-        """
-        Return whether this process may make the call of *key* now; None if nobody could say.
-        """
-        return self._answers.claim(self._service, key, is_alive=is_alive)
 
     def release(self, key: str) -> None:
         """

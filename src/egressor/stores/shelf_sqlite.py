@@ -19,20 +19,22 @@ import os
 import sqlite3
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from egressor._core.cache import pack, unpack
 from egressor._host.place import trouble
 
 from . import StoreAway
 from .shelf import Kept
-from .shelf_shared import LEASE, PATIENT, Clerk
+from .shelf_shared import AWAY, LEASE, PATIENT, Clerk, Looked, Name, Scout, Sought
 from .sqlite_file import damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
     from sqlite3 import Connection
 
 __all__ = ["AnswerFile"]
@@ -194,7 +196,10 @@ class AnswerFile:
         self._wall = wall
         self._owner = os.urandom(8).hex()
         self._reading = _Way(path, _BUSY)
-        self._clerk: Clerk[Connection] = Clerk(_Way(path, PATIENT), _Renewal(wall, self._owner))
+        self._writing = _Way(path, PATIENT)
+        self._clerk: Clerk[Connection] = Clerk(self._writing, _Renewal(wall, self._owner))
+        self._looks = _Looks(self._reading, self._clerk, wall=wall, owner=self._owner)
+        self._scout = Scout(self._looks)
 
     @property
     def dropped(self) -> int:
@@ -203,78 +208,34 @@ class AnswerFile:
         """
         return self._clerk.dropped
 
-    def salt(self) -> bytes:
+    def find(self, sought: Sought) -> Looked:
         """
-        Return the file's secret; empty while it can't be used.
+        Look for *sought*, blocking.
         """
-        return self._reading.use(lambda _: self._reading.salt, away=b"", busy=self._reading.salt)
+        return self._looks.find(sought)
 
-    def get(self, service: str, key: str) -> Kept | None:
+    def seek(self, sought: Sought) -> Future[Looked]:
         """
-        Return what is kept under *key*; None as well for what is no answer.
+        Look for *sought* on another thread: the file may be busy for a while, and an event loop has no time for that.
         """
+        return self._scout.seek(sought)
 
-        def read(db: Connection) -> Any:
-            asked = "SELECT data, at, fresh_for FROM answers WHERE service = ? AND key = ?"
-            return db.execute(asked, (service, key)).fetchone()
-
-        row = self._reading.use(read, away=None, busy=None)
-        if row is None:
-            return None
-        entry = unpack(row[0])
-        if entry is None or type(row[1]) is not int or type(row[2]) is not int:
-            self.drop(service, key)
-            return None
-        return Kept(entry, row[1], row[2])
-
-    def put(self, service: str, key: str, kept: Kept, *, until: int, most: tuple[int, int]) -> None:
+    def put(self, service: str, key: str | Name, kept: Kept, *, until: int, most: tuple[int, int]) -> None:
         """
         Keep an answer soon, at most until *until*; of the service *most* answers and bytes.
         """
 
         def write(db: Connection) -> None:
+            name = key if isinstance(key, str) else key(self._writing.salt)
             data = pack(kept.entry)
             db.execute("BEGIN IMMEDIATE")
             _forget_old(db, self._wall())
-            db.execute("DELETE FROM answers WHERE service = ? AND key = ?", (service, key))
-            db.execute(_INSERT, (service, key, kept.at, kept.fresh_for, until, len(data), data))
+            db.execute("DELETE FROM answers WHERE service = ? AND key = ?", (service, name))
+            db.execute(_INSERT, (service, name, kept.at, kept.fresh_for, until, len(data), data))
             _fit(db, service, most)
             db.execute("COMMIT")
 
         self._clerk.keep(write)
-
-    def drop(self, service: str, key: str) -> None:
-        """
-        Keep nothing under *key*, soon.
-        """
-        self._clerk.order(lambda db: db.execute("DELETE FROM answers WHERE service = ? AND key = ?", (service, key)))
-
-    def claim(self, service: str, key: str, *, is_alive: Callable[[], bool]) -> bool | None:
-        """
-        Return whether this process may make the call of *key* now: nobody else makes it, or nobody knows. None if the
-        file was too busy to say.
-
-        Args:
-            service: The service.
-            key: The key.
-            is_alive: Asked each second whether the claim is to go on.
-        """
-        now = self._wall()
-
-        def write(db: Connection) -> bool | None:
-            db.execute("BEGIN IMMEDIATE")
-            row = db.execute(_CLAIMED, (service, key)).fetchone()
-            is_free = row is None or not now < row[0] <= now + 2 * LEASE
-            if is_free:
-                values = (service, key, self._owner, now + LEASE)
-                db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)", values)
-            db.execute("COMMIT")
-            return is_free
-
-        is_mine = self._reading.use(write, away=True, busy=None)
-        if is_mine:
-            self._clerk.claimed((service, key), is_alive=is_alive)
-        return is_mine
 
     def release(self, service: str, key: str) -> None:
         """
@@ -301,8 +262,64 @@ class AnswerFile:
         """
         for claim in self._clerk.claims:
             self.release(*claim)
+        self._scout.close()
         self._clerk.close()
         self._reading.close()
+
+
+class _Looks:
+    """
+    How the file is looked through. It doesn't hold the file's owner, so that the thread that looks ends with it.
+    """
+
+    def __init__(self, way: _Way, clerk: Clerk[Connection], *, wall: Callable[[], int], owner: str) -> None:
+        self._way = way
+        self._clerk = clerk
+        self._wall = wall
+        self._owner = owner
+
+    def __call__(self, orders: list[tuple[Sought, Future[Looked]]]) -> None:
+        """
+        Look for all that is sought, and tell each.
+        """
+        for sought, future in orders:
+            future.set_result(self.find(sought))
+
+    def find(self, sought: Sought) -> Looked:
+        """
+        Look for *sought*.
+        """
+        looked = self._way.use(partial(self._look, sought), away=AWAY, busy=AWAY._replace(is_mine=None))
+        if looked.key and looked.is_mine and sought.is_alive is not None:
+            self._clerk.claimed((sought.service, looked.key), is_alive=sought.is_alive)
+        return looked
+
+    def _look(self, sought: Sought, db: Connection) -> Looked:
+        claim = sought.service, sought.name(self._way.salt)
+        kept = self._read(db, claim)
+        if sought.is_alive is None or (kept is not None and sought.is_enough(kept)):
+            return Looked(claim[1], kept, is_mine=False)
+        now = self._wall()
+        db.execute("BEGIN IMMEDIATE")
+        row = db.execute(_CLAIMED, claim).fetchone()
+        is_free = row is None or not now < row[0] <= now + 2 * LEASE
+        # Whoever had the claim before may have kept an answer.
+        kept = self._read(db, claim)
+        is_mine = is_free and not (kept is not None and sought.is_enough(kept))
+        if is_mine:
+            db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)", (*claim, self._owner, now + LEASE))
+        db.execute("COMMIT")
+        return Looked(claim[1], kept, is_mine)
+
+    def _read(self, db: Connection, claim: tuple[str, str]) -> Kept | None:
+        row = db.execute("SELECT data, at, fresh_for FROM answers WHERE service = ? AND key = ?", claim).fetchone()
+        if row is None:
+            return None
+        entry = unpack(row[0])
+        if entry is None or type(row[1]) is not int or type(row[2]) is not int:
+            self._clerk.order(lambda db: db.execute("DELETE FROM answers WHERE service = ? AND key = ?", claim))
+            return None
+        return Kept(entry, row[1], row[2])
 
 
 class _Renewal:

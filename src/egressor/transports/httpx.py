@@ -57,6 +57,9 @@ else:
 
 __all__ = ["AsyncTransport", "Transport"]
 
+# They name another path, or another host to TLS: https://www.python-httpx.org/advanced/extensions/.
+_ELSEWHERE = frozenset({"target", "sni_hostname"})
+
 
 class _Governed(Governed):
     """
@@ -108,7 +111,11 @@ class _Governed(Governed):
     def _memory(self, route: Route, request: Any) -> Memory | None:
         """
         Return *request*'s part in the service's cache; None if it has none.
+
+        What is asked for, and of whom, may be another thing than the URL says: then it has none.
         """
+        if not _ELSEWHERE.isdisjoint(request.extensions):
+            return None
         try:
             body = request.content
         except Exception:  # noqa: BLE001 - a body that is a stream was not read, whatever its family calls that
