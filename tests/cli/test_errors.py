@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from egressor import Governor
-from egressor.cli.errors import guarded, unseen
+from egressor.cli.errors import guarded, tell, unseen
 from egressor.cli.main import main
 from egressor.ledger.entry import stamp
 
@@ -273,6 +273,18 @@ def test_what_is_new_is_told_once() -> None:
 
     assert found == [[{"id": "1"}, {"id": "2"}], [{"id": "3"}], []]
     assert len(seen) == 5_000
+
+
+@pytest.mark.parametrize(("number", "left_out"), [(200, False), (201, True)])
+def test_tail_says_that_there_were_more(number: int, left_out: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Regression: of more than 200 failures in a second the older ones were left out in silence.
+    """
+    tell([{"id": str(each)} for each in range(number)], as_json=True)
+    out, err = capsys.readouterr()
+    told = [int(json.loads(line)["id"]) for line in out.splitlines()]
+
+    assert (told, "more than 200" in err) == (list(range(number - 200, number)), left_out)
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from egressor._core.retry_after import LONGEST, http_date, retry_after
 
+TODAY = 1_796_000_000.0  # 29 November 2026, in milliseconds above 1e12
 NOON = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the date of the RFC's own examples
 
 
@@ -39,7 +40,17 @@ NOON = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the date of the RFC's own e
         ("", None),
         (" ", None),
         ("soon", None),
-        ("17 seconds", None),
+        ("17 seconds", 17.0),
+        ("5s", 5.0),
+        ("0.5 Sec", 0.5),
+        ("9;x=1", 9.0),
+        ("9; x=1, 4", 9.0),
+        ("12,34", 34.0),
+        ("34,12", 34.0),
+        ("-5s", None),
+        ("1.5.2s", None),
+        ("5 minutes", None),
+        (";x=1", None),
         ("\u202e17", None),
         ("Wed, 99", None),
         ("1.2.3", None),
@@ -59,6 +70,9 @@ def test_seconds(value: str, expected: float | None) -> None:
     [
         (f"{NOON + 3:.0f}", NOON, 3.0),
         (f"{(NOON + 3) * 1000:.0f}", NOON, 3.0),
+        (f"{(TODAY + 30) * 1000:.0f}", TODAY, 30.0),
+        (f"{(TODAY + 30) * 1000:.0f}, 5", TODAY, 30.0),
+        (f"{TODAY + 30:.0f};x=1", TODAY, 30.0),
         (f"{NOON - 3:.0f}", NOON, 0.0),
         (f"{NOON + LONGEST:.0f}", NOON, LONGEST),
         (f"{NOON - 86_401:.0f}", NOON, LONGEST),
@@ -81,11 +95,14 @@ def test_a_time_that_was_meant(value: str, now: float | None, expected: float) -
         "Sunday, 06-Nov-94 08:49:37 GMT",
         "Sun Nov  6 08:49:37 1994",
         "06 Nov 1994 08:49:37 UTC",
+        "Sun, 06 Nov 1994 08:49:37 +0000",
+        "Sun, 06 Nov 1994 09:49:37 +0100",
+        "Sunday, 06-Nov-94 03:19:37 -0530",
     ],
 )
 def test_three_date_formats(text: str) -> None:
     """
-    All of the RFC's three formats name the same instant.
+    All of the RFC's three formats, and those of mails, name the same instant.
     """
     found = http_date(text, near=NOON)
 
@@ -100,6 +117,9 @@ def test_three_date_formats(text: str) -> None:
         "Sun, 06 Nov 1994",
         "Sun, 06 Nov 1994 08:49 GMT",
         "Sun, 06 Nov 1994 08:49:37 PST",
+        "Sun, 06 Nov 1994 08:49:37 +01",
+        "Sun Nov  6 08:49:37 1994 +0100",
+        "+0100",
         "Sun, 06 Xyz 1994 08:49:37 GMT",
         "Sun, 31 Feb 1994 08:49:37 GMT",
         "Sun, 06 Nov 1994 24:49:37 GMT",
@@ -162,6 +182,13 @@ def test_century(text: str, near: float | None, year: int) -> None:
         ({"retry-after": ["Sun, 06 Nov 2094 08:49:27 GMT"]}, NOON, LONGEST),
         ({"retry-after": ["3, Sun, 06 Nov 1994 08:49:47 GMT"]}, NOON, 10.0),
         ({"retry-after": ["Sun, 06 Nov 1994 08:49:47 GMT, 30"]}, NOON, 30.0),
+        ({"retry-after": ["1994-11-06T08:49:47Z"]}, NOON, 10.0),
+        ({"retry-after": ["1994-11-06 09:49:47.500+01:00"]}, NOON, 10.5),
+        ({"retry-after": ["1994-11-06T03:19:47-0530"]}, None, None),
+        ({"retry-after": ["1994-11-06T03:19:47-0530"], "date": ["Sun, 06 Nov 1994 08:49:37 +0000"]}, 0.0, 10.0),
+        ({"retry-after": ["1994-11-06T08:49:47"]}, NOON, None),
+        ({"retry-after": ["1994-13-06T08:49:47Z"]}, NOON, None),
+        ({"retry-after": ["1994-11-06T08:49:27Z"]}, NOON, 0.0),
     ],
 )
 def test_dates(headers: dict[str, list[str]], now: float | None, expected: float | None) -> None:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -18,6 +20,11 @@ from egressor.ledger.entry import as_dict, as_line, from_line, made, new_id, sta
 from egressor.ledger.opening import open_ledger
 from egressor.ledger.spool import Spool
 from tests.ledger.places import NOW, entries, entry, ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from egressor.ledger.entry import Entry
 
 KEY = "sk-" + "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1eF3hJ5"
 _TIMES = st.integers(0, 253_402_300_799_999_999)
@@ -193,6 +200,56 @@ def test_a_failed_replay_removes_nothing(tmp_path: Path) -> None:
 
     assert (spool.count, len(spool.waiting())) == (600, 600)
     spool.close()
+
+
+@contextmanager
+def files_left(number: int) -> Iterator[None]:
+    """
+    This process may open no more than *number* files meanwhile.
+    """
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + number, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize(("number", "new", "left"), [(0, 0, 5), (1, 3, 2)], ids=["its own", "a dead process's"])
+def test_a_file_that_cannot_be_read_now_stays(number: int, new: int, left: int, tmp_path: Path) -> None:
+    """
+    Regression: with no file to open left, a spool's file was taken for an empty one, and removed with all it held.
+    """
+    dead, spool, kept, home = Spool(tmp_path), Spool(tmp_path), entries(5), list[Any]()
+    dead.put(kept[:2])
+    dead.close()
+    spool.put(kept[2:])
+
+    def append(batch: Sequence[Entry]) -> int:
+        home.extend(batch)
+        return len(batch)
+
+    with files_left(number):
+        found = spool.replay(append)
+
+    assert (found, len(spool.waiting())) == (new, left)
+    assert spool.replay(append) == left
+    assert (sorted(ids(home)), list(tmp_path.iterdir())) == (sorted(ids(kept)), [])
+
+
+def test_what_cannot_be_read_hides_nothing_else(tmp_path: Path) -> None:
+    """
+    One file that can't be read keeps nobody from those that can.
+    """
+    (tmp_path / "1-away.jsonl").mkdir()
+    spool, kept = Spool(tmp_path), entries(2)
+    spool.put(kept)
+
+    assert ids(spool.waiting()) == ids(kept)
+    assert spool.replay(len) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["1-away.jsonl"]
 
 
 def test_an_address_opens_its_kind(tmp_path: Path) -> None:

@@ -173,6 +173,27 @@ def test_what_is_noted_while_the_ledger_is_away_comes_home_once(tmp_path: Path) 
         assert (history.state()["spooled"], list(folder.iterdir())) == (0, [])
 
 
+def test_a_spool_that_cannot_be_read_is_tried_again(tmp_path: Path) -> None:
+    """
+    Regression: one read that failed lost what was in the spool; it stays, is counted, and is tried again by itself.
+    """
+    ledger, folder = Moody(), tmp_path / "spool"
+    with opened(ledger, Spool(folder)) as history:
+        ledger.is_away = True
+        note(history, 1, 2)
+        assert history.flush(20)
+        (path,) = folder.iterdir()
+        path.rename(tmp_path / "aside")
+        path.symlink_to(path)
+        ledger.is_away = False
+        until(lambda: not history._away)
+        assert history.state()["spooled"] == 2
+        (tmp_path / "aside").replace(path)
+        until(lambda: not history.state()["spooled"])
+
+        assert (numbers(history), list(folder.iterdir())) == ([1, 2], [])
+
+
 def test_a_yes_that_was_not_heard_doubles_nothing(tmp_path: Path) -> None:
     """
     Entries that the ledger has kept while its answer was lost go to the spool, come again, and stand there once.

@@ -21,6 +21,8 @@ GOOD = {"name": "ci", "sha256": HASH}
     [
         ("x", "gateway.keys", "expected a list of tables"),
         ([1], "gateway.keys[0]", "expected a table"),
+        (["egr_secret"], "gateway.keys[0]", "expected a table, .* and no key"),
+        ([GOOD, ["egr_secret"]], "gateway.keys[1]", "expected a table, .* and no key"),
         ([{}], "gateway.keys[0].name", "needs both"),
         ([{"name": "ci"}], "gateway.keys[0].sha256", "needs both"),
         ([GOOD | {"sha256": "egr_secret"}], "gateway.keys[0].sha256", "not shown"),

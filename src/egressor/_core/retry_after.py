@@ -4,8 +4,11 @@ How long a server asks us to stay away, read from its headers.
 Every form that servers send, for one meaning: seconds from the moment of the answer (RFC 9110 10.2.3).
 
 - ``Retry-After: 17``, and the float that some send although the RFC knows only whole seconds;
-- ``Retry-After: <HTTP-date>`` in the three formats of RFC 9110 5.6.7. A date is measured against the response's own
-  ``Date`` header, since the two clocks are then the same one; only without it against our clock;
+- ``Retry-After: 17s``, ``17 seconds`` and ``17;x=1``: a number with its unit, or with parameters as of a structured
+  field (RFC 9651 3.1.2);
+- ``Retry-After: <HTTP-date>`` in the three formats of RFC 9110 5.6.7, also with an offset (``+0100``) in place of GMT,
+  as in mails (RFC 5322 3.3), or as ISO 8601 writes it with a zone (RFC 3339). A date is measured against the response's
+  own ``Date`` header, since the two clocks are then the same one; only without it against our clock;
 - ``retry-after-ms`` and ``x-ms-retry-after-ms``: milliseconds (Azure, OpenAI);
 - on a 429 without any of them, the ``t`` of the IETF draft's ``RateLimit`` header, which must never win over
   ``Retry-After`` (draft-ietf-httpapi-ratelimit-headers, section 5).
@@ -19,6 +22,7 @@ after the answer, is that time.
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +36,13 @@ _DAY: Final = 86400.0
 _READ: Final = 128
 _WAITS: Final = frozenset({"retry-after", "retry-after-ms", "x-ms-retry-after-ms", "ratelimit"})
 _PIECES: Final = 16
+# Above every time since 1970 in milliseconds, and below what float can't count.
+_MOST: Final = 1e15
+_SECONDS: Final = re.compile(r"(?i)([0-9.]{1,20})\s?(?:s|secs?|seconds?)")
+_ISO: Final = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(\.\d{1,9})?(?:[Zz]|([+-])(\d\d):?(\d\d))", re.ASCII
+)
+_OFFSET: Final = re.compile(r"([+-])(\d\d)(\d\d)", re.ASCII)
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MONTHS: Final = {
     name: number
@@ -69,10 +80,14 @@ def http_date(text: str, *, near: float | None = None) -> float | None:
 
     Args:
         text: ``Sun, 06 Nov 1994 08:49:37 GMT``, ``Sunday, 06-Nov-94 08:49:37 GMT`` or ``Sun Nov  6 08:49:37 1994``;
-            the name of the day may be missing.
+            the name of the day may be missing, and in place of GMT may be an offset such as ``+0100``.
         near: Seconds since 1970 around which the century of a two-digit year is chosen. Default: 2000 to 2099.
     """
-    words = text[:_READ].replace(",", " ").replace("-", " ").lower().split()
+    words = text[:_READ].replace(",", " ").lower().split()
+    offset = _OFFSET.fullmatch(words[-1]) if words else None
+    if offset is not None:
+        words[-1] = "utc"
+    words = " ".join(words).replace("-", " ").split()
     if words and words[0][:3] in _DAYS:
         del words[0]
     if len(words) == 4 and words[0] in _MONTHS:  # asctime has the month first and the year last, and no zone
@@ -85,7 +100,27 @@ def http_date(text: str, *, near: float | None = None) -> float | None:
     if month not in _MONTHS or len(parts) != 3 or not all(map(_is_digits, (day, year, *parts))):
         return None
     full = _century(int(year), near) if len(year) == 2 else int(year)
-    return _epoch(full, _MONTHS[month], int(day), *map(int, parts))
+    time = _epoch(full, _MONTHS[month], int(day), *map(int, parts))
+    return time if time is None or offset is None else time - _ahead(*offset.groups())
+
+
+def _iso(text: str) -> float | None:
+    """
+    Read a time with its zone as RFC 3339 writes it, as seconds since 1970; None if it is none.
+    """
+    found = _ISO.fullmatch(text)
+    time = _epoch(*map(int, found.groups()[:6])) if found is not None else None
+    if found is None or time is None:
+        return None
+    fraction, *offset = found.groups()[6:]
+    return time + float(fraction or 0) - (_ahead(*offset) if offset[0] else 0)
+
+
+def _ahead(sign: str, hours: str, minutes: str) -> int:
+    """
+    Return by how many seconds the clocks of a zone are ahead of UTC's.
+    """
+    return (int(hours) * 3600 + int(minutes) * 60) * (1 if sign == "+" else -1)
 
 
 def _epoch(year: int, month: int, day: int, hour: int, minute: int, second: int) -> float | None:
@@ -118,12 +153,10 @@ def _asked(headers: Mapping[str, Sequence[str]], now: float | None) -> Iterable[
                 yield millis / 1000
     for value in headers.get("retry-after", ()):
         seconds = _number(value)
-        if seconds is None:
-            yield from _fields(value, _clock(headers, now))
-        elif seconds > LONGEST:
-            yield _until(seconds, _clock(headers, now))
-        else:
+        if seconds is not None and seconds <= LONGEST:
             yield seconds
+        else:
+            yield from _fields(value, _clock(headers, now))
 
 
 def _clock(headers: Mapping[str, Sequence[str]], now: float | None) -> float | None:
@@ -134,17 +167,19 @@ def _clock(headers: Mapping[str, Sequence[str]], now: float | None) -> float | N
 
 def _fields(value: str, here: float | None) -> Iterable[float]:
     """
-    Read a field that is no plain number.
+    Read a field that is no plain number of seconds.
 
     Clients join repeated headers with a comma, and a date holds a comma of its own.
     """
     dated = False
     for piece in value[:_READ].split(",")[:_PIECES]:
-        word = piece.strip()
-        seconds = None if dated else _number(word)
+        word = piece.partition(";")[0].strip()
+        seconds = None if dated else _plain(word)
         if seconds is None:
-            date = http_date(word, near=here)
+            date = _iso(word) or http_date(word, near=here)
             seconds = max(date - here, 0.0) if date is not None and here is not None else None
+        elif seconds > LONGEST:
+            seconds = _until(seconds, here)
         if seconds is not None:
             yield seconds
         # "Wed, 99" is a broken date, not a wait of 99 seconds.
@@ -162,6 +197,14 @@ def _until(number: float, here: float | None) -> float:
     return number
 
 
+def _plain(word: str) -> float | None:
+    """
+    Read a number of seconds, with or without its unit.
+    """
+    found = _SECONDS.fullmatch(word)
+    return _number(found[1] if found else word)
+
+
 def _number(text: str) -> float | None:
     """
     Read a number of seconds: not negative, plain ASCII, no ``inf``, no ``nan``, no underscores.
@@ -173,7 +216,7 @@ def _number(text: str) -> float | None:
         value = float(word)
     except ValueError:
         return None
-    return min(value, 1e12)  # so many digits that they overflow to infinity are a very long wait
+    return min(value, _MOST)  # so many digits that they overflow to infinity are a very long wait
 
 
 def _ratelimit(values: Sequence[str]) -> Iterable[float]:

@@ -25,11 +25,11 @@ from .operate import ask
 from .text import Word, columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from egressor.ledger.history import History
 
-__all__ = ["errors", "guarded", "unseen"]
+__all__ = ["errors", "guarded", "tell", "unseen"]
 
 _ACTIONS = ("list", "show", "resolve", "mute", "unmute", "tail")
 _HEADINGS = ("LAST SEEN", "COUNT", "24 H", "GAVE UP", "SERVICE", "CATEGORY", "STATE", "FINGERPRINT", "MESSAGE")
@@ -166,15 +166,26 @@ def _tail(look: Callable[[int], tuple[int, dict[str, Any]]], *, as_json: bool) -
     seen: dict[str, None] = {}
     is_first = True
     while True:
-        code, document = look(_TAILED)
+        # One more than is shown tells that there were more.
+        code, document = look(_TAILED + 1)
         if code:
             return code
-        for each in unseen(document["recent"], seen):
-            if not is_first:
-                click.echo(json.dumps(each, ensure_ascii=False) if as_json else columns([_line(each)]))
+        fresh = unseen(document["recent"], seen)
+        if not is_first:
+            tell(fresh, as_json=as_json)
         is_first = False
         sys.stdout.flush()
         time.sleep(_EACH)
+
+
+def tell(fresh: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """
+    Print the failures *fresh*, the oldest first: of more than 200 the newest, with a word about it on standard error.
+    """
+    if len(fresh) > _TAILED:
+        sys.stderr.write(f"egressor: more than {_TAILED} failures came at once; shown are the newest {_TAILED}\n")
+    for each in fresh[-_TAILED:]:
+        click.echo(json.dumps(each, ensure_ascii=False) if as_json else columns([_line(each)]))
 
 
 def unseen(recent: Iterable[Mapping[str, Any]], seen: dict[str, None]) -> list[Mapping[str, Any]]:

@@ -278,7 +278,7 @@ class History:
 
     def _turn(self) -> bool:
         """
-        Bring home what there is; False if the ledger is away.
+        Bring home what there is; False if the ledger is away, or the spool can't be read.
         """
         with self._changed:
             self._take(_BATCH)
@@ -300,7 +300,7 @@ class History:
                 self._to_spool()
                 self._changed.notify_all()
             return False
-        return True
+        return not self._is_spooled()
 
     def _bring_home(self) -> None:
         if self._spool is not None and not self._is_closed and not self._spool.is_empty():
@@ -379,7 +379,10 @@ class History:
         return self._is_closed and self._is_done()
 
     def _is_owing(self) -> bool:
-        return bool(self._away or self._notes or self._pending)
+        return bool(self._away or self._notes or self._pending) or self._is_spooled()
+
+    def _is_spooled(self) -> bool:
+        return self._spool is not None and self._spool.count > 0
 
     def _wake(self) -> None:
         if self._thread is not None or self._start():

@@ -85,7 +85,8 @@ class Spool:
         """
         found: list[Entry] = []
         for path in self._files():
-            found += _read(path)[0]
+            with suppress(OSError):
+                found += _read(path)[0]
         return found
 
     def is_empty(self) -> bool:
@@ -98,7 +99,8 @@ class Spool:
         """
         Hand what waits to *append*, remove it, and return how many entries were new.
 
-        Whatever *append* raises ends it; nothing is removed that has not been handed over.
+        Whatever *append* raises ends it; nothing is removed that has not been handed over. A file that can't be read
+        now (too many open files, an ill disk) is left for the next time.
         """
         new = 0
         for path in self._orphans():
@@ -107,14 +109,17 @@ class Spool:
             if descriptor is None:
                 continue
             try:
-                if hold(descriptor):
-                    new += self._bring(path, append)
+                found = self._bring(path, append) if hold(descriptor) else None
+                if found is not None:
+                    new += found
                     self._remove(path)
             finally:
                 os.close(descriptor)
         if self._path is not None:
-            new += self._bring(self._path, append)
-            self._end()
+            found = self._bring(self._path, append)
+            if found is not None:
+                new += found
+                self._end()
         return new
 
     def close(self) -> None:
@@ -160,8 +165,14 @@ class Spool:
         self.count = 0
         self.close()
 
-    def _bring(self, path: Path, append: Callable[[Sequence[Entry]], int]) -> int:
-        entries, broken = _read(path)
+    def _bring(self, path: Path, append: Callable[[Sequence[Entry]], int]) -> int | None:
+        """
+        Hand over what is in *path*, and return how much of it was new; None if it can't be read now.
+        """
+        try:
+            entries, broken = _read(path)
+        except OSError:
+            return None
         new = sum(append(entries[at : at + _CHUNK]) for at in range(0, len(entries), _CHUNK))
         if broken:
             self.broken += broken
@@ -186,11 +197,14 @@ class Spool:
 
 def _read(path: Path) -> tuple[list[Entry], int]:
     """
-    Return the entries of *path*, and how many of its lines are none.
+    Return the entries of *path*, and how many of its lines are none. A file that is gone has no lines.
+
+    Raises:
+        OSError: It is there, and can't be read now.
     """
     try:
         lines = path.read_bytes().split(b"\n")
-    except OSError:
+    except FileNotFoundError:
         return [], 0
     found, broken = [], 0
     for line in lines[:-1]:  # What follows the last end of line was never counted on.

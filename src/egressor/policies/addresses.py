@@ -178,7 +178,9 @@ def _database(value: str) -> str:
 
 
 def _no_address(value: object, known: tuple[str, ...]) -> SettingError:
-    scheme = value.partition(":")[0] if isinstance(value, str) else ""
+    # What has no colon, or more in front of it than a scheme, may hold a password: "host=a password=b".
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):", value) if isinstance(value, str) else None
+    scheme = found[1] if found else ""
     # A beginning without its colon or slashes is what was meant, too.
     near = nearest(f"{scheme}://" if str(value).startswith(f"{scheme}:/") else value, known)
     shown = show(scheme) if scheme and not holds_secret(str(value)) else "it"

@@ -249,10 +249,19 @@ class Reading:
         if not isinstance(value, list | tuple):
             self.add(unlike(None, "a list of tables, [[gateway.keys]]"), path)
             return ()
-        return tuple(
-            each if isinstance(each, ClientKey) else self.build(ClientKey, each, (*path, position))
-            for position, each in enumerate(value)
-        )
+        return tuple(self.key(each, (*path, position)) for position, each in enumerate(value))
+
+    def key(self, value: object, path: Path) -> ClientKey | None:
+        """
+        Read one client's key; anything but a table is refused without being shown, as it may be the key.
+        """
+        if isinstance(value, ClientKey):
+            return value
+        if isinstance(value, Mapping):
+            return self.build(ClientKey, value, path)
+        message = "expected a table, [[gateway.keys]], with the key's hash, and no key: egressor key NAME prints it"
+        self.add(SettingError(message), path)
+        return None
 
     def secret(self, value: object, path: Path) -> object:
         """

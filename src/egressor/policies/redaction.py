@@ -26,13 +26,20 @@ __all__ = ["cut", "is_secret_name", "learn", "learn_environment", "redact"]
 
 # Names whose value is a secret wherever they stand, as a part of another name too; "tokens" are counted, and "key"
 # alone is a word as any other. The short ones stand alone or behind a joint: a compass is no password.
+# A variable's key, but for those that tables and caches have.
+_VARIABLE = (
+    r"(?-i:_KEY(?![\w-])(?<=[A-Z0-9]_KEY)(?<!PUBLIC_KEY)(?<!PRIMARY_KEY)(?<!FOREIGN_KEY)(?<!UNIQUE_KEY)(?<!CACHE_KEY)"
+    r"(?<!SORT_KEY)(?<!PARTITION_KEY)(?<!ROW_KEY)(?<!MAX_KEY)(?<!MIN_KEY)(?<!ERROR_KEY)(?<!MISSING_KEY)"
+    r"(?<!DUPLICATE_KEY)(?<!IDEMPOTENCY_KEY))"
+)
 _PHRASE = r"mnemonic|(?:seed|recovery|backup|secret)[-_. ]?(?:phrase|words)"
 _NAMES = (
     r"(?:password|passwd|passphrase|passcode|secret|token(?!s)|apikey|signature|credential|authorization|cookie|sessionid"
     r"|(?:api|access|secret|private|signing|session|client|auth|master|shared|account|encryption|subscription"
-    r"|listen)(?:[-_.]|%5F|%2D)?key|(?:api|code)[-_]?hash|client[-_]assertion|reddit_session"
+    r"|listen|app|application|consumer|licen[cs]e|service|user|partner|webhook|functions)(?:[-_.]|%5F|%2D)?key"
+    r"|(?:access|auth)[-_]?code(?![-\w])|sessid|(?<![A-Za-z])creds|(?:api|code)[-_]?hash|client[-_]assertion|reddit_session"
     r"|(?<!\bre[-_])(?<!\bco[-_])(?<!code[-_])(?:(?<=[-_])sign|(?<![A-Za-z])(?-i:SIGN))(?![A-Za-z])"
-    rf"|session[-_.]id|(?:proxy|http)[-_.]auth|{_PHRASE}"
+    rf"|{_VARIABLE}|session[-_.]id|(?:proxy|http)[-_.]auth|{_PHRASE}"
     r"|(?<![A-Za-z])(?:pass|pwd|pw|jwt|hmac|otp|sid|csrf|xsrf|bearer))(?-i:(?![a-rt-z]))"
 )
 # Names of a query's or a form's parameters that mean something else in a sentence.
@@ -45,8 +52,10 @@ _GIVEN = rf"(?:(?:{_STRING})|[^\s\"',;]+)"
 _LITTLE = r"[bru]{0,2}[\"'](?:session|auth|sig|sign)[\"']\s{0,4},\s{0,4}"
 _LINE = rf"((?:cookie2?|authorization){_QUOTE}\s{{0,8}}:\s{{0,8}})"
 _WHOLE = rf"[\w.-]{{0,40}}?{_NAMES}[\w.-]{{0,40}}"
+# Which of a list's parameters it is, or the end of where a name stands.
+_INDEX = r"(?:\]|(?:\[|%5B)[\w.-]{0,20}(?:\]|%5D))?"
 _NAMED = (
-    rf"({_NAMES}[\w.-]{{0,40}}{_QUOTE}\]?\s{{0,8}}(?::=|[=-]>|[:=]|%3[AD])"
+    rf"({_NAMES}[\w.-]{{0,40}}{_QUOTE}{_INDEX}\s{{0,8}}(?::=|[=-]>|[:=]|%3[AD])"
     rf"\s{{0,8}}(?:[>|][-+]?\s{{0,4}}\n\s{{0,8}})?{_ENTITY}?(?:(?:bearer|basic|token|digest)\s{{1,4}})?)"
 )
 # What follows an option, or a password's name, in a sentence about it.
@@ -135,10 +144,18 @@ _SENTENCES = _rules(
     # A secret that a sentence is about; a parser's token is none.
     rf"((?<![A-Za-z])(?<!unexpected\s)(?:secret|token|(?:api|access|secret|private|signing|client|auth)[\s_-]?key)"
     rf"\s{{1,4}}(?:(?:is|was)\s{{1,4}})?[(]?{_QUOTES}?){_MIXED}",
+    rf"(\b(?:your|my|our)\s(?:\w{{1,20}}\s)?key(?:\s(?:is|was):?\s|\s{{0,4}}[:=])\s{{0,4}}{_QUOTES}?)"
+    rf"{_MIXED}",
     rf"(\bSecret(?:Str|Bytes|Value)?\()(?:{_STRING})",
     # Whose it is stands between. A key and a token may also be those of a table, a model or a price.
     rf"((?:password|passphrase|secret|(?<!per\s)(?:token|key)(?!\s(?:for|of)\s(?:the\s)?{_THINGS}))\s(?:for|of)\s(?:the\s)?(?:user\s|account\s)?{_QUOTES}?[^\s:\"']{{1,60}}"
     rf"{_QUOTES}?(?::|\sis:?|\swas:?|\s=)\s{{1,4}}{_QUOTES}?){_MIXED}",
+)
+_LISTS = _rules(
+    # "tokens" and "keys" are words, too: it is told by whose they are, or by what stands in the list.
+    rf"((?:access|refresh|api|auth|bearer|session|device|push)[-_]?(?:tokens|keys){_QUOTE}\s{{0,4}}[:=]\s{{0,4}}\[)"
+    r"(?=\s{0,8}[bru]{0,2}[\"'])[^\]]{1,10000}",
+    rf"([\"'](?:tokens|keys)[\"']\s{{0,4}}:\s{{0,4}}\[)(?=\s{{0,8}}[\"']{_MIXED})[^\]]{{1,10000}}",
 )
 _CODES = _rules(
     # Of digits alone, so it must be said what for.
@@ -211,6 +228,7 @@ _SHORT_OPTIONS = ("-u", "-p", "-a", "-user")
 _OPTION = re.compile(r"(?<![\w-])-(?:[upa]|-(?:(?:proxy-|http-)?user|auth))", re.IGNORECASE)
 _STEMS: tuple[str, ...] = (
     *("pass", "secret", "token", "key", "sign", "credential", "auth", "cookie", "session", "pw", "jwt", "hmac", "hash"),
+    *("access_code", "access-code", "accesscode", "sessid", "creds"),
     *("otp", "sid", "csrf", "xsrf", "bearer", "mnemonic", "phrase", "words", "assertion"),
 )
 # A name, and something that leads from it to a value.
@@ -267,6 +285,8 @@ def _hidden(text: str) -> str:
     small = text.casefold().replace("tokens", "s")
     if any(map(small.__contains__, _STEMS)) and _NAME_SIGN.search(text) and _LEADS.search(text):
         text = _applied(_BEHIND_NAMES, _without_lists(text))
+    if "[" in text and ("keys" in small or "tokens" in text.casefold()):
+        text = _applied(_LISTS, text)
     for signs, rules in _GROUPS:
         if any(map(small.__contains__, signs)):
             text = _applied(rules, text)

@@ -121,7 +121,8 @@ def url(value: object) -> str:
         raise unlike(value, "a URL")
     found = re.fullmatch(_URL, value)
     if found is None or found["scheme"].lower() not in {"http", "https"}:
-        shown = NOT_SHOWN if holds_secret(value) else show(redact(value))
+        _, user, rest = value.rpartition("@")
+        shown = NOT_SHOWN if holds_secret(value) else show(redact(f"{NOT_SHOWN}@{rest}" if user else value))
         message = f'{shown} does not begin with "https://" or "http://"'
         raise SettingError(message)
     if "@" in found["authority"]:
