@@ -27,7 +27,7 @@ __all__ = ["key"]
 @click.option(
     "--max-priority",
     type=Word([each.name.lower() for each in Priority]),
-    help="The highest priority that it may ask for; default: every one.",
+    help="The highest priority that its requests have; default: every one.",
 )
 @click.option(
     "--max-in-flight",

@@ -33,6 +33,7 @@ from .targets import origins
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from egressor._core.model import Priority
     from egressor.governor import Governor
     from egressor.governor.route import Route
     from egressor.policies import ClientKey, Config
@@ -112,8 +113,8 @@ class Gateway:
 
     def _settle(self, config: Config, fresh: dict[str, Origin], between: list[Place]) -> None:
         self._origins = fresh
-        # At most one for each endpoint and priority of each service.
-        self._routes: dict[tuple[str, str | None, str | None], Route] = {}
+        # At most one for each endpoint, priority and highest priority of each service.
+        self._routes: dict[tuple[str, str | None, str | None, Priority | None], Route] = {}
         self.names = Names((self.host, *config.gateway.hosts))
         self.keys = Keyring(config.gateway.keys)
         self._upstream.dialler.allow([*(origin.place for origin in fresh.values()), *between])
@@ -161,7 +162,7 @@ class Gateway:
             service, dialect = (known.service, known.dialect) if known is not None else (service, dialect)
             head, mine = self._admitted(request, target)
             with nullcontext() if mine is None else self._turnstile.passing(mine):
-                answer = await self._forward(request, head, target, known or self._nowhere(target.service))
+                answer = await self._forward(request, head, mine, target, known or self._nowhere(target.service))
             if isinstance(answer, web.StreamResponse):
                 return answer
             problem, extra = answer
@@ -212,7 +213,12 @@ class Gateway:
         raise RefusedError(Problem(404, "unknown_service", "Unknown service", detail))
 
     async def _forward(
-        self, request: web.BaseRequest, head: headers.Head, target: paths.Target, origin: Origin
+        self,
+        request: web.BaseRequest,
+        head: headers.Head,
+        mine: ClientKey | None,
+        target: paths.Target,
+        origin: Origin,
     ) -> web.StreamResponse | tuple[Problem, dict[str, str]]:
         if request.method in _REFUSED_METHODS:
             # TRACE would show the client the key that is added here.
@@ -222,7 +228,7 @@ class Gateway:
             detail = f"{origin.service} leads back to this gateway: the request would go round for ever"
             raise RefusedError(Problem(508, "loop", "A loop", detail, is_final=True))
         try:
-            route = self._route(origin.service, origin.endpoint(target.path), head)
+            route = self._route(origin.service, origin.endpoint(target.path), head, mine)
         except ConfigError as error:
             raise RefusedError(Problem(400, "bad_header", "Bad header", error.message)) from None
         order = Order(
@@ -238,15 +244,18 @@ class Gateway:
         )
         return await carry(request, order, route, gov=self.gov, upstream=self._upstream)
 
-    def _route(self, service: str, endpoint: str | None, head: headers.Head) -> Route:
+    def _route(self, service: str, endpoint: str | None, head: headers.Head, mine: ClientKey | None) -> Route:
         """
         Return where a request goes, which is one place for all that say no more of themselves than their priority.
         """
-        key = (service, endpoint, head.priority)
+        ceiling = None if mine is None else mine.max_priority
+        key = (service, endpoint, head.priority, ceiling)
         route = None if head.scope or head.deadline is not None else self._routes.get(key)
         if route is not None:
             return route
-        options = Options(endpoint=endpoint, priority=head.priority, scope=head.scope, deadline=head.deadline)
+        options = Options(
+            endpoint=endpoint, priority=head.priority, scope=head.scope, deadline=head.deadline, ceiling=ceiling
+        )
         route = self.gov.route(service, options)
         if not head.scope and head.deadline is None:
             self._routes[key] = route

@@ -71,9 +71,10 @@ class Options:
             which a function stands is a chain of these, tried in order.
         idempotent: Whether a request that may have run may be sent again.
         limited: Whether limits apply; without, only breaker, ban, pause and retry do.
+        ceiling: The highest priority that its calls have, whoever gives them one; None for no bound.
     """
 
-    __slots__ = ("cost", "deadline", "endpoint", "fallback", "idempotent", "limited", "priority", "scope")
+    __slots__ = ("ceiling", "cost", "deadline", "endpoint", "fallback", "idempotent", "limited", "priority", "scope")
 
     def __init__(
         self,
@@ -86,6 +87,7 @@ class Options:
         fallback: object = UNSET,
         idempotent: bool = True,
         limited: bool = True,
+        ceiling: Priority | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.priority = None if priority is None else to_priority(priority)
@@ -98,6 +100,7 @@ class Options:
             raise ConfigError(msg, key="idempotent")
         self.idempotent = idempotent
         self.limited = limited
+        self.ceiling = ceiling
 
 
 class Route:
@@ -148,6 +151,8 @@ class Route:
         level = options.priority
         if level is None:
             level = compiled.policy.priority_for(checked) if compiled.has_priorities else compiled.policy.priority
+        if options.ceiling is not None:
+            level = min(level, options.ceiling)
         fresh = compiled.ask(scope=checked, cost=units, level=level, limited=options.limited)
         if ask is not None:
             self.kept = fresh

@@ -39,7 +39,8 @@ class ClientKey(Settings):
         user: The scope's user of all of its calls. Default: what the client says.
         feature: The scope's feature of all of its calls. Default: what the client says.
         services: The services that it may call. Default: all.
-        max_priority: The highest priority that it may ask for; a higher one is lowered to it. Default: every one.
+        max_priority: The highest priority that its requests have; a higher one is lowered to it, whoever gives it.
+            Default: every one.
         max_in_flight: Requests that it may have open at a time, those that wait included, per worker; one more gets
             429. Default: no bound.
     """

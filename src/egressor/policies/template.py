@@ -70,7 +70,7 @@ TEMPLATE = """\
 #user = "reports"
 #feature = "nightly"
 #services = ["openai"]
-# The highest priority that it may ask for; requests that it may have open at a time.
+# The highest priority that its requests have; requests that it may have open at a time.
 #max_priority = "medium"
 #max_in_flight = 100
 
