@@ -21,16 +21,20 @@ from egressor.policies.settings import settings_of
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["ci"], ("ci", None, None, (), None, None)),
+        (["ci"], ("ci", None, None, (), (), None, None)),
         (
             ["a.b@c", "--user", 'zoë "z"', "--feature", "x\\y", "--service", "openai", "--service", "b"],
-            ("a.b@c", 'zoë "z"', "x\\y", ("openai", "b"), None, None),
+            ("a.b@c", 'zoë "z"', "x\\y", ("openai", "b"), (), None, None),
+        ),
+        (
+            ["ci", "--model", "gpt-4o-mini", "--model", "claude-*"],
+            ("ci", None, None, (), ("gpt-4o-mini", "claude-*"), None, None),
         ),
         # The lowest priority is a bound, too.
-        (["ci", "--max-priority", "low"], ("ci", None, None, (), Priority.LOW, None)),
+        (["ci", "--max-priority", "low"], ("ci", None, None, (), (), Priority.LOW, None)),
         (
             ["ci", "--max-priority", "high", "--max-in-flight", "1000000"],
-            ("ci", None, None, (), Priority.HIGH, 1_000_000),
+            ("ci", None, None, (), (), Priority.HIGH, 1_000_000),
         ),
     ],
 )
@@ -43,14 +47,16 @@ def test_what_is_printed_can_be_pasted(words: list[str], expected: tuple[object,
     (found,) = load(tmp_path / "egressor.toml").gateway.keys
     (secret,) = re.findall(rf"#   ({PREFIX}\S+)\n", out)
 
-    bounds = (found.user, found.feature, found.services, found.max_priority, found.max_in_flight)
+    bounds = (found.user, found.feature, found.services, found.models, found.max_priority, found.max_in_flight)
     assert (found.name, *bounds) == expected
     assert found.sha256 == digest(secret)
     assert out.count(secret) == 1
 
 
 @pytest.mark.parametrize(
-    "words", [["a b"], [""], ["a" * 65], ["a", "--user", "x\ny"], ["a", "--service", "Open AI"]], ids=range(5)
+    "words",
+    [["a b"], [""], ["a" * 65], ["a", "--user", "x\ny"], ["a", "--service", "Open AI"], ["a", "--model", ""]],
+    ids=range(6),
 )
 def test_a_name_that_is_none(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """

@@ -29,6 +29,8 @@ GOOD = {"name": "ci", "sha256": HASH}
         ([GOOD | {"usr": "x"}], "gateway.keys[0].usr", "unknown setting"),
         ([GOOD | {"user": "a\tb"}], "gateway.keys[0].user", "printable"),
         ([GOOD | {"services": ["opnai"]}], "gateway.keys[0].services", "is no service"),
+        ([GOOD | {"models": ["gpt 4"]}], "gateway.keys[0].models[0]", "a model's name"),
+        ([GOOD | {"models": "gpt-4o"}], "gateway.keys[0].models", "a list"),
         ([GOOD, GOOD | {"name": "b"}], "gateway.keys[1]", "the same sha256"),
         ([GOOD, GOOD | {"sha256": HASH[::-1]}], "gateway.keys[1]", "the same name"),
     ],

@@ -24,6 +24,7 @@ __all__ = ["key"]
 @click.option("--user", help="The scope's user of all of the client's calls; default: what the client says.")
 @click.option("--feature", help="The scope's feature of all of its calls; default: what the client says.")
 @click.option("--service", "services", multiple=True, help="A service that it may call, once for each; default: all.")
+@click.option("--model", "models", multiple=True, help="A model that it may ask, once for each; default: all.")
 @click.option(
     "--max-priority",
     type=Word([each.name.lower() for each in Priority]),

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from egressor.errors import ConfigError
+from egressor.governor.money import may_ask_models
 from egressor.governor.route import Options
 
 from . import admin, headers, paths
@@ -26,6 +27,7 @@ from .dialling import proxies
 from .faults import Faults
 from .guard import Names, arrival, check_open, is_loopback, misdirected, page, stranger
 from .keys import Keyring, Turnstile, admitted
+from .models import check_models
 from .problems import Problem, RefusedError, meant
 from .relay import Order, carry
 from .targets import origins
@@ -242,6 +244,8 @@ class Gateway:
             is_upgrade=head.upgrade.strip().lower() == "websocket" and request.method == "GET",
             takes_trailers=head.takes_trailers,
         )
+        if mine is not None and mine.models and may_ask_models(route.gate.compiled.policy):
+            check_models(mine, order)
         return await carry(request, order, route, gov=self.gov, upstream=self._upstream)
 
     def _route(self, service: str, endpoint: str | None, head: headers.Head, mine: ClientKey | None) -> Route:

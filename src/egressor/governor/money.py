@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from egressor._core import budget
 from egressor._core.admission import Denied, Why
 from egressor._core.charge import may_be_billed
-from egressor._core.model import ErrorCategory
+from egressor._core.model import ErrorCategory, ServiceType
 from egressor.dialects.asking import with_bound
 from egressor.ledger.entry import new_id, stamp
 from egressor.ledger.money import FREE, SPENT, UNKNOWN, Away, End, Tags, Want, shown_usd
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from .pricing import Cap, Meter, Pricing, Request
 
-__all__ = ["PRICED", "Money", "Purse", "standing"]
+__all__ = ["PRICED", "Money", "Purse", "may_ask_models", "standing"]
 
 PRICED: Final = frozenset({"openai", "azure", "anthropic", "gemini", "openrouter", "groq", "mistral", "deepseek"})
 """
@@ -47,6 +47,16 @@ _SOON: Final = 1_000_000
 # How often it is told of a model that its answers are bounded, in microseconds, and of how many that is remembered.
 _TOLD_AGAIN: Final = 3_600_000_000
 _MOST_TOLD: Final = 256
+
+
+def may_ask_models(policy: Policy) -> bool:
+    """
+    Whether requests to a service with *policy* may be to language models: its dialect or its type says so, or neither
+    of them says anything.
+    """
+    if policy.dialect in PRICED or policy.type is ServiceType.LLM_API:
+        return True
+    return policy.type is None and policy.dialect in {"generic", "ietf"}
 
 
 class Money:

@@ -18,6 +18,7 @@ __all__ = ["ClientKey", "host_name"]
 
 _SCOPE = text(r"[^\x00-\x1f\x7f]{1,256}", what="1 to 256 printable characters")
 _SERVICE = text(r"[a-z0-9][a-z0-9_.-]{0,63}", what="a service's name")
+_MODEL = text(r"[!-~]{1,200}", what="a model's name, or one with * for any text")
 
 host_name = text(
     r"(?!.*://)(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])",
@@ -39,6 +40,7 @@ class ClientKey(Settings):
         user: The scope's user of all of its calls. Default: what the client says.
         feature: The scope's feature of all of its calls. Default: what the client says.
         services: The services that it may call. Default: all.
+        models: The models that it may ask of services that may have any, with ``*`` for any text. Default: all.
         max_priority: The highest priority that its requests have; a higher one is lowered to it, whoever gives it.
             Default: every one.
         max_in_flight: Requests that it may have open at a time, those that wait included, per worker; one more gets
@@ -50,6 +52,7 @@ class ClientKey(Settings):
     user: str | None = setting(None, optional(_SCOPE))
     feature: str | None = setting(None, optional(_SCOPE))
     services: tuple[str, ...] = setting((), many(_SERVICE))
+    models: tuple[str, ...] = setting((), many(_MODEL))
     max_priority: Priority | None = setting(None, optional(to_priority))
     max_in_flight: int | None = setting(None, optional(whole(at_least=1, at_most=1_000_000)))
 

@@ -70,6 +70,8 @@ TEMPLATE = """\
 #user = "reports"
 #feature = "nightly"
 #services = ["openai"]
+# The models that it may ask; * stands for any text.
+#models = ["gpt-4o-mini", "claude-*"]
 # The highest priority that its requests have; requests that it may have open at a time.
 #max_priority = "medium"
 #max_in_flight = 100
