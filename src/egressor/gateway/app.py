@@ -115,8 +115,8 @@ class Gateway:
 
     def _settle(self, config: Config, fresh: dict[str, Origin], between: list[Place]) -> None:
         self._origins = fresh
-        # At most one for each endpoint, priority and highest priority of each service.
-        self._routes: dict[tuple[str, str | None, str | None, Priority | None], Route] = {}
+        # At most one for each endpoint, priority, highest priority and key with a budget of each service.
+        self._routes: dict[tuple[str | Priority | None, ...], Route] = {}
         self.names = Names((self.host, *config.gateway.hosts))
         self.keys = Keyring(config.gateway.keys)
         self._upstream.dialler.allow([*(origin.place for origin in fresh.values()), *between])
@@ -253,12 +253,20 @@ class Gateway:
         Return where a request goes, which is one place for all that say no more of themselves than their priority.
         """
         ceiling = None if mine is None else mine.max_priority
-        key = (service, endpoint, head.priority, ceiling)
+        payer = None
+        if mine is not None and mine.budget is not None and may_ask_models(self.gov.config.services[service]):
+            payer = mine.owner, mine.budget
+        key = (service, endpoint, head.priority, ceiling, payer and payer[0])
         route = None if head.scope or head.deadline is not None else self._routes.get(key)
         if route is not None:
             return route
         options = Options(
-            endpoint=endpoint, priority=head.priority, scope=head.scope, deadline=head.deadline, ceiling=ceiling
+            endpoint=endpoint,
+            priority=head.priority,
+            scope=head.scope,
+            deadline=head.deadline,
+            ceiling=ceiling,
+            payer=payer,
         )
         route = self.gov.route(service, options)
         if not head.scope and head.deadline is None:

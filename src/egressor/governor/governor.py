@@ -675,7 +675,7 @@ class Governor(Incidents):
         self._open_till(config)
 
     def _open_till(self, config: Config) -> None:
-        if self._context.money is None and any(policy.has_budgets for policy in config.services.values()):
+        if self._context.money is None and config.has_budgets:
             till = open_till(config.ledger, wall=self.clock.wall, keep_for=round(config.history_for * 1e6))
             self._tills.append(till)
             # Tables are made now, and not while a call waits for them.
@@ -685,7 +685,7 @@ class Governor(Incidents):
         if self._context.money is not None:
             self._context.money.prices = config.prices
             self._context.money.till.is_strict = config.money_sync == "full"
-            self._context.money.load(config.services)
+            self._context.money.load(config)
 
     def _close_tills(self) -> None:
         for till in self._tills:

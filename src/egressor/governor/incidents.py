@@ -180,7 +180,7 @@ class Incidents:
         if money is None:
             state = {"away": "", "owed": 0, "dropped": 0}
             return read_costs(lambda _: ([], []), (), now=now, since=start, state=state)
-        asks, state = standing(self.config.services, now), money.till.state()
+        asks, state = standing(self.config, now), money.till.state()
         return read_costs(money.till.read, asks, now=now, since=start, state=state, service=name)
 
     def resolve_error(self, fingerprint: str, *, by: str = "") -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from egressor._core.steps import Done
     from egressor.ledger.history import History
     from egressor.ledger.till import MemoryTill, Till
-    from egressor.policies import BudgetPolicy, Policy
+    from egressor.policies import BudgetPolicy, Config, Policy
     from egressor.policies.prices import Prices
 
     from .pricing import Cap, Meter, Pricing, Request
@@ -105,12 +105,13 @@ class Money:
             self._pricing = Pricing(self._prices or Prices())
         return self._pricing
 
-    def load(self, services: Mapping[str, Policy]) -> None:
+    def load(self, config: Config) -> None:
         """
-        Load the prices if requests to one of *services* will be priced: it takes 30 milliseconds, in which a request
-        would keep its event loop from everything else.
+        Load the prices if requests to one of *config*'s services will be priced: it takes 30 milliseconds, in which a
+        request would keep its event loop from everything else.
         """
-        if any(policy.has_budgets and policy.dialect in PRICED for policy in services.values()):
+        priced = [policy for policy in config.services.values() if policy.dialect in PRICED]
+        if priced and (config.gateway.has_budgets or any(policy.has_budgets for policy in priced)):
             # The public prices are read at the first question.
             self.pricing.book.find("gpt-4o", at=self.wall())
 
@@ -134,7 +135,13 @@ class Money:
             _LOG.warning(text, tags.service, tags.model or "a model", most)
 
     def purse(
-        self, service: str, policy: Policy, scope: Mapping[str, str], request: Request | None = None
+        self,
+        service: str,
+        policy: Policy,
+        scope: Mapping[str, str],
+        request: Request | None = None,
+        *,
+        payer: tuple[str, BudgetPolicy] | None = None,
     ) -> Purse | None:
         """
         Return the purse of a call; None if no budget applies to it.
@@ -144,6 +151,7 @@ class Money:
             policy: Its policy.
             scope: Who and what for.
             request: What is sent, if it has to be priced.
+            payer: Who else pays for it, and the budget, if there is one: a client's key.
         """
         quote = None
         if request is not None:
@@ -152,6 +160,8 @@ class Money:
         if quote is not None and quote.model and "model" not in scope:
             scope = {**scope, "model": quote.model}
         owners = _owners(service, policy, scope)
+        if payer is not None:
+            owners.append(payer)
         if not owners:
             return None
         purse = Purse(self, service, owners, scope)
@@ -393,12 +403,14 @@ class Purse:
         return want.id
 
 
-def standing(services: Mapping[str, Policy], now: int) -> list[budget.Ask]:
+def standing(config: Config, now: int) -> list[budget.Ask]:
     """
-    Return the budgets at *now* that are not one for each value of something.
+    Return the budgets of *config* at *now* that are not one for each value of something.
     """
-    found = []
-    for service, policy in services.items():
+    found: list[budget.Ask] = []
+    for key in config.gateway.keys:
+        found += [] if key.budget is None else asks_of(key.budget, key.owner, now)
+    for service, policy in config.services.items():
         named = [(service, policy.budget)]
         named += [(f"{service}[{rule.name}]", rule.budget) for rule in policy.rules if "*" not in rule.match.values()]
         found += [ask for owner, each in named if each is not None for ask in asks_of(each, owner, now)]

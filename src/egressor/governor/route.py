@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
     from egressor._drivers.watch import Watch
-    from egressor.policies import Policy
+    from egressor.policies import BudgetPolicy, Policy
     from egressor.stores.gate import Gate
 
     from .calls import Context
@@ -72,9 +72,13 @@ class Options:
         idempotent: Whether a request that may have run may be sent again.
         limited: Whether limits apply; without, only breaker, ban, pause and retry do.
         ceiling: The highest priority that its calls have, whoever gives them one; None for no bound.
+        payer: Whose budget pays for its calls besides the service's, and the budget; None for nobody's.
     """
 
-    __slots__ = ("ceiling", "cost", "deadline", "endpoint", "fallback", "idempotent", "limited", "priority", "scope")
+    __slots__ = (
+        *("ceiling", "cost", "deadline", "endpoint", "fallback", "idempotent", "limited", "payer", "priority"),
+        "scope",
+    )
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class Options:
         idempotent: bool = True,
         limited: bool = True,
         ceiling: Priority | None = None,
+        payer: tuple[str, BudgetPolicy] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.priority = None if priority is None else to_priority(priority)
@@ -101,6 +106,7 @@ class Options:
         self.idempotent = idempotent
         self.limited = limited
         self.ceiling = ceiling
+        self.payer = payer
 
 
 class Route:
@@ -114,7 +120,7 @@ class Route:
         context: What all calls of the governor share.
 
     Attributes:
-        is_straight: Whether a success may take the straight path: nothing to bound but the timeout.
+        is_straight: Whether a success may take the straight path: no bound but the timeout, nobody else who pays.
         kept: What every call asks for, where that does not depend on its arguments; made anew after a reload.
         watch: The time-outs of the event loop that it was last used in.
 
@@ -129,7 +135,7 @@ class Route:
         self.context = context
         self.gate = gate
         self.options = options
-        self.is_straight = options.deadline is None
+        self.is_straight = options.deadline is None and options.payer is None
         self.watch: Watch | None = None
         self.kept: Ask | None = None
         if not callable(options.scope) and not callable(options.cost):

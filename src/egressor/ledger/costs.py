@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from egressor._core.budget import NEVER, Ask, Cell, current, forecast
+from egressor.policies.keys import KEY
 
 from . import LedgerAway
 from .entry import stamp
@@ -119,9 +120,13 @@ def _budgets(found: Iterable[Budget], asks: Sequence[Ask], now: int) -> list[dic
 
 def _row(key: str, cell: Cell, limit: int, now: int, soft: int | None = None) -> dict[str, Any]:
     coming = forecast(cell, now)
+    owner = key.partition("/")[0]
+    of_key = owner.removeprefix(KEY) if owner.startswith(KEY) else ""
     return {
         "budget": key,
-        "service": key.partition("/")[0].partition("[")[0],
+        # A client's key has one over all services.
+        "service": "" if of_key else owner.partition("[")[0],
+        "key": of_key,
         "limit_usd": shown_usd(limit),
         "spent_usd": shown_usd(cell.spent),
         "held_usd": shown_usd(cell.held),

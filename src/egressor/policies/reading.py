@@ -240,8 +240,9 @@ class Reading:
         if not isinstance(value, list | tuple):
             self.add(unlike(None, "a list of tables, [[gateway.keys]]"), path)
             return ()
+        readers = {"budget": self.reader(BudgetPolicy)}
         return tuple(
-            each if isinstance(each, ClientKey) else self.build(ClientKey, each, (*path, position))
+            each if isinstance(each, ClientKey) else self.build(ClientKey, each, (*path, position), readers=readers)
             for position, each in enumerate(value)
         )
 
