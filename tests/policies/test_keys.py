@@ -94,6 +94,22 @@ def test_a_key_shows_its_name_only() -> None:
     assert [row.value for row in effective(config) if row.key == "gateway.keys"] == [("ci",)]
 
 
+def test_what_a_key_is_bound_to_is_shown() -> None:
+    """
+    Each bound that is set has its row, a budget's too; what is left alone has none.
+    """
+    bounds = {"models": ["gpt-4o-mini", "claude-*"], "max_priority": "low", "budget": {"day": 5}}
+    config = from_table({"gateway": {"keys": [GOOD | bounds]}})
+
+    rows = [(row.key, row.value) for row in effective(config) if row.key.startswith("gateway.keys[")]
+    assert rows == [
+        ("gateway.keys[ci].models", ("gpt-4o-mini", "claude-*")),
+        ("gateway.keys[ci].max_priority", "low"),
+        ("gateway.keys[ci].budget.day", "5"),
+    ]
+    assert HASH not in repr(effective(config))
+
+
 def test_python_takes_objects() -> None:
     """
     In Python a key is an object, and in the file a table.
