@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from egressor._core.model import Priority
 from egressor.gateway.headers import read
 from egressor.gateway.keys import PREFIX, admitted, digest
 from egressor.policies import ClientKey
@@ -69,22 +70,63 @@ def test_a_key_in_disguise_goes_no_further(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "asked", "expected"),
+    ("most", "headers", "expected"),
     [
-        ("medium", "critical", "medium"),
-        ("medium", "low", "low"),
-        ("medium", None, None),
-        (None, "critical", "critical"),
+        ("medium", {"Egressor-Priority": "critical"}, "medium"),
+        ("medium", {"Egressor-Priority": "low"}, "low"),
+        ("low", {}, "low"),
+        ("low", {"Egressor-Feature": "urgent"}, "low"),
+        ("high", {"Egressor-Feature": "urgent"}, "high"),
+        ("high", {"Egressor-Feature": "urgent", "Egressor-Priority": "low"}, "low"),
+        ("critical", {}, "medium"),
+        (None, {"Egressor-Priority": "critical"}, "critical"),
+        (None, {"Egressor-Feature": "urgent"}, "critical"),
     ],
 )
-def test_a_key_has_its_highest_priority(most: str | None, asked: str | None, expected: str | None) -> None:
+async def test_a_key_has_its_highest_priority(most: str | None, headers: dict[str, str], expected: str) -> None:
     """
-    A client gets no priority above the one that its key allows.
+    Regression: the cap held only for a client that stated a priority, and neither for the policy's nor for a rule's.
     """
-    mine = ClientKey(name="ann", sha256=digest(KEY), max_priority=most)  # type: ignore[arg-type] # as files say it
-    head = read([] if asked is None else [(b"Egressor-Priority", asked.encode())])
+    go_on = asyncio.Event()
 
-    assert admitted(head, mine, KEY, "t").priority == expected
+    async def slow(request: web.BaseRequest) -> web.Response:
+        await go_on.wait()
+        return web.Response()
+
+    mine = ClientKey(name="ann", sha256=digest(KEY), max_priority=most)  # type: ignore[arg-type] # as files say it
+    rules = [{"match": {"feature": "urgent"}, "priority": "critical"}]
+    async with (
+        upstream(slow) as base,
+        gateway(base, bounds={"keys": (mine, BOB)}, max_concurrency=1, rules=rules) as rig,
+    ):
+
+        async def ask(headers: dict[str, str]) -> int:
+            async with rig.session.get(rig.url + "/t/x", headers=headers) as answer:
+                return answer.status
+
+        first = asyncio.create_task(ask({"x-api-key": OTHER}))
+        await until(lambda: rig.state()["in_flight"] == 1)
+        second = asyncio.create_task(ask({"x-api-key": KEY, **headers}))
+        await until(lambda: any(rig.state()["waiting"].values()))
+        waiting = [name for name, many in rig.state()["waiting"].items() if many]
+        go_on.set()
+        statuses = [await first, await second]
+
+    assert (waiting, statuses) == ([expected], [200, 200])
+
+
+async def test_keys_of_one_service_have_each_its_own_cap() -> None:
+    """
+    Requests that say the same of themselves share a place, but not one with a client who may be more important.
+    """
+    ann = ClientKey(name="ann", sha256=digest(KEY), max_priority="low")  # type: ignore[arg-type] # as files say it
+    levels = []
+    async with gateway(bounds={"keys": (ann, BOB)}, priority="high") as rig:
+        for mine in (BOB, ann, BOB):
+            route = rig.gateway._route("t", None, read([]), mine)
+            levels.append(route.ask((), {}).level)
+
+    assert levels == [Priority.HIGH, Priority.LOW, Priority.HIGH]
 
 
 async def test_a_key_has_its_most_requests() -> None:

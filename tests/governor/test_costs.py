@@ -88,6 +88,7 @@ def test_budgets_are_those_of_the_configuration_and_of_single_values() -> None:
     assert found[0] == {
         "budget": "a/day@UTC",
         "service": "a",
+        "key": "",
         "limit_usd": "1.000000",
         "spent_usd": "0.000000",
         "held_usd": "0.000000",

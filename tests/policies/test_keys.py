@@ -4,12 +4,13 @@ Clients' keys and the gateway's names, as the configuration has them.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from egressor import ConfigError
-from egressor.policies import ClientKey, Gateway, from_table, load
+from egressor.policies import BudgetPolicy, ClientKey, Gateway, from_table, load
 from egressor.policies.report import effective
 
 HASH = "0123456789abcdef" * 4
@@ -31,6 +32,12 @@ GOOD = {"name": "ci", "sha256": HASH}
         ([GOOD | {"usr": "x"}], "gateway.keys[0].usr", "unknown setting"),
         ([GOOD | {"user": "a\tb"}], "gateway.keys[0].user", "printable"),
         ([GOOD | {"services": ["opnai"]}], "gateway.keys[0].services", "is no service"),
+        ([GOOD | {"models": ["gpt 4"]}], "gateway.keys[0].models[0]", "a model's name"),
+        ([GOOD | {"models": "gpt-4o"}], "gateway.keys[0].models", "a list"),
+        ([GOOD | {"budget": 5}], "gateway.keys[0].budget", "expected a table"),
+        ([GOOD | {"budget": {"dya": 5}}], "gateway.keys[0].budget.dya", "did you mean 'day'"),
+        ([GOOD | {"budget": {"day": -5}}], "gateway.keys[0].budget.day", "above 0"),
+        ([GOOD | {"budget": {"unbounded": True}}], "gateway.keys[0].budget", "bounds something"),
         ([GOOD, GOOD | {"name": "b"}], "gateway.keys[1]", "the same sha256"),
         ([GOOD, GOOD | {"sha256": HASH[::-1]}], "gateway.keys[1]", "the same name"),
     ],
@@ -89,6 +96,22 @@ def test_a_key_shows_its_name_only() -> None:
     assert [row.value for row in effective(config) if row.key == "gateway.keys"] == [("ci",)]
 
 
+def test_what_a_key_is_bound_to_is_shown() -> None:
+    """
+    Each bound that is set has its row, a budget's too; what is left alone has none.
+    """
+    bounds = {"models": ["gpt-4o-mini", "claude-*"], "max_priority": "low", "budget": {"day": 5}}
+    config = from_table({"gateway": {"keys": [GOOD | bounds]}})
+
+    rows = [(row.key, row.value) for row in effective(config) if row.key.startswith("gateway.keys[")]
+    assert rows == [
+        ("gateway.keys[ci].models", ("gpt-4o-mini", "claude-*")),
+        ("gateway.keys[ci].max_priority", "low"),
+        ("gateway.keys[ci].budget.day", "5"),
+    ]
+    assert HASH not in repr(effective(config))
+
+
 def test_python_takes_objects() -> None:
     """
     In Python a key is an object, and in the file a table.
@@ -112,3 +135,24 @@ def test_a_file_that_everybody_may_write(tmp_path: Path) -> None:
     path.chmod(0o644)
 
     assert len(load(path).gateway.keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("store", "ledger", "is_good"),
+    [("memory:", "memory:", True), ("sqlite:///a.db", "memory:", False), ("sqlite:///a.db", "sqlite:///b.db", True)],
+)
+def test_a_keys_budget_needs_a_ledger_where_processes_share(store: str, ledger: str, *, is_good: bool) -> None:
+    """
+    Else each of them would spend a whole one of its own.
+    """
+    table = {
+        "egressor": {"store": store, "ledger": ledger},
+        "gateway": {"keys": [GOOD | {"budget": {"day": 5, "soft": 0.5, "timezone": "Europe/Berlin"}}]},
+    }
+    if is_good:
+        config = from_table(table)
+        assert config.has_budgets
+        assert config.gateway.keys[0].budget == BudgetPolicy(day=Decimal(5), soft=0.5, timezone="Europe/Berlin")
+    else:
+        with pytest.raises(ConfigError, match="a whole budget of its own"):
+            from_table(table)

@@ -78,7 +78,7 @@ def _read(config: Config, service: str, since: int) -> dict[str, Any]:
     def read(work: Callable[[Page], Any]) -> Any:
         return ledger.money(partial(_look, work=work, now=now))
 
-    asks = standing(config.services, now)
+    asks = standing(config, now)
     state = {"away": "", "owed": 0, "dropped": 0}
     try:
         home.named(config, service, paid=partial(paid_for, read))

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from egressor.errors import ConfigError
+from egressor.governor.money import may_ask_models
 from egressor.governor.route import Options
 
 from . import admin, headers, paths
@@ -26,6 +27,7 @@ from .dialling import proxies
 from .faults import Faults
 from .guard import Names, arrival, check_open, is_loopback, misdirected, page, stranger
 from .keys import Keyring, Turnstile, admitted
+from .models import check_models
 from .problems import Problem, RefusedError, meant
 from .relay import Order, carry
 from .targets import origins
@@ -33,6 +35,7 @@ from .targets import origins
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from egressor._core.model import Priority
     from egressor.governor import Governor
     from egressor.governor.route import Route
     from egressor.policies import ClientKey, Config
@@ -117,8 +120,8 @@ class Gateway:
 
     def _settle(self, config: Config, fresh: dict[str, Origin], between: list[Place]) -> None:
         self._origins = fresh
-        # At most one for each endpoint and priority of each service.
-        self._routes: dict[tuple[str, str | None, str | None], Route] = {}
+        # At most one for each endpoint, priority, highest priority and key with a budget of each service.
+        self._routes: dict[tuple[str | Priority | None, ...], Route] = {}
         self.names = Names((self.host, *config.gateway.hosts))
         self.keys = Keyring(config.gateway.keys)
         self._upstream.dialler.allow([*(origin.place for origin in fresh.values()), *between])
@@ -168,7 +171,7 @@ class Gateway:
             service, dialect = (known.service, known.dialect) if known is not None else (service, dialect)
             head, mine = self._admitted(request, target)
             with nullcontext() if mine is None else self._turnstile.passing(mine):
-                answer = await self._forward(request, head, target, known or self._nowhere(target.service))
+                answer = await self._forward(request, head, mine, target, known or self._nowhere(target.service))
             if isinstance(answer, web.StreamResponse):
                 return answer
             problem, extra = answer
@@ -227,7 +230,12 @@ class Gateway:
         raise RefusedError(Problem(404, "unknown_service", "Unknown service", detail))
 
     async def _forward(
-        self, request: web.BaseRequest, head: headers.Head, target: paths.Target, origin: Origin
+        self,
+        request: web.BaseRequest,
+        head: headers.Head,
+        mine: ClientKey | None,
+        target: paths.Target,
+        origin: Origin,
     ) -> web.StreamResponse | tuple[Problem, dict[str, str]]:
         if request.method in _REFUSED_METHODS:
             # TRACE would show the client the key that is added here.
@@ -237,7 +245,7 @@ class Gateway:
             detail = f"{origin.service} leads back to this gateway: the request would go round for ever"
             raise RefusedError(Problem(508, "loop", "A loop", detail, is_final=True))
         try:
-            route = self._route(origin.service, origin.endpoint(target.path), head)
+            route = self._route(origin.service, origin.endpoint(target.path), head, mine)
         except ConfigError as error:
             raise RefusedError(Problem(400, "bad_header", "Bad header", error.message)) from None
         order = Order(
@@ -251,17 +259,30 @@ class Gateway:
             is_upgrade=head.upgrade.strip().lower() == "websocket" and request.method == "GET",
             takes_trailers=head.takes_trailers,
         )
+        if mine is not None and mine.models and may_ask_models(route.gate.compiled.policy):
+            check_models(mine, order)
         return await carry(request, order, route, gov=self.gov, upstream=self._upstream)
 
-    def _route(self, service: str, endpoint: str | None, head: headers.Head) -> Route:
+    def _route(self, service: str, endpoint: str | None, head: headers.Head, mine: ClientKey | None) -> Route:
         """
         Return where a request goes, which is one place for all that say no more of themselves than their priority.
         """
-        key = (service, endpoint, head.priority)
+        ceiling = None if mine is None else mine.max_priority
+        payer = None
+        if mine is not None and mine.budget is not None and may_ask_models(self.gov.config.services[service]):
+            payer = mine.owner, mine.budget
+        key = (service, endpoint, head.priority, ceiling, payer and payer[0])
         route = None if head.scope or head.deadline is not None else self._routes.get(key)
         if route is not None:
             return route
-        options = Options(endpoint=endpoint, priority=head.priority, scope=head.scope, deadline=head.deadline)
+        options = Options(
+            endpoint=endpoint,
+            priority=head.priority,
+            scope=head.scope,
+            deadline=head.deadline,
+            ceiling=ceiling,
+            payer=payer,
+        )
         route = self.gov.route(service, options)
         if not head.scope and head.deadline is None:
             self._routes[key] = route

@@ -20,8 +20,6 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from egressor._core.model import Priority
-
 from .headers import CREDENTIALS
 from .problems import Problem, RefusedError
 
@@ -138,8 +136,7 @@ def _presented(head: Head) -> list[str]:
 
 def admitted(head: Head, mine: ClientKey, key: str, service: str) -> Head:
     """
-    Return *head* as the client of the key *mine* may send it: in its own name, to its own services, with a priority
-    that it may have, without the key.
+    Return *head* as the client of the key *mine* may send it: in its own name, to its own services, without the key.
 
     Raises:
         RefusedError: It may not.
@@ -154,10 +151,7 @@ def admitted(head: Head, mine: ClientKey, key: str, service: str) -> Head:
             detail = f"the key {mine.name} belongs to the {name} {own!r}, and Egressor-{name.title()} says another"
             raise RefusedError(Problem(403, "not_this_scope", "Not with this key", detail))
     pairs = [pair for pair in head.pairs if not _holds(pair, key)]
-    priority = head.priority
-    if priority is not None and mine.max_priority is not None:
-        priority = min(mine.max_priority, Priority[priority.upper()]).name.lower()
-    return head._replace(scope=scope, pairs=pairs, priority=priority)
+    return head._replace(scope=scope, pairs=pairs)
 
 
 def _holds(pair: tuple[str, str], key: str) -> bool:

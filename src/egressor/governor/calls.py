@@ -228,7 +228,7 @@ class Flight:
         self.nest = nest or Nest.of(gate, CURRENT.get())
         self.purse: Purse | None = None
         # The straight path takes no call that a budget applies to; the first attempt may be from before a reload.
-        if compiled.has_budgets and first is None:
+        if (compiled.has_budgets or options.payer is not None) and first is None:
             payers = self.nest.payers()
             self.purse = self.nest.purse = purse_of(route, ask, wish, payers)
             if self.purse is not None:
@@ -370,7 +370,8 @@ def purse_of(route: Route, ask: Ask, wish: Wish, payers: Sequence[Purse] = ()) -
     is_stated = MICRO_USD in ask.cost
     if money is None or (payers and not is_stated and (request is None or not money.can_price(policy.dialect))):
         return None
-    purse = money.purse(route.service, policy, ask.scope, None if is_stated else request)
+    priced = None if is_stated else request
+    purse = money.purse(route.service, policy, ask.scope, priced, payer=route.options.payer)
     if purse is None:
         return None
     if request is not None:

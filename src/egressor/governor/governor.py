@@ -690,7 +690,7 @@ class Governor(Incidents):
 
         Calls are under way meanwhile, and pay into what there was until all is ready.
         """
-        if money is None and any(policy.has_budgets for policy in config.services.values()):
+        if money is None and config.has_budgets:
             till = open_till(config.ledger, wall=self.clock.wall, keep_for=round(config.history_for * 1e6))
             self._tills.append(till)
             # Tables are made now, and not while a call waits for them.
@@ -700,7 +700,7 @@ class Governor(Incidents):
         if money is not None:
             money.prices = config.prices
             money.till.is_strict = config.money_sync == "full"
-            money.load(config.services)
+            money.load(config)
         self._context.money = money or self._context.money
 
     def _close_tills(self) -> None:

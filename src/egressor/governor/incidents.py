@@ -186,7 +186,7 @@ class Incidents:
             return read_costs(MemoryLedger().money, (), now=now, since=start, state=state)
         read = partial(money.till.read, patience=_PATIENCE)
         name = self._known(service, paid=partial(paid_for, read))
-        asks, state = standing(self.config.services, now), money.till.state()
+        asks, state = standing(self.config, now), money.till.state()
         return read_costs(read, asks, now=now, since=start, state=state, service=name)
 
     def resolve_error(self, fingerprint: str, *, by: str = "") -> None:

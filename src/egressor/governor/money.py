@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from egressor._core import budget
 from egressor._core.admission import Denied, Why
 from egressor._core.charge import may_be_billed
-from egressor._core.model import ErrorCategory
+from egressor._core.model import ErrorCategory, ServiceType
 from egressor.dialects.asking import with_bound
 from egressor.ledger.entry import new_id, stamp
 from egressor.ledger.money import FREE, SPENT, UNKNOWN, Away, End, Tags, Want, shown_usd
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from egressor._core.steps import Done
     from egressor.ledger.history import History
     from egressor.ledger.till import MemoryTill, Till
-    from egressor.policies import BudgetPolicy, Policy
+    from egressor.policies import BudgetPolicy, Config, Policy
     from egressor.policies.prices import Prices
 
     from .pricing import Cap, Meter, Pricing, Request
 
-__all__ = ["PRICED", "STATE_IT", "Money", "Purse", "standing"]
+__all__ = ["PRICED", "STATE_IT", "Money", "Purse", "may_ask_models", "standing"]
 
 PRICED: Final = frozenset({"openai", "azure", "anthropic", "gemini", "openrouter", "groq", "mistral", "deepseek"})
 """
@@ -52,6 +52,16 @@ _SOON: Final = 1_000_000
 # How often it is told of a model that its answers are bounded, in microseconds, and of how many that is remembered.
 _TOLD_AGAIN: Final = 3_600_000_000
 _MOST_TOLD: Final = 256
+
+
+def may_ask_models(policy: Policy) -> bool:
+    """
+    Whether requests to a service with *policy* may be to language models: its dialect or its type says so, or neither
+    of them says anything.
+    """
+    if policy.dialect in PRICED or policy.type is ServiceType.LLM_API:
+        return True
+    return policy.type is None and policy.dialect in {"generic", "ietf"}
 
 
 class Money:
@@ -100,12 +110,13 @@ class Money:
             self._pricing = Pricing(self._prices or Prices())
         return self._pricing
 
-    def load(self, services: Mapping[str, Policy]) -> None:
+    def load(self, config: Config) -> None:
         """
-        Load the prices if requests to one of *services* will be priced: it takes 30 milliseconds, in which a request
-        would keep its event loop from everything else.
+        Load the prices if requests to one of *config*'s services will be priced: it takes 30 milliseconds, in which a
+        request would keep its event loop from everything else.
         """
-        if any(policy.has_budgets and policy.dialect in PRICED for policy in services.values()):
+        priced = [policy for policy in config.services.values() if policy.dialect in PRICED]
+        if priced and (config.gateway.has_budgets or any(policy.has_budgets for policy in priced)):
             # The public prices are read at the first question.
             self.pricing.book.find("gpt-4o", at=self.wall())
 
@@ -129,7 +140,13 @@ class Money:
             _LOG.warning(text, tags.service, tags.model or "a model", most)
 
     def purse(
-        self, service: str, policy: Policy, scope: Mapping[str, str], request: Request | None = None
+        self,
+        service: str,
+        policy: Policy,
+        scope: Mapping[str, str],
+        request: Request | None = None,
+        *,
+        payer: tuple[str, BudgetPolicy] | None = None,
     ) -> Purse | None:
         """
         Return the purse of a call; None if no budget applies to it.
@@ -139,6 +156,7 @@ class Money:
             policy: Its policy.
             scope: Who and what for.
             request: What is sent, if it has to be priced.
+            payer: Who else pays for it, and the budget, if there is one: a client's key.
         """
         quote = None
         if request is not None:
@@ -147,6 +165,8 @@ class Money:
         if quote is not None and quote.model and "model" not in scope:
             scope = {**scope, "model": quote.model}
         owners = _owners(service, policy, scope)
+        if payer is not None:
+            owners.append(payer)
         if not owners:
             return None
         purse = Purse(self, service, owners, scope)
@@ -388,12 +408,14 @@ class Purse:
         return want.id
 
 
-def standing(services: Mapping[str, Policy], now: int) -> list[budget.Ask]:
+def standing(config: Config, now: int) -> list[budget.Ask]:
     """
-    Return the budgets at *now* that are not one for each value of something.
+    Return the budgets of *config* at *now* that are not one for each value of something.
     """
-    found = []
-    for service, policy in services.items():
+    found: list[budget.Ask] = []
+    for key in config.gateway.keys:
+        found += [] if key.budget is None else asks_of(key.budget, key.owner, now)
+    for service, policy in config.services.items():
         named = [(service, policy.budget)]
         named += [(f"{service}[{rule.name}]", rule.budget) for rule in policy.rules if "*" not in rule.match.values()]
         found += [ask for owner, each in named if each is not None for ask in asks_of(each, owner, now)]

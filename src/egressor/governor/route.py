@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
     from egressor._drivers.watch import Watch
-    from egressor.policies import Policy
+    from egressor.policies import BudgetPolicy, Policy
     from egressor.stores.gate import Gate
 
     from .calls import Context
@@ -83,9 +83,14 @@ class Options:
             which a function stands is a chain of these, tried in order.
         idempotent: Whether a request that may have run may be sent again.
         limited: Whether limits apply; without, only breaker, ban, pause and retry do.
+        ceiling: The highest priority that its calls have, whoever gives them one; None for no bound.
+        payer: Whose budget pays for its calls besides the service's, and the budget; None for nobody's.
     """
 
-    __slots__ = ("cost", "deadline", "endpoint", "fallback", "idempotent", "limited", "priority", "scope")
+    __slots__ = (
+        *("ceiling", "cost", "deadline", "endpoint", "fallback", "idempotent", "limited", "payer", "priority"),
+        "scope",
+    )
 
     def __init__(
         self,
@@ -98,6 +103,8 @@ class Options:
         fallback: object = UNSET,
         idempotent: bool = True,
         limited: bool = True,
+        ceiling: Priority | None = None,
+        payer: tuple[str, BudgetPolicy] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.priority = None if priority is None else to_priority(priority)
@@ -110,6 +117,8 @@ class Options:
             raise ConfigError(msg, key="idempotent")
         self.idempotent = idempotent
         self.limited = limited
+        self.ceiling = ceiling
+        self.payer = payer
 
 
 class Route:
@@ -123,7 +132,7 @@ class Route:
         context: What all calls of the governor share.
 
     Attributes:
-        is_straight: Whether a success may take the straight path: nothing to bound but the timeout.
+        is_straight: Whether a success may take the straight path: no bound but the timeout, nobody else who pays.
         kept: What every call asks for, where that does not depend on its arguments; made anew after a reload.
         watch: The time-outs of the event loop that it was last used in.
 
@@ -138,7 +147,7 @@ class Route:
         self.context = context
         self.gate = gate
         self.options = options
-        self.is_straight = options.deadline is None
+        self.is_straight = options.deadline is None and options.payer is None
         self.watch: Watch | None = None
         self.kept: Ask | None = None
         if not callable(options.scope) and not callable(options.cost):
@@ -160,6 +169,8 @@ class Route:
         level = options.priority
         if level is None:
             level = compiled.policy.priority_for(checked) if compiled.has_priorities else compiled.policy.priority
+        if options.ceiling is not None:
+            level = min(level, options.ceiling)
         fresh = compiled.ask(scope=checked, cost=units, level=level, limited=options.limited)
         if ask is not None:
             self.kept = fresh

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from egressor._core.budget import NEVER, Ask, Cell, current, forecast
+from egressor.policies.keys import KEY
 
 from . import LedgerAway
 from .entry import stamp
@@ -129,9 +130,13 @@ def _service_of(key: str) -> str:
 
 def _row(key: str, cell: Cell, limit: int, now: int, soft: int | None = None) -> dict[str, Any]:
     coming = forecast(cell, now)
+    owner = key.partition("/")[0]
+    of_key = owner.removeprefix(KEY) if owner.startswith(KEY) else ""
     return {
         "budget": key,
-        "service": _service_of(key),
+        # A client's key has one over all services.
+        "service": "" if of_key else _service_of(key),
+        "key": of_key,
         "limit_usd": shown_usd(limit),
         "spent_usd": shown_usd(cell.spent),
         "held_usd": shown_usd(cell.held),

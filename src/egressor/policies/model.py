@@ -258,6 +258,13 @@ class Gateway(Settings):
     upstream_connections: int = setting(1000, whole(at_least=1, at_most=100_000))
     proxy: str = setting("off", one_of("off", "env"))
 
+    @property
+    def has_budgets(self) -> bool:
+        """
+        Whether any client's key has a budget.
+        """
+        return any(key.budget is not None for key in self.keys)
+
     def _agree(self, given: AbstractSet[str]) -> None:  # noqa: ARG002
         for each in ("name", "sha256"):
             seen: dict[str, int] = {}
@@ -321,6 +328,13 @@ class Config(Settings):
     gateway: Gateway = setting(Gateway, _a(Gateway))
     prices: Prices = setting(Prices, _a(Prices))
 
+    @property
+    def has_budgets(self) -> bool:
+        """
+        Whether any call may cost no more than so much, or is added up at least.
+        """
+        return _has_budgets(self.gateway, self.services)
+
     def _agree(self, given: AbstractSet[str]) -> None:  # noqa: ARG002
         for name, policy in self.services.items():
             for error in unsupported(policy):
@@ -345,7 +359,11 @@ def is_lonely(store: str, ledger: str, gateway: Gateway, services: Mapping[str, 
     Whether several processes are meant to share, and have no ledger to keep their budgets in.
     """
     is_shared = store != "memory:" or gateway.workers > 1
-    return is_shared and ledger == "memory:" and any(policy.has_budgets for policy in services.values())
+    return is_shared and ledger == "memory:" and _has_budgets(gateway, services)
+
+
+def _has_budgets(gateway: Gateway, services: Mapping[str, Policy]) -> bool:
+    return gateway.has_budgets or any(policy.has_budgets for policy in services.values())
 
 
 def strangers(gateway: Gateway, services: Collection[str]) -> list[SettingError]:

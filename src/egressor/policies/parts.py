@@ -45,6 +45,7 @@ __all__ = [
     "Rule",
     "Secret",
     "microseconds",
+    "to_budget",
     "to_priority",
 ]
 
@@ -322,7 +323,10 @@ class BudgetPolicy(Settings):
             raise SettingError(message)
 
 
-def _budget(value: object) -> BudgetPolicy:
+def to_budget(value: object) -> BudgetPolicy:
+    """
+    Check that *value* is a budget.
+    """
     if isinstance(value, BudgetPolicy):
         return value
     message = "expected a BudgetPolicy"
@@ -346,7 +350,7 @@ class Rule(Settings):
     limits: tuple[Limit, ...] = setting((), many(limit))
     max_concurrency: int | None = setting(None, optional(whole(at_least=1, at_most=1_000_000)))
     priority: Priority | None = setting(None, optional(to_priority))
-    budget: BudgetPolicy | None = setting(None, optional(_budget))
+    budget: BudgetPolicy | None = setting(None, optional(to_budget))
 
     @property
     def name(self) -> str:

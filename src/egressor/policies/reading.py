@@ -258,7 +258,7 @@ class Reading:
         if isinstance(value, ClientKey):
             return value
         if isinstance(value, Mapping):
-            return self.build(ClientKey, value, path)
+            return self.build(ClientKey, value, path, readers={"budget": self.reader(BudgetPolicy)})
         message = "expected a table, [[gateway.keys]], with the key's hash, and no key: egressor key NAME prints it"
         self.add(SettingError(message), path)
         return None

@@ -16,6 +16,7 @@ from egressor.policies.template import TEMPLATE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from egressor.policies.keys import ClientKey
     from egressor.policies.model import Config
     from egressor.policies.prices import Prices
 
@@ -79,6 +80,10 @@ def _rows(owner: Settings, prefix: str) -> Iterator[tuple[str, Plain, str]]:
         elif each.name == "errors":
             for position, pattern in enumerate(value):
                 yield from (row for row in _rows(pattern, f"errors[{position}]") if row[2] != "default")
+        elif each.name == "keys":
+            yield key, _plain(value), owner.sources[each.name]
+            for client in value:
+                yield from _of_key(client, f"{key}[{client.name}]")
         else:
             yield key, _address(value) if each.name == "base_url" else _plain(value), owner.sources[each.name]
 
@@ -100,6 +105,15 @@ def _of_rule(rule: Rule) -> Iterator[tuple[str, Plain, str]]:
     """
     for key, value, source in _rows(rule, f"rules[{rule.name}]"):
         if source != "default" and not key.endswith("].match"):
+            yield key, value, source
+
+
+def _of_key(client: ClientKey, prefix: str) -> Iterator[tuple[str, Plain, str]]:
+    """
+    Yield what a client's key is bound to, and never its hash.
+    """
+    for key, value, source in _rows(client, prefix):
+        if source != "default" and key not in {f"{prefix}.name", f"{prefix}.sha256"}:
             yield key, value, source
 
 

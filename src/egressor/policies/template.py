@@ -70,7 +70,11 @@ TEMPLATE = """\
 #user = "reports"
 #feature = "nightly"
 #services = ["openai"]
-# The highest priority that it may ask for; requests that it may have open at a time.
+# The models that it may ask; * stands for any text.
+#models = ["gpt-4o-mini", "claude-*"]
+# What its requests may cost, in US dollars, on all services together.
+#budget = { day = 5.0, month = 50.0 }
+# The highest priority that its requests have; requests that it may have open at a time.
 #max_priority = "medium"
 #max_in_flight = 100
 
