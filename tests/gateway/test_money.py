@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientError, ClientSession, TCPConnector, web
+from yarl import URL
 
 from egressor.ledger.money import Away
 from egressor.policies.loader import from_table
@@ -107,6 +108,37 @@ async def test_answers_and_streams_are_charged_at_what_they_say() -> None:
         await until(lambda: cell(rig) == (40, 0, 0))
 
     assert statuses == [200, 200]
+
+
+async def test_no_spelling_of_a_path_gets_by_a_budget_or_a_limit() -> None:
+    """
+    Regression: with an escaped letter a speech was priced as a short answer, and an endpoint's limit not asked.
+    """
+    server = Server()
+    speech = {"model": "m", "input": "x", "max_output_tokens": 1}
+    async with upstream(server) as url:
+        tables = services(url, 1)
+        tables["t"] |= {"max_wait": 0, "rules": [{"match": {"endpoint": "chat/completions"}, "limits": ["1/hour"]}]}
+        async with gateway_of(tables) as rig:
+            priced(rig)
+            paths = ["audio/speech", "aud%69o/speech", "AUDIO/speech", "aud%2569o/speech"]
+            sounds = [await posted(rig, path, speech) for path in paths]
+            paths = ["chat/completions", "chat/complet%69ons", "chat//completions/", "Chat/completions"]
+            chats = [await posted(rig, path, ASKED) for path in paths]
+
+    assert sounds == [402, 402, 402, 400]
+    assert chats == [200, 429, 429, 429]
+    assert len(server.asked) == 1
+
+
+async def posted(rig: Rig, path: str, body: dict[str, Any]) -> int:
+    """
+    Post *body* to exactly *path*; return the status.
+    """
+    url = URL(f"{rig.url}/t/v1/{path}", encoded=True)
+    async with rig.session.post(url, json=body) as answer:
+        await answer.read()
+        return answer.status
 
 
 @pytest.mark.parametrize("cache", [{}, {"max_bytes": 100_000}], ids=["kept", "too long"])
@@ -426,7 +458,7 @@ async def test_a_retry_after_what_may_have_cost_something_says_no_cost() -> None
         async with gateway_of(tables) as rig:
             priced(rig)
             headers = {"Idempotency-Key": "k"}
-            async with rig.session.post(f"{rig.url}/t/v1/x", json=ASKED, headers=headers) as answer:
+            async with rig.session.post(f"{rig.url}/t/v1/chat/completions", json=ASKED, headers=headers) as answer:
                 await answer.read()
 
     assert (answer.status, answer.headers["Egressor-Attempts"]) == (200, "2")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yarl import URL
 
+from egressor.dialects.paths import plain
 from egressor.errors import ConfigError
 from egressor.policies.redaction import learn
 
@@ -69,9 +70,15 @@ class Origin(NamedTuple):
 
     def endpoint(self, path: str) -> str | None:
         """
-        Return the endpoint that *path* ends with, if the policy names one.
+        Return the endpoint that *path* ends with, however it is written, if the policy names one.
         """
-        return next((name for name in self.endpoints if path.endswith("/" + name)), None)
+        if not self.endpoints:
+            return None
+        path = plain(path)
+        low = path.lower()
+        found = [name for name in self.endpoints if low.endswith(plain("/" + name).lower())]
+        # Where two differ by their letters' case alone, it counts.
+        return max(found, key=lambda name: (len(name), path.endswith(name)), default=None)
 
 
 def origins(config: Config) -> dict[str, Origin]:

@@ -21,8 +21,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from egressor._core.learned import Costs, learn_most, observe, quantile, tokens
-from egressor.dialects.asking import COUNTS, NO_TEXT, read_request, with_bound
+from egressor.dialects.asking import read_request, with_bound
 from egressor.dialects.longest import bound_name, kept_bounds, longest_answer
+from egressor.dialects.paths import is_count, kind_at, plain
 from egressor.dialects.usage import completed
 from egressor.ledger.plain import clean
 from egressor.prices import PriceBook
@@ -174,14 +175,17 @@ class Pricing:
         if dialect not in PRICED:
             return Quote(None, why=f"requests of the dialect {dialect} have no price")
         method, path, body = request.asked()
-        path = path.partition("?")[0].rstrip("/")
-        if path.endswith(COUNTS):
+        path = plain(path)
+        if is_count(path):
             return Quote(0)
-        asking = _read(request, body, path) if body and not any(part in path for part in NO_TEXT) else None
+        # The path says what is asked for: what goes elsewhere may look like a chat, and cost a thousand times as much.
+        is_known = bool(kind_at(path))
+        asking = _read(request, body, path) if body and is_known else None
         if asking is None or body is None:
             if method in _FREE:
                 return Quote(0)
-            return Quote(None, why="its body can't be read as a request to a language model")
+            what = "body can't be read as" if is_known else "path is not known as that of"
+            return Quote(None, why=f"its {what} a request to a language model")
         model = clean(asking.model)
         prices = self._prices(asking, dialect, now)
         unknown = next((each.model for each in prices if each.unknown == "refuse"), None)

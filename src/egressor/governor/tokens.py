@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from egressor._core.charge import may_be_billed
 from egressor._core.learned import tokens
 from egressor._core.tokens import Habits, Prompt, amounts, charged, expected, fitted
-from egressor.dialects.asking import COUNTS, NO_TEXT, kind_at, model_of, read_parsed
+from egressor.dialects.asking import model_of, read_parsed
+from egressor.dialects.paths import has_no_text, is_count, kind_at, plain
 from egressor.dialects.prompts import BESIDE, measured
 from egressor.dialects.usage import completed, parse
 from egressor.ledger.plain import clean
@@ -150,10 +151,10 @@ def _read(wish: Any, *, is_priced: bool, is_counted: bool) -> _Request | None:
     all requests are to language models. That is all that is read unless *is_counted*.
     """
     method, path, body = wish.asked()
-    path = path.partition("?")[0].rstrip("/")
-    if method in _READS or path.endswith(COUNTS):
+    path = plain(path)
+    if method in _READS or is_count(path):
         return None
-    has_text = is_counted and not any(part in path for part in NO_TEXT)
+    has_text = is_counted and not has_no_text(path)
     if body is None and has_text:
         # It is still on its way: all that is known is how long it is, and that not always.
         kind = kind_at(path)
