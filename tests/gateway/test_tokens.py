@@ -5,6 +5,7 @@ Limits of tokens at the gateway, for clients that know nothing of them.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -240,3 +241,43 @@ async def test_a_client_that_leaves_in_mid_stream_leaves_what_was_expected() -> 
         taken = await settled(rig)
 
     assert taken == 2000
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"match": {"model": "m"}, "limits": ["1/day"]}, (413, "never_fits")),
+        ({"match": {"model": "*", "endpoint": "chat/completions"}, "max_concurrency": 9}, (413, "never_fits")),
+        ({"match": {"model": "m"}, "budget": {"day": 1}}, (402, "budget")),
+        # Neither bounds what is asked of a model here.
+        ({"match": {"model": "m", "user": "u"}, "limits": ["1/day"]}, (200, None)),
+        ({"match": {"model": "m"}, "priority": "low"}, (200, None)),
+        ({"match": {"model": "m"}, "budget": {"unbounded": True}}, (200, None)),
+    ],
+)
+async def test_a_body_that_hides_its_model_gets_by_no_rule(
+    rule: dict[str, Any], expected: tuple[int, str | None]
+) -> None:
+    """
+    Regression: packed, a request of a model fell under no rule for that model, neither its limits nor its budget.
+    """
+    packed = gzip.compress(json.dumps(ASKED).encode())
+    async with (
+        upstream(answered) as url,
+        gateway(url, **policy("99/second", rules=[rule])) as rig,
+    ):
+        headers = {"content-encoding": "gzip", "content-type": "application/json"}
+        async with rig.session.post(f"{rig.url}{CHAT}", data=packed, headers=headers) as answer:
+            found = answer.status, json.loads(await answer.text()).get("reason")
+        async with rig.session.post(f"{rig.url}/t/v1/files", data=packed, headers=headers) as answer:
+            other = answer.status
+
+    assert (found, other) == (expected, 200)
+
+
+async def answered(request: web.BaseRequest) -> web.Response:
+    """
+    Answer whatever is asked.
+    """
+    await request.read()
+    return web.json_response({})
