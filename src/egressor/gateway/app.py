@@ -21,13 +21,14 @@ from egressor.errors import ConfigError
 from egressor.governor.route import Options
 
 from . import admin, headers, paths
-from .body import open_body
+from .body import Shelf, open_body
 from .dialling import proxies
 from .faults import Faults
 from .guard import Names, arrival, check_open, is_loopback, misdirected, page, stranger
 from .keys import Keyring, Turnstile, admitted
 from .problems import Problem, RefusedError, meant
 from .relay import Order, carry
+from .room import bodies_for
 from .targets import origins
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Gateway:
         self._faults = Faults()
         # Who meets it again is in a loop; it says nothing else.
         self._mark = secrets.token_hex(6)
+        self._shelf = Shelf(0)
         self._settle(gov.config, origins(gov.config), proxies(gov.config))
 
     def listens_on(self, port: int) -> None:
@@ -116,6 +118,7 @@ class Gateway:
         self._routes: dict[tuple[str, str | None, str | None], Route] = {}
         self.names = Names((self.host, *config.gateway.hosts))
         self.keys = Keyring(config.gateway.keys)
+        self._shelf.most = bodies_for(config.gateway)
         self._upstream.dialler.allow([*(origin.place for origin in fresh.values()), *between])
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -225,18 +228,23 @@ class Gateway:
             route = self._route(origin.service, origin.endpoint(target.path), head)
         except ConfigError as error:
             raise RefusedError(Problem(400, "bad_header", "Bad header", error.message)) from None
+        shelf = self._shelf if origin.reads else None
+        body = await open_body(request, self.gov.config.gateway, expects=head.expects_continue, shelf=shelf)
         order = Order(
             origin,
             request.method,
             origin.base_url + target.path + target.query,
             [*origin.signed(head.pairs), self._passed(head.hops)],
-            await open_body(request, self.gov.config.gateway, expects=head.expects_continue),
+            body,
             head.is_idempotent,
             # Other protocols are not offered to the upstream, which then answers in HTTP.
             is_upgrade=head.upgrade.strip().lower() == "websocket" and request.method == "GET",
             takes_trailers=head.takes_trailers,
         )
-        return await carry(request, order, route, gov=self.gov, upstream=self._upstream)
+        try:
+            return await carry(request, order, route, gov=self.gov, upstream=self._upstream)
+        finally:
+            body.close()
 
     def _route(self, service: str, endpoint: str | None, head: headers.Head) -> Route:
         """

@@ -157,6 +157,13 @@ class Attempts:
         """
         return self._order.body.size
 
+    @property
+    def unread(self) -> str:
+        """
+        Why the body can't be read; empty if it can.
+        """
+        return self._order.body.unread
+
     async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ASYNC109 - the driver's word
         """
         Make one attempt. Nothing but a cancellation is raised.

@@ -184,6 +184,8 @@ class Pricing:
         if asking is None or body is None:
             if method in _FREE:
                 return Quote(0)
+            if is_known and body is None and (unread := getattr(request, "unread", "")):
+                return Quote(None, why=unread)
             what = "body can't be read as" if is_known else "path is not known as that of"
             return Quote(None, why=f"its {what} a request to a language model")
         model = clean(asking.model)

@@ -164,7 +164,8 @@ def _check_model(route: Route, wish: Any, scope: Mapping[str, str]) -> None:
     is_asked = method == "UPGRADE" or (method not in _READS and bool(kind_at(path) or has_no_text(path)))
     if is_asked and not is_count(path):
         is_money = rule.budget is not None and rule.budget.is_bound
-        text = f"the rule {rule.name} bounds a model, and nobody knows the request's: its body does not tell"
+        why = getattr(wish, "unread", "") or "its body does not tell"
+        text = f"the rule {rule.name} bounds a model, and nobody knows the request's: {why}"
         denied = Denied(Why.BUDGET if is_money else Why.NEVER_FITS, rule.name, None, text)
         route.gate.count_denied(denied.why)
         raise rejection(route, denied)
