@@ -113,6 +113,18 @@ def test_endpoints_that_differ_by_case_alone(path: str) -> None:
     assert origin(rules=rules).endpoint(path) == path.rpartition("/")[2]
 
 
+def test_no_rule_for_any_endpoint() -> None:
+    """
+    Regression: such a rule was taken, and never matched.
+    """
+    rules = [{"match": {"user": "*"}, "limits": ["1/day"]}, {"match": {"endpoint": "*"}, "limits": ["1/day"]}]
+
+    with pytest.raises(ConfigError, match="would match none") as caught:
+        origin(rules=rules)
+
+    assert caught.value.key == "services.t.rules[1].match.endpoint"
+
+
 def test_only_services_with_a_base_url() -> None:
     """
     A service without a base URL is for decorators.

@@ -40,6 +40,8 @@ def check(file: str | None, named: str | None, *, as_json: bool) -> int:
     # What it needs is slow to import.
     from egressor.gateway.targets import refusals
 
+    from .findings import unpriced
+
     try:
         config = settled(load(config_path(file or named)), anyway=True)
     except ConfigError as error:
@@ -49,16 +51,20 @@ def check(file: str | None, named: str | None, *, as_json: bool) -> int:
         for each in errors:
             sys.stderr.write(f"egressor: {each}\n")
         return 2
-    rows, warnings = effective(config), refusals(config)
+    rows, warnings, doubts = effective(config), refusals(config), unpriced(config)
     if as_json:
         values = [{"service": row.service, "key": row.key, "value": row.value, "source": row.source} for row in rows]
         click.echo(
-            json.dumps({"ok": True, "settings": values, "warnings": [*map(_shown, warnings)]}, ensure_ascii=False)
+            json.dumps(
+                {"ok": True, "settings": values, "warnings": [*map(_shown, [*warnings, *doubts])]}, ensure_ascii=False
+            )
         )
     else:
         click.echo(_report(config, rows))
         for each in warnings:
             click.echo(f"\nwarning: {each}; egressor serve would not start here")
+        for each in doubts:
+            click.echo(f"\nwarning: {each}")
     return 0
 
 

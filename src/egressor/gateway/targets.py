@@ -129,6 +129,12 @@ def _origin(name: str, policy: Policy, base_url: str) -> Origin:
     place = _place(base_url, is_private=policy.private)
     if (fault := place.fault()) is not None:
         raise ConfigError(fault, key=f"services.{name}.base_url")
+    for position, rule in enumerate(policy.rules):
+        if rule.match.get("endpoint") == "*":
+            message = (
+                "the gateway knows the endpoints that rules name, and '*' would match none of its requests: name them"
+            )
+            raise ConfigError(message, key=f"services.{name}.rules[{position}].match.endpoint")
     learns = policy.learn != "off"
     return Origin(
         name,
