@@ -142,6 +142,32 @@ def test_geminis_model_is_in_the_path_alone(path: str) -> None:
     assert (tuned.micro_usd, tuned.model) == (None, "tunedModels/m")
 
 
+@pytest.mark.parametrize(
+    ("deployment", "said", "times"),
+    [
+        ("big", "m", 7),
+        ("m", "big", 7),
+        ("big", "big", 7),
+        ("big", None, 7),
+        ("big", "zzz", 7),
+        # A deployment may have any name; then the body's is all that is known.
+        ("prod", "m", 1),
+        ("prod", "zzz", None),
+        ("prod", None, None),
+    ],
+)
+def test_azures_deployment_is_priced(deployment: str, said: str | None, times: int | None) -> None:
+    """
+    Regression: the body's model was, which Azure ignores. Where both have a price the dearer holds.
+    """
+    body = {**chat(max_tokens=100), "model": said}
+    path = f"/openai/deployments/{deployment}/chat/completions?api-version=1"
+
+    found = Pricing(PRICES).quote("azure", Asked(body, path), NOW)
+
+    assert (found.micro_usd, found.model) == (times and times * (size(body) + 200), deployment)
+
+
 def test_a_model_that_may_answer_instead_needs_a_price() -> None:
     """
     A call that could cost anything is refused, whichever of its models that is.

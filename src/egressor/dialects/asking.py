@@ -83,6 +83,7 @@ class Asking(NamedTuple):
         speed: Anthropic's ``speed``; empty if it names none.
         others: Models that may answer in place of *model* (OpenRouter's ``models``).
         fetches: Whether the provider may put texts of its own before the model: what it remembers, keeps or looks up.
+        said: The model's name in the body, which Azure ignores; empty if it names none.
         bounds: By which names it says *most_output*, of those at the place that requests of its kind have for them.
     """
 
@@ -99,6 +100,7 @@ class Asking(NamedTuple):
     others: tuple[str, ...] = ()
     fetches: bool = False
     bounds: frozenset[str] = frozenset()
+    said: str = ""
 
 
 def read_request(body: bytes, path: str = "") -> Asking | None:
@@ -145,16 +147,17 @@ def read_parsed(parsed: object, body: bytes, path: str = "") -> Asking | None:
         speed=_word(parsed.get("speed")),
         others=tuple([each for each in _list(parsed.get("models")) if isinstance(each, str)]),
         fetches=fetches,
+        said=_word(parsed.get("model")),
     )
 
 
 def model_of(parsed: object, path: str) -> str:
     """
-    Return the model that a *parsed* request to a `plain` *path* names; at Azure that may be its deployment. Empty for
-    none.
+    Return the model that a *parsed* request to a `plain` *path* names, the path's first: at Azure that is the
+    deployment, whatever the body says. Empty for none.
     """
     named = _word(parsed.get("model")) if isinstance(parsed, dict) else ""
-    return model_at(path)[0] or named or deployment_at(path)
+    return model_at(path)[0] or deployment_at(path) or named
 
 
 def _beside(parsed: dict[str, object]) -> tuple[bool, bool]:

@@ -189,6 +189,8 @@ class Pricing:
             what = "body can't be read as" if is_known else "path is not known as that of"
             return Quote(None, why=f"its {what} a request to a language model")
         model = clean(asking.model)
+        if dialect == "azure":
+            asking = self._deployed(asking, now)
         prices = self._prices(asking, dialect, now)
         unknown = next((each.model for each in prices if each.unknown == "refuse"), None)
         if unknown is not None:
@@ -278,6 +280,18 @@ class Pricing:
             return max(_LEAST, quantile(known, _NEARLY_ALL))
         thinks = min(longest) > _PLAIN if longest else (dialect, where[-1]) in self._thinking
         return _USUAL if thinks else _LIKELY
+
+    def _deployed(self, asking: Asking, now: int) -> Asking:
+        """
+        Return a request to Azure with the names that have a price: its deployment's, which alone says what is asked,
+        but may be any word, and its body's. Where both have one, the dearer will hold.
+        """
+        if not asking.said or asking.said == asking.model:
+            return asking
+        found = [self.book.find(each, at=now, provider="azure").unknown for each in (asking.model, asking.said)]
+        if found[0] and not found[1]:
+            return asking._replace(model=asking.said)
+        return asking if found[1] else asking._replace(others=(*asking.others, asking.said))
 
     def _prices(self, asking: Asking, dialect: str, now: int) -> list[Price]:
         """
