@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from egressor.policies import Gateway as Settings
 
-__all__ = ["bodies_for", "files_for", "group_limit", "memory_for", "room_for"]
+__all__ = ["bodies_for", "bytes_for", "files_for", "group_limit", "memory_for", "room_for"]
 
 # Files that the process needs for itself: the store, the log, the event loop, a name server.
 _OWN_FILES = 40
@@ -49,7 +49,7 @@ def bodies_for(settings: Settings) -> int:
     """
     Return how many bytes of bodies this process can keep: as many as *settings* say, or fewer.
     """
-    return min([settings.kept_bodies, *[max(0, (limit - _OWN_MEMORY) // _COPIES) for limit in _memory(settings)]])
+    return min([settings.kept_bodies, *[bytes_for(limit) for limit in _memory(settings)]])
 
 
 def _memory(settings: Settings) -> Iterator[int]:
@@ -94,6 +94,13 @@ def memory_for(most: int, limit: int) -> int:
     Return how many connections *limit* bytes of memory are enough for: *most*, or fewer.
     """
     return min(most, max(_FEWEST, (limit - _OWN_MEMORY) // _STREAM))
+
+
+def bytes_for(limit: int) -> int:
+    """
+    Return how many bytes of bodies *limit* bytes of memory are enough for.
+    """
+    return max(0, (limit - _OWN_MEMORY) // _COPIES)
 
 
 def group_limit(mine: Path, groups: Path) -> int | None:
