@@ -25,7 +25,7 @@ USED = {"prompt_tokens": 7, "completion_tokens": 2}
         (
             "/openai/deployments/d/chat/completions?api-version=1",
             {**CHAT, "max_completion_tokens": 8, "max_tokens": 9, "stream_options": {"include_usage": True}},
-            ("chat", "m", False, 9, 1, True),
+            ("chat", "d", False, 9, 1, True),
         ),
         ("/v1/messages", {**CHAT, "max_tokens": 5, "stream": True}, ("messages", "m", True, 5, 1, False)),
         ("", {**CHAT, "max_tokens": 5, "system": "s"}, ("messages", "m", False, 5, 1, False)),
@@ -66,8 +66,8 @@ def test_a_request_tells_what_it_asks_for(path: str, body: dict[str, Any], expec
     found = read_request(data, path)
 
     assert found is not None
-    assert found._replace(bounds=frozenset()) == Asking._make(
-        (*expected, len(data), True, "", "", (), False, frozenset())
+    assert found._replace(bounds=frozenset(), said="") == Asking._make(
+        (*expected, len(data), True, "", "", (), False, frozenset(), "")
     )
 
 
@@ -477,7 +477,7 @@ def test_an_unfinished_last_frame_is_the_clients_but_for_the_chunk() -> None:
         ({"model": 5}, "/v1/chat/completions", ""),
         ({}, "/v1beta/models/gemini-2.5-pro:streamGenerateContent", "gemini-2.5-pro"),
         ({}, "/openai/deployments/mine/chat/completions", "mine"),
-        ({"model": "gpt-a"}, "/openai/deployments/mine/chat/completions", "gpt-a"),
+        ({"model": "gpt-a"}, "/openai/deployments/mine/chat/completions", "mine"),
         (["model"], "/v1/chat/completions", ""),
         (None, "/openai/deployments/mine/images/edits", "mine"),
     ],

@@ -6,12 +6,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from io import BytesIO
 from typing import Any
 
 import pytest
 from aiohttp import ClientError, ClientSession, TCPConnector, web
+from yarl import URL
 
+from egressor.gateway.targets import origins
 from egressor.ledger.money import Away
+from egressor.policies import from_services
 from egressor.policies.loader import from_table
 from tests.gateway.rig import Rig, gateway_of, until, upstream
 
@@ -107,6 +112,121 @@ async def test_answers_and_streams_are_charged_at_what_they_say() -> None:
         await until(lambda: cell(rig) == (40, 0, 0))
 
     assert statuses == [200, 200]
+
+
+async def test_no_spelling_of_a_path_gets_by_a_budget_or_a_limit() -> None:
+    """
+    Regression: with an escaped letter a speech was priced as a short answer, and an endpoint's limit not asked.
+    """
+    server = Server()
+    speech = {"model": "m", "input": "x", "max_output_tokens": 1}
+    async with upstream(server) as url:
+        tables = services(url, 1)
+        tables["t"] |= {"max_wait": 0, "rules": [{"match": {"endpoint": "chat/completions"}, "limits": ["1/hour"]}]}
+        async with gateway_of(tables) as rig:
+            priced(rig)
+            paths = ["audio/speech", "aud%69o/speech", "AUDIO/speech", "aud%2569o/speech"]
+            sounds = [await posted(rig, path, speech) for path in paths]
+            paths = ["chat/completions", "chat/complet%69ons", "chat//completions/", "Chat/completions"]
+            chats = [await posted(rig, path, ASKED) for path in paths]
+
+    assert sounds == [402, 402, 402, 400]
+    assert chats == [200, 429, 429, 429]
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunks"])
+async def test_a_long_request_is_priced(is_chunked: bool) -> None:
+    """
+    Regression: above 64 KiB, as with most pictures, each was refused; now it is read and held for.
+    """
+    server = Server()
+    data = json.dumps({**ASKED, "messages": [{"role": "user", "content": "x" * 900_000}]}).encode()
+    async with upstream(server) as url, gateway_of(services(url, 10)) as rig:
+        priced(rig)
+        found = await sent(rig, data, is_chunked=is_chunked)
+        await until(lambda: cell(rig) == (20, 0, 0))
+        taken = rig.gateway._shelf.taken
+
+    assert found == (200, "")
+    assert [len(each["messages"][0]["content"]) for each in server.asked] == [900_000]
+    assert taken == 0
+
+
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunks"])
+async def test_a_request_that_is_too_long_to_be_priced_says_so(is_chunked: bool) -> None:
+    """
+    The refusal names the limit, and its bytes hold no room.
+    """
+    data = json.dumps({**ASKED, "messages": [{"role": "user", "content": "x" * 300_000}]}).encode()
+    async with gateway_of(services("http://127.0.0.1:9", 10), bounds={"kept_body": 200_000}) as rig:
+        priced(rig)
+        status, detail = await sent(rig, data, is_chunked=is_chunked)
+        taken = rig.gateway._shelf.taken
+
+    assert (status, taken) == (402, 0)
+    assert "its body is longer than the 200000 bytes up to which it is read (kept_body)" in detail
+
+
+async def test_all_bodies_together_have_a_bound() -> None:
+    """
+    One more than there is room for gets 503, and what was taken for it is given back; so is that of one that was sent.
+    """
+    server = Server()
+    short, long = (
+        json.dumps({**ASKED, "messages": [{"role": "user", "content": "x" * count}]}).encode()
+        for count in (150_000, 250_000)
+    )
+    async with upstream(server) as url, gateway_of(services(url, 10), bounds={"kept_bodies": 100_000}) as rig:
+        priced(rig)
+        found = [(await sent(rig, data))[0] for data in (short, long, short, long, short)]
+        taken = rig.gateway._shelf.taken
+
+    assert (found, taken) == ([200, 503, 200, 503, 200], 0)
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ({"budget": {"day": 1}}, True),
+        ({"rules": [{"match": {"model": "m"}, "limits": ["1/day"]}]}, True),
+        ({"limits": ["1000 tokens/minute"]}, True),
+        ({"cache": {}, "dialect": "generic"}, True),
+        ({"budget": {"day": 1}, "dialect": "generic"}, False),
+        ({"rules": [{"match": {"user": "*"}, "limits": ["1/day"]}]}, False),
+    ],
+)
+def test_only_what_needs_it_is_read(service: dict[str, Any], expected: bool) -> None:
+    """
+    Any other long body goes by piece by piece.
+    """
+    table = {"base_url": "http://127.0.0.1:9", "dialect": "openai", **service}
+
+    assert origins(from_services({"t": table}))["t"].reads is expected
+
+
+async def sent(rig: Rig, data: bytes, *, is_chunked: bool = False) -> tuple[int, str]:
+    """
+    Post *data* as a chat, with its length or in chunks; return the status, and what a problem says.
+    """
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield data[:100_000]
+        yield data[100_000:]
+
+    url, headers = f"{rig.url}/t/v1/chat/completions", {"content-type": "application/json"}
+    async with rig.session.post(url, data=pieces() if is_chunked else BytesIO(data), headers=headers) as answer:
+        return answer.status, json.loads(await answer.text()).get("detail", "")
+
+
+async def posted(rig: Rig, path: str, body: dict[str, Any]) -> int:
+    """
+    Post *body* to exactly *path*; return the status.
+    """
+    url = URL(f"{rig.url}/t/v1/{path}", encoded=True)
+    async with rig.session.post(url, json=body) as answer:
+        await answer.read()
+        return answer.status
 
 
 @pytest.mark.parametrize("cache", [{}, {"max_bytes": 100_000}], ids=["kept", "too long"])
@@ -451,7 +571,7 @@ async def test_a_retry_after_what_may_have_cost_something_says_no_cost() -> None
         async with gateway_of(tables) as rig:
             priced(rig)
             headers = {"Idempotency-Key": "k"}
-            async with rig.session.post(f"{rig.url}/t/v1/x", json=ASKED, headers=headers) as answer:
+            async with rig.session.post(f"{rig.url}/t/v1/chat/completions", json=ASKED, headers=headers) as answer:
                 await answer.read()
 
     assert (answer.status, answer.headers["Egressor-Attempts"]) == (200, "2")

@@ -23,6 +23,8 @@ GOOD = [
     ("/t/a..b/.well-known/...", Target("t", "/a..b/.well-known/...", "")),
     ("/t/Mr.%20X/a%20b", Target("t", "/Mr.%20X/a%20b", "")),
     ("/t/100%25", Target("t", "/100%25", "")),
+    ("/t/100%2520", Target("t", "/100%2520", "")),
+    ("/t/%7Ebob/aud%69o", Target("t", "/%7Ebob/aud%69o", "")),
     ("/t?", Target("t", "", "")),
     ("/-/", Target("-", "/", "")),
 ]
@@ -55,6 +57,8 @@ BAD = [
     "/t/a%7f",
     "/t/%252e%252e/x",
     "/t/%25252fx",
+    "/t/aud%2569o",
+    "/t/x%25253Ay",
     "/t/%c0%af",
     "/t/%c0%ae%c0%ae/x",
     "/t/%ff",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from egressor.gateway.room import group_limit, memory_for
+from egressor.gateway.room import bytes_for, group_limit, memory_for
 
 MEGABYTE = 1 << 20
 # What version 1 says where there is no limit.
@@ -99,3 +99,11 @@ def test_a_process_and_its_limits(limits: str, least: int, most: int) -> None:
     )
 
     assert least <= int(done.stdout) <= most
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(0, 0), (96 << 20, 0), (128 << 20, (32 << 20) // 5)])
+def test_bodies_have_a_fifth_of_what_is_left(limit: int, expected: int) -> None:
+    """
+    A body is in memory as often for a moment.
+    """
+    assert bytes_for(limit) == expected

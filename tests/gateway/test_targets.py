@@ -85,6 +85,13 @@ def test_missing_file(tmp_path: Path) -> None:
         ("/v1/completions", "completions"),
         ("/v1/xcompletions", None),
         ("/v1/completions/9", None),
+        # Regression: so written, a path got by the endpoint's limits, and the upstream read it all the same.
+        ("/v1/chat/complet%69ons", "chat/completions"),
+        ("/v1/chat/completions/", "chat/completions"),
+        ("/v1//chat///completions//", "chat/completions"),
+        ("/v1/CHAT/completions", "chat/completions"),
+        ("/v1/Completions", "completions"),
+        ("/v1/completions%20", None),
     ],
 )
 def test_endpoint(path: str, expected: str | None) -> None:
@@ -94,6 +101,28 @@ def test_endpoint(path: str, expected: str | None) -> None:
     rules = [{"match": {"endpoint": name}, "limits": ["1/second"]} for name in ("completions", "chat/completions")]
 
     assert origin(rules=rules).endpoint(path) == expected
+
+
+@pytest.mark.parametrize("path", ["/r/Python", "/r/python"])
+def test_endpoints_that_differ_by_case_alone(path: str) -> None:
+    """
+    Then it is told apart.
+    """
+    rules = [{"match": {"endpoint": name}, "limits": ["1/second"]} for name in ("Python", "python")]
+
+    assert origin(rules=rules).endpoint(path) == path.rpartition("/")[2]
+
+
+def test_no_rule_for_any_endpoint() -> None:
+    """
+    Regression: such a rule was taken, and never matched.
+    """
+    rules = [{"match": {"user": "*"}, "limits": ["1/day"]}, {"match": {"endpoint": "*"}, "limits": ["1/day"]}]
+
+    with pytest.raises(ConfigError, match="would match none") as caught:
+        origin(rules=rules)
+
+    assert caught.value.key == "services.t.rules[1].match.endpoint"
 
 
 def test_only_services_with_a_base_url() -> None:

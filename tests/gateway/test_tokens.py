@@ -5,6 +5,7 @@ Limits of tokens at the gateway, for clients that know nothing of them.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -179,13 +180,14 @@ async def test_without_a_limit_of_tokens_a_stream_is_left_alone() -> None:
 
 async def test_a_body_that_is_too_long_to_be_kept_is_taken_by_its_length() -> None:
     """
-    Beyond 64 KiB a request goes on as it comes; its length stands for its text, and its answer says the truth. One that
-    is longer than the limit takes all of that, as most of it may be a picture: so it waits, and can go.
+    Beyond what is kept a request goes on as it comes; its length stands for its text, and its answer says the truth.
+    One that is longer than the limit takes all of that, as most of it may be a picture: so it waits, and can go.
     """
     server = Server(sent=50_000, received=70)
     long = {**ASKED, "messages": [{"role": "user", "content": "x" * 400_000}]}
     length = len(json.dumps(long))
-    async with upstream(server) as url, gateway(url, **policy("150_000 tokens/minute")) as rig:
+    bounds = {"kept_body": 65_536}
+    async with upstream(server) as url, gateway(url, bounds=bounds, **policy("150_000 tokens/minute")) as rig:
         async with rig.session.post(f"{rig.url}{CHAT}", json={**long, "max_tokens": 1000}) as answer:
             status = answer.status
             await answer.read()
@@ -240,3 +242,55 @@ async def test_a_client_that_leaves_in_mid_stream_leaves_what_was_expected() -> 
         taken = await settled(rig)
 
     assert taken == 2000
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"match": {"model": "m"}, "limits": ["1/day"]}, (413, "never_fits")),
+        ({"match": {"model": "*", "endpoint": "chat/completions"}, "max_concurrency": 9}, (413, "never_fits")),
+        ({"match": {"model": "m"}, "budget": {"day": 1}}, (402, "budget")),
+        # Neither bounds what is asked of a model here.
+        ({"match": {"model": "m", "user": "u"}, "limits": ["1/day"]}, (200, None)),
+        ({"match": {"model": "m"}, "priority": "low"}, (200, None)),
+        ({"match": {"model": "m"}, "budget": {"unbounded": True}}, (200, None)),
+    ],
+)
+async def test_a_body_that_hides_its_model_gets_by_no_rule(
+    rule: dict[str, Any], expected: tuple[int, str | None]
+) -> None:
+    """
+    Regression: packed, a request of a model fell under no rule for that model, neither its limits nor its budget.
+    """
+    packed = gzip.compress(json.dumps(ASKED).encode())
+    async with (
+        upstream(answered) as url,
+        gateway(url, **policy("99/second", rules=[rule])) as rig,
+    ):
+        headers = {"content-encoding": "gzip", "content-type": "application/json"}
+        async with rig.session.post(f"{rig.url}{CHAT}", data=packed, headers=headers) as answer:
+            found = answer.status, json.loads(await answer.text()).get("reason")
+        async with rig.session.post(f"{rig.url}/t/v1/files", data=packed, headers=headers) as answer:
+            other = answer.status
+
+    assert (found, other) == (expected, 200)
+
+
+async def test_padding_gets_by_no_rule_of_a_model() -> None:
+    """
+    Regression: blanks up to 70 KB hid the model from its rule.
+    """
+    server = Server()
+    rules = [{"match": {"model": "m"}, "limits": ["1/day"]}]
+    async with upstream(server) as url, gateway(url, **policy("99/second", rules=rules)) as rig:
+        found = [(await ask(rig, stop=" " * 70_000))[0] for _ in range(2)]
+
+    assert (found, len(server.asked)) == ([200, 429], 1)
+
+
+async def answered(request: web.BaseRequest) -> web.Response:
+    """
+    Answer whatever is asked.
+    """
+    await request.read()
+    return web.json_response({})

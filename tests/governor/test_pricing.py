@@ -29,6 +29,7 @@ PRICES = read_prices(
         ]
     }
 )
+ELSEWHERE = "its path is not known as that of a request to a language model"
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
@@ -96,6 +97,75 @@ def test_what_a_request_may_come_to_is_quoted(more: dict[str, Any], times: int |
     expected = size(body) + 2 * 4 * 100 if times is None else times * (size(body) + 200)
 
     assert Pricing(PRICES).quote("openai", Asked(body), NOW) == Quote(expected, "m", size=size(body))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path", "body"),
+    [
+        ("openai", "/v1/aud%69o/speech", {"model": "m", "input": "x", "max_output_tokens": 1}),
+        ("openai", "/v1/AUDIO/speech", {"model": "m", "input": "x", "max_output_tokens": 1}),
+        ("openai", "/v1/aud%2569o/speech", {"model": "m", "input": "x", "max_output_tokens": 1}),
+        ("openai", "/v1/batches", {"input_file_id": "f", **chat(max_tokens=1)}),
+        ("anthropic", "/v1/messages/batches", {"requests": [], **chat(max_tokens=1)}),
+        ("gemini", "/v1beta/models/g:batchGenerateContent", {"model": "m", "contents": [], "max_tokens": 1}),
+        ("gemini", "/v1beta/models/i:predict", {"contents": [], "generationConfig": {"maxOutputTokens": 1}}),
+        ("gemini", "/v1beta/models/m:generateContent:countTokens", {"contents": []}),
+    ],
+)
+def test_what_a_path_asks_for_is_not_for_the_body_to_say(dialect: str, path: str, body: dict[str, Any]) -> None:
+    """
+    Regression: a path in another spelling, or of something dearer, was priced as the chat that its body looked like.
+    """
+    assert Pricing(PRICES).quote(dialect, Asked(body, path), NOW) == Quote(None, why=ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "models/big:generateContent",
+        "m%6fdels/big:generateContent",
+        "models/big%3AgenerateContent",
+        "Models/big:GENERATE",
+    ],
+)
+def test_geminis_model_is_in_the_path_alone(path: str) -> None:
+    """
+    Regression: in another spelling of the path the body's model was priced.
+    """
+    body = {"model": "m", "contents": [], "generationConfig": {"maxOutputTokens": 100}}
+    pricing = Pricing(PRICES)
+
+    found = pricing.quote("gemini", Asked(body, f"/v1beta/{path}"), NOW)
+    tuned = pricing.quote("gemini", Asked(body, "/v1beta/tunedModels/m:generateContent"), NOW)
+
+    assert (found.micro_usd, found.model) == (7 * size(body) + 1400, "big")
+    assert (tuned.micro_usd, tuned.model) == (None, "tunedModels/m")
+
+
+@pytest.mark.parametrize(
+    ("deployment", "said", "times"),
+    [
+        ("big", "m", 7),
+        ("m", "big", 7),
+        ("big", "big", 7),
+        ("big", None, 7),
+        ("big", "zzz", 7),
+        # A deployment may have any name; then the body's is all that is known.
+        ("prod", "m", 1),
+        ("prod", "zzz", None),
+        ("prod", None, None),
+    ],
+)
+def test_azures_deployment_is_priced(deployment: str, said: str | None, times: int | None) -> None:
+    """
+    Regression: the body's model was, which Azure ignores. Where both have a price the dearer holds.
+    """
+    body = {**chat(max_tokens=100), "model": said}
+    path = f"/openai/deployments/{deployment}/chat/completions?api-version=1"
+
+    found = Pricing(PRICES).quote("azure", Asked(body, path), NOW)
+
+    assert (found.micro_usd, found.model) == (times and times * (size(body) + 200), deployment)
 
 
 def test_a_model_that_may_answer_instead_needs_a_price() -> None:
@@ -175,9 +245,9 @@ def test_embeddings_have_no_output() -> None:
         (Asked(chat(), "/v1/messages/count_tokens?beta=true"), "anthropic", Quote(0)),
         (Asked({"contents": []}, "/v1beta/models/m:countTokens"), "gemini", Quote(0)),
         (Asked({"model": "m", "prompt": "x", "max_tokens": 1}, "/v1/images/generations"), "openai",
-         Quote(None, why="its body can't be read as a request to a language model")),
+         Quote(None, why=ELSEWHERE)),
         (Asked({"model": "m", "input": "x", "max_output_tokens": 1}, "/v1/audio/speech"), "openai",
-         Quote(None, why="its body can't be read as a request to a language model")),
+         Quote(None, why=ELSEWHERE)),
         (Asked(None), "openai", Quote(None, why="its body can't be read as a request to a language model")),
         (Asked(chat()), "kraken", Quote(None, why="requests of the dialect kraken have no price")),
         (Asked(chat(max_tokens="many")), "openai",

@@ -41,6 +41,8 @@ def check(file: str | None, named: str | None, *, as_json: bool) -> int:
     # What it needs is slow to import.
     from egressor.gateway.targets import refusals
 
+    from .findings import unpriced
+
     try:
         config = settled(load(config_path(file or named)), anyway=True)
     except ConfigError as error:
@@ -50,12 +52,17 @@ def check(file: str | None, named: str | None, *, as_json: bool) -> int:
         for each in errors:
             sys.stderr.write(f"egressor: {each}\n")
         return 2
-    rows, warnings, notes = effective(config), refusals(config), uncounted(config)
+    rows, warnings, doubts, notes = effective(config), refusals(config), unpriced(config), uncounted(config)
     if as_json:
         values = [{"service": row.service, "key": row.key, "value": row.value, "source": row.source} for row in rows]
         click.echo(
             json.dumps(
-                {"ok": True, "settings": values, "warnings": [*map(_shown, warnings)], "notes": notes},
+                {
+                    "ok": True,
+                    "settings": values,
+                    "warnings": [*map(_shown, [*warnings, *doubts])],
+                    "notes": notes,
+                },
                 ensure_ascii=False,
             )
         )
@@ -63,6 +70,8 @@ def check(file: str | None, named: str | None, *, as_json: bool) -> int:
         click.echo(_report(config, rows))
         for each in warnings:
             click.echo(f"\nwarning: {each}; egressor serve would not start here")
+        for each in doubts:
+            click.echo(f"\nwarning: {each}")
         for note in notes:
             click.echo(f"\nnote: {note}")
     return 0

@@ -30,7 +30,7 @@ from egressor.stores.opening import open_store
 from egressor.stores.overview import members
 
 from . import home
-from .findings import BAD, OK, WARN, Finding, about_files, about_server, about_sqlite, uncounted
+from .findings import BAD, OK, WARN, Finding, about_files, about_server, about_sqlite, uncounted, unpriced
 from .text import columns
 
 if TYPE_CHECKING:
@@ -178,7 +178,8 @@ def _ledger(config: Config) -> list[Finding]:
 
 
 def _keys(config: Config) -> list[Finding]:
-    return [Finding("upstream", BAD, f"{each}; egressor serve would not start here") for each in refusals(config)]
+    found = [Finding("upstream", BAD, f"{each}; egressor serve would not start here") for each in refusals(config)]
+    return [*found, *[Finding("prices", WARN, str(each)) for each in unpriced(config)]]
 
 
 def _limits(config: Config) -> list[Finding]:

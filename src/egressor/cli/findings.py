@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from egressor._core.tokens import TOKENS
 from egressor._host.place import trouble
+from egressor.errors import ConfigError
+from egressor.governor.money import PRICED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +22,17 @@ if TYPE_CHECKING:
 
     from egressor.policies import Config
 
-__all__ = ["BAD", "OK", "WARN", "Finding", "about_files", "about_server", "about_sqlite", "uncounted"]
+__all__ = [
+    "BAD",
+    "OK",
+    "WARN",
+    "Finding",
+    "about_files",
+    "about_server",
+    "about_sqlite",
+    "uncounted",
+    "unpriced",
+]
 
 OK, WARN, BAD = "ok", "warn", "bad"
 _WITHDRAWN = (3, 52, 0)
@@ -34,6 +46,33 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OLDEST_REDIS = 5
 _FULL = 0.9
 _OFF_MS = 1_000.0
+
+
+def unpriced(config: Config) -> list[ConfigError]:
+    """
+    Return what bounds money or models of services whose requests nobody can read: unless each call says what it costs,
+    or which model it is for, it is refused, or falls under no rule.
+    """
+    found = []
+    for name, policy in config.services.items():
+        if policy.base_url is None or policy.dialect in PRICED:
+            continue
+        where, dialect = f"services.{name}", policy.dialect
+        budgets = {f"{where}.rules[{place}].budget": rule.budget for place, rule in enumerate(policy.rules)}
+        text = f"requests of the dialect {dialect} have no price: those that don't state their cost are refused"
+        text += '; name the dialect that the service speaks, as dialect = "openai"'
+        found += [
+            ConfigError(text, key=key)
+            for key, budget in {f"{where}.budget": policy.budget, **budgets}.items()
+            if budget is not None and budget.is_bound
+        ]
+        text = f"of requests of the dialect {dialect} nobody reads the model: no request falls under this by itself"
+        found += [
+            ConfigError(text, key=f"{where}.rules[{place}].match.model")
+            for place, rule in enumerate(policy.rules)
+            if "model" in rule.match
+        ]
+    return found
 
 
 class Finding(NamedTuple):

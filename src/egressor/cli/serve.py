@@ -20,7 +20,7 @@ from egressor.governor import Governor
 from egressor.policies import Config, load
 
 from . import home
-from .findings import uncounted
+from .findings import uncounted, unpriced
 from .logs import to_stderr
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def serve(file: str | None, host: str | None, port: int | None, workers: int | N
     config = opened(path)
     count = workers or config.gateway.workers
     check_shareable(count, config)
-    for warning in uncounted(config):
+    for warning in [*uncounted(config), *unpriced(config)]:
         sys.stderr.write(f"egressor: {warning}\n")
     host = host or config.gateway.host
     check_open(host, config)

@@ -13,16 +13,14 @@ import re
 from typing import Final, NamedTuple
 
 from egressor._core.usage import MOST
+from egressor.dialects.paths import deployment_at, kind_at, model_at, plain
 from egressor.dialects.usage import parse
 
 __all__ = [
     "ASKED",
-    "COUNTS",
     "LONGEST",
-    "NO_TEXT",
     "Asking",
     "UsageHider",
-    "kind_at",
     "model_of",
     "read_parsed",
     "read_request",
@@ -40,31 +38,12 @@ LONGEST: Final = 16 << 10
 Bytes of the longest chunk that may be taken out: usage is some hundred.
 """
 
-COUNTS: Final = ("/count_tokens", ":countTokens")
-"""
-Ends of the paths of what only counts (https://docs.claude.com/en/api/messages-count-tokens, https://ai.google.dev/api/tokens).
-"""
-
-NO_TEXT: Final = ("/images/", "/audio/", "/videos")
-"""
-Parts of paths whose answers are no text, and whose tokens no bound says, though their bodies look like a completion's.
-"""
-
 _WISH: Final = b'"stream_options":{"include_usage":true}'
 _BOUNDS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens", "maxOutputTokens")
 _CONFIGS: Final = ("generationConfig", "generation_config")
 # The bound that stands there.
 _CONFIGURED: Final = "maxOutputTokens"
 _ANSWERS: Final = ("n", "best_of", "candidateCount", "candidate_count")
-_PATHS: Final = (
-    ("/chat/completions", "chat"),
-    ("/responses", "responses"),
-    ("/messages", "messages"),
-    ("/embeddings", "embeddings"),
-    ("/completions", "completions"),
-)
-_GEMINI: Final = re.compile(r"/models/([^/:?]{1,200}):(stream)?(?:[Gg]enerate)[A-Za-z]*")
-_DEPLOYED: Final = re.compile(r"/openai/deployments/([^/?]{1,200})/")
 _BLANK: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))")
 _CHOSEN: Final = re.compile(rb'"choices"\s*:\s*\[\s*[^\]\s]')
 # Names of fields, and types of parts and tools, that stand for a text of any length: it is fetched or remembered.
@@ -104,6 +83,7 @@ class Asking(NamedTuple):
         speed: Anthropic's ``speed``; empty if it names none.
         others: Models that may answer in place of *model* (OpenRouter's ``models``).
         fetches: Whether the provider may put texts of its own before the model: what it remembers, keeps or looks up.
+        said: The model's name in the body, which Azure ignores; empty if it names none.
         bounds: By which names it says *most_output*, of those at the place that requests of its kind have for them.
     """
 
@@ -120,6 +100,7 @@ class Asking(NamedTuple):
     others: tuple[str, ...] = ()
     fetches: bool = False
     bounds: frozenset[str] = frozenset()
+    said: str = ""
 
 
 def read_request(body: bytes, path: str = "") -> Asking | None:
@@ -142,18 +123,19 @@ def read_parsed(parsed: object, body: bytes, path: str = "") -> Asking | None:
     """
     if not isinstance(parsed, dict):
         return None
-    path = path.partition("?")[0].rstrip("/")
-    gemini = _GEMINI.search(path)
+    path = plain(path)
     kind = kind_at(path) or _guess(parsed)
     if not kind:
         return None
+    is_gemini = kind == "gemini" and bool(path)
     config = _config(parsed)
     options = parsed.get("stream_options")
     is_text, fetches = _beside(parsed)
     return Asking(
         kind=kind,
-        model=model_of(parsed, path),
-        stream=bool(gemini[2]) if gemini else parsed.get("stream") is True,
+        # Gemini's is in the path alone: what the body says of it is nobody's word.
+        model=model_at(path)[0] if is_gemini else model_of(parsed, path),
+        stream=model_at(path)[1] if is_gemini else parsed.get("stream") is True,
         # Which of several bounds a provider keeps to is not for us to guess.
         most_output=max(_counts(parsed, _BOUNDS) + _counts(config, _BOUNDS), default=None),
         bounds=frozenset(name for name in _BOUNDS if _counts(config if kind == "gemini" else parsed, (name,))),
@@ -165,27 +147,17 @@ def read_parsed(parsed: object, body: bytes, path: str = "") -> Asking | None:
         speed=_word(parsed.get("speed")),
         others=tuple([each for each in _list(parsed.get("models")) if isinstance(each, str)]),
         fetches=fetches,
+        said=_word(parsed.get("model")),
     )
 
 
 def model_of(parsed: object, path: str) -> str:
     """
-    Return the model that a *parsed* request to *path* names; at Azure that may be its deployment. Empty for none.
+    Return the model that a *parsed* request to a `plain` *path* names, the path's first: at Azure that is the
+    deployment, whatever the body says. Empty for none.
     """
-    gemini = _GEMINI.search(path)
-    if gemini:
-        return gemini[1]
     named = _word(parsed.get("model")) if isinstance(parsed, dict) else ""
-    deployed = None if named else _DEPLOYED.search(path)
-    return deployed[1] if deployed else named
-
-
-def kind_at(path: str) -> str:
-    """
-    Return the kind of request that goes to *path*, as `Asking` names them; empty if that doesn't tell.
-    """
-    path = path.partition("?")[0].rstrip("/")
-    return "gemini" if _GEMINI.search(path) else next((kind for end, kind in _PATHS if path.endswith(end)), "")
+    return model_at(path)[0] or deployment_at(path) or named
 
 
 def _beside(parsed: dict[str, object]) -> tuple[bool, bool]:

@@ -22,7 +22,7 @@ from egressor.governor.money import may_ask_models
 from egressor.governor.route import Options
 
 from . import admin, headers, paths
-from .body import open_body
+from .body import Shelf, open_body
 from .dialling import proxies
 from .faults import Faults
 from .guard import Names, arrival, check_open, is_loopback, misdirected, page, stranger
@@ -30,6 +30,7 @@ from .keys import Keyring, Turnstile, admitted
 from .models import check_models
 from .problems import Problem, RefusedError, meant
 from .relay import Order, carry
+from .room import bodies_for
 from .targets import origins
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Gateway:
         self._faults = Faults()
         # Who meets it again is in a loop; it says nothing else.
         self._mark = secrets.token_hex(6)
+        self._shelf = Shelf(0)
         self._settle(gov.config, origins(gov.config), proxies(gov.config))
 
     def listens_on(self, port: int) -> None:
@@ -124,6 +126,7 @@ class Gateway:
         self._routes: dict[tuple[str | Priority | None, ...], Route] = {}
         self.names = Names((self.host, *config.gateway.hosts))
         self.keys = Keyring(config.gateway.keys)
+        self._shelf.most = bodies_for(config.gateway)
         self._upstream.dialler.allow([*(origin.place for origin in fresh.values()), *between])
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -248,20 +251,26 @@ class Gateway:
             route = self._route(origin.service, origin.endpoint(target.path), head, mine)
         except ConfigError as error:
             raise RefusedError(Problem(400, "bad_header", "Bad header", error.message)) from None
+        is_bound = mine is not None and bool(mine.models or mine.budget)
+        shelf = self._shelf if origin.reads or is_bound else None
+        body = await open_body(request, self.gov.config.gateway, expects=head.expects_continue, shelf=shelf)
         order = Order(
             origin,
             request.method,
             origin.base_url + target.path + target.query,
             [*origin.signed(head.pairs), self._passed(head.hops)],
-            await open_body(request, self.gov.config.gateway, expects=head.expects_continue),
+            body,
             head.is_idempotent,
             # Other protocols are not offered to the upstream, which then answers in HTTP.
             is_upgrade=head.upgrade.strip().lower() == "websocket" and request.method == "GET",
             takes_trailers=head.takes_trailers,
         )
-        if mine is not None and mine.models and may_ask_models(route.gate.compiled.policy):
-            check_models(mine, order)
-        return await carry(request, order, route, gov=self.gov, upstream=self._upstream)
+        try:
+            if mine is not None and mine.models and may_ask_models(route.gate.compiled.policy):
+                check_models(mine, order)
+            return await carry(request, order, route, gov=self.gov, upstream=self._upstream)
+        finally:
+            body.close()
 
     def _route(self, service: str, endpoint: str | None, head: headers.Head, mine: ClientKey | None) -> Route:
         """

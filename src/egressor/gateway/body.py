@@ -3,7 +3,8 @@ A request's body: kept if it is small, so that it can be sent again; else passed
 
 Its first 64 KiB are there before a lease is asked for, unless the client waits for ``100 Continue``. From then on it
 must come at the configured rate, as long as it is waited for and not for its upstream: a lease is not for clients that
-drip.
+drip. Where it has to be read (for its price, its tokens, its model, or a cache), all of it is there before, up to a
+bound of its own and one over all of them.
 """
 
 from __future__ import annotations
@@ -20,16 +21,44 @@ if TYPE_CHECKING:
 
     from egressor.policies import Gateway as Settings
 
-__all__ = ["SMALL", "Body", "open_body"]
+__all__ = ["SMALL", "Body", "Shelf", "open_body"]
 
 SMALL = 65_536
 """
-Bytes up to which a body is kept.
+Bytes up to which any body is kept.
 """
 
 # Seconds that a body may be waited for, all in all, before its rate matters.
 _FREE = 5.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Shelf:
+    """
+    The room for bodies that are longer than 64 KiB and kept.
+
+    Attributes:
+        most: Bytes that there is room for, the first 64 KiB of each not counted.
+        taken: Bytes that are kept.
+    """
+
+    __slots__ = ("most", "taken")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+
+    def take(self, size: int) -> None:
+        """
+        Make room for *size* more bytes.
+
+        Raises:
+            RefusedError: There is none.
+        """
+        if self.taken + size > self.most:
+            detail = f"the bodies that are kept to be read may have {self.most} bytes together, and more have come"
+            raise RefusedError(Problem(503, "crowded", "No room for one more body", detail, retry_after=1.0))
+        self.taken += size
 
 
 class Body:
@@ -43,7 +72,7 @@ class Body:
         fault: What the client did wrong while it was read.
     """
 
-    __slots__ = ("_expects", "_head", "_request", "_settings", "fault", "is_done", "is_spent", "length")
+    __slots__ = ("_expects", "_head", "_request", "_settings", "_shelf", "fault", "is_done", "is_spent", "length")
 
     def __init__(
         self,
@@ -63,6 +92,25 @@ class Body:
         self.is_done = is_done
         self.is_spent = False
         self.fault: Problem | None = None
+        # Where more than the first 64 KiB of it have a place.
+        self._shelf: Shelf | None = None
+
+    def close(self) -> None:
+        """
+        Give back the room that it has taken: nobody sends it again.
+        """
+        shelf, self._shelf = self._shelf, None
+        if shelf is not None:
+            shelf.taken -= max(0, len(self._head) - SMALL)
+
+    @property
+    def unread(self) -> str:
+        """
+        Why it can't be read; empty if it can.
+        """
+        if self.is_kept:
+            return ""
+        return f"its body is longer than the {self._settings.kept_body} bytes up to which it is read (kept_body)"
 
     @property
     def size(self) -> int:
@@ -96,7 +144,7 @@ class Body:
         try:
             while True:
                 began = loop.time()
-                chunk = await _read(self._request, self._patience(came, waited), expects=self._expects)
+                chunk = await _read(self._request, _patience(self._settings, came, waited), expects=self._expects)
                 if not chunk:
                     break
                 waited += loop.time() - began
@@ -110,19 +158,19 @@ class Body:
             raise
         self.is_done = True
 
-    def _patience(self, came: int, waited: float) -> float:
-        """
-        Return the seconds until the next piece must be there, after *came* bytes for which *waited* seconds went by.
-        """
-        settings = self._settings
-        if not settings.body_rate:
-            return settings.body_timeout
-        return min(settings.body_timeout, max(0.0, max(_FREE, came / settings.body_rate) - waited))
 
-
-async def open_body(request: BaseRequest, settings: Settings, *, expects: bool) -> Body:
+def _patience(settings: Settings, came: int, waited: float) -> float:
     """
-    Take *request*'s body: all of it if it has at most `SMALL` bytes.
+    Return the seconds until the next piece must be there, after *came* bytes for which *waited* seconds went by.
+    """
+    if not settings.body_rate:
+        return settings.body_timeout
+    return min(settings.body_timeout, max(0.0, max(_FREE, came / settings.body_rate) - waited))
+
+
+async def open_body(request: BaseRequest, settings: Settings, *, expects: bool, shelf: Shelf | None = None) -> Body:
+    """
+    Take *request*'s body: all of it if it has at most `SMALL` bytes, or *kept_body* where it has to be read.
 
     The rest of a longer one is left where it is until an attempt sends it; all of it, where the client waits for ``100
     Continue``, so that nothing is uploaded for a call that is refused.
@@ -131,16 +179,20 @@ async def open_body(request: BaseRequest, settings: Settings, *, expects: bool) 
         request: The request.
         settings: How long and how slow it may be.
         expects: Whether the client waits for ``100 Continue``.
+        shelf: Where it is kept if it has to be read; it is to be closed then. None if it needn't be.
 
     Raises:
-        RefusedError: It is too long, comes too slowly, or in a wrong form.
+        RefusedError: It is too long, comes too slowly, or in a wrong form; or there is no room for it.
     """
     length = request.content_length
     if not request.body_exists:
         return Body(request, settings, length=length)
     _check(settings.max_body - (length or 0), settings)
-    if length is not None and length > SMALL and expects:
-        return Body(request, settings, is_done=False, length=length, expects=expects)
+    most = SMALL if shelf is None else max(SMALL, settings.kept_body)
+    if length is not None and length > most:
+        if expects:
+            return Body(request, settings, is_done=False, length=length, expects=expects)
+        most = SMALL
     head = bytearray()
     try:
         # What has come whole is not waited for.
@@ -154,7 +206,42 @@ async def open_body(request: BaseRequest, settings: Settings, *, expects: bool) 
                 _check(settings.max_body - len(head), settings)
     except TimeoutError:
         raise RefusedError(_slow(settings.body_timeout)) from None
-    return Body(request, settings, head=bytes(head), is_done=False, length=length)
+    if shelf is None or most == SMALL:
+        return Body(request, settings, head=bytes(head), is_done=False, length=length)
+    is_done = await _kept(request, settings, head, shelf, most=most)
+    body = Body(request, settings, head=bytes(head), is_done=is_done, length=len(head) if is_done else length)
+    body._shelf = shelf  # noqa: SLF001 - it is made here
+    return body
+
+
+async def _kept(request: BaseRequest, settings: Settings, head: bytearray, shelf: Shelf, *, most: int) -> bool:
+    """
+    Read on behind *head*, up to *most* bytes, with room on *shelf* for them; return whether that is all.
+
+    Raises:
+        RefusedError: As `open_body`; then no room is taken.
+    """
+    loop = asyncio.get_running_loop()
+    taken = came = 0
+    waited = 0.0
+    try:
+        shelf.take(len(head) - SMALL)
+        taken = len(head) - SMALL
+        while len(head) <= most:
+            began = loop.time()
+            chunk = await _read(request, _patience(settings, came, waited), expects=False)
+            if not chunk:
+                return True
+            waited += loop.time() - began
+            came += len(chunk)
+            _check(settings.max_body - len(head) - len(chunk), settings)
+            shelf.take(len(chunk))
+            taken += len(chunk)
+            head += chunk
+    except BaseException:
+        shelf.taken -= taken
+        raise
+    return False
 
 
 async def _read(request: BaseRequest, patience: float | None, *, expects: bool) -> bytes:

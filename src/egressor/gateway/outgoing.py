@@ -8,6 +8,7 @@ from the pool, writes, and waits for the answer's head.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientRequest, ClientTimeout, hdrs
@@ -22,6 +23,8 @@ __all__ = ["Outgoing", "begin"]
 
 _BUFFER = 1 << 16
 _FIELD = 1 << 16
+# Longer bodies are written as their upstream takes them, and not copied into a buffer whole.
+_LONG = 1 << 17
 _FIELDS = 256
 # How long a request may take is the caller's to bound.
 _PATIENT = ClientTimeout(total=None)
@@ -54,7 +57,10 @@ class Outgoing(ClientRequest):
         """
         Take *body*: bytes, what yields bytes, or None.
         """
-        if isinstance(body, bytes):
+        if isinstance(body, bytes) and len(body) > _LONG:
+            self.headers.setdefault(hdrs.CONTENT_LENGTH, str(len(body)))
+            super().update_body_from_data(_pieces(body))
+        elif isinstance(body, bytes):
             self._whole = body
             self.headers.setdefault(hdrs.CONTENT_LENGTH, str(len(body)))
         else:
@@ -86,6 +92,11 @@ class Outgoing(ClientRequest):
             session=None,  # type: ignore[arg-type] # only its guess of an encoding would be asked for
             stream_writer=writer,
         )
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for begin_at in range(0, len(body), _BUFFER):
+        yield body[begin_at : begin_at + _BUFFER]
 
 
 async def begin(request: Outgoing, connector: BaseConnector) -> ClientResponse:

@@ -3,7 +3,8 @@ From a request's target to a service and the path that is forwarded.
 
 One reading decides the route and is what is forwarded, byte for byte. Where two programs could read a path in two ways
 (dot segments, encoded separators, ``;``, backslashes, control characters, bytes that are not UTF-8) it is refused:
-an upstream that decodes once more than we do must not arrive elsewhere.
+an upstream that decodes once more than we do must not arrive elsewhere. What needs no escape may have one, as all
+decode that, and what goes by the path here reads it so (`egressor.dialects.paths`); but not an escape of an escape.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _ODD = r"[^!-~]|[\\;#]"
 _CUT_SHORT = r"%(?![0-9a-f]{2})"
 # Encoded, and encoded twice: control characters, and . / \ ; # ? which mean something once they are decoded.
 _ENCODED = r"%(?:25)*(?:[01][0-9a-f]|7f|2e|2f|5c|3b|23|3f)"
-_AMBIGUOUS = re.compile(f"(?i){_ODD}|{_CUT_SHORT}|{_ENCODED}")
+# Encoded twice: letters, digits, and - _ ~ : which are themselves once they are decoded.
+_NESTED = r"%(?:25)+(?:2d|3[0-9a]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae])"
+_AMBIGUOUS = re.compile(f"(?i){_ODD}|{_CUT_SHORT}|{_ENCODED}|{_NESTED}")
 # Also with blanks around the dots, which some file systems drop.
 _DOTS = re.compile(r"/(?:%(?:25)*20)*\.\.?(?:%(?:25)*20)*(?:/|\Z)")
 _BAD_QUERY = re.compile(r"[^!-~]|#")

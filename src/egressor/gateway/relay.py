@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from egressor._core.cache import Found
 from egressor._core.model import ErrorCategory, Outcome, Verdict
 from egressor.dialects import Heed, classify, heed, with_hints
-from egressor.dialects.asking import ASKED, UsageHider, kind_at, with_usage
+from egressor.dialects.asking import ASKED, UsageHider, with_usage
 from egressor.dialects.inside import EVENTS
+from egressor.dialects.paths import kind_at
 from egressor.dialects.usage import parse
 from egressor.errors import Rejected
 from egressor.governor.streams import aopen_call
@@ -160,6 +161,13 @@ class Attempts:
         How many bytes the body has, as far as is known.
         """
         return self._order.body.size
+
+    @property
+    def unread(self) -> str:
+        """
+        Why the body can't be read; empty if it can.
+        """
+        return self._order.body.unread
 
     async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ASYNC109 - the driver's word
         """

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
     from egressor.policies import Gateway as Settings
 
-__all__ = ["files_for", "group_limit", "memory_for", "room_for"]
+__all__ = ["bodies_for", "bytes_for", "files_for", "group_limit", "memory_for", "room_for"]
 
 # Files that the process needs for itself: the store, the log, the event loop, a name server.
 _OWN_FILES = 40
 # Bytes that it needs for itself, the stacks of its threads included, and those that a stuck stream takes.
 _OWN_MEMORY = 96 << 20
 _STREAM = 1 << 19
+# As often a body is in memory for a moment: as it came, in characters, in what they say, and with its bound.
+_COPIES = 5
 # Where there is no room by this reckoning, a few are tried all the same: few streams are ever stuck.
 _FEWEST = 16
 _GROUPS = Path("/sys/fs/cgroup")
@@ -37,16 +39,33 @@ def room_for(settings: Settings) -> int:
     """
     if os.name != "posix":
         return settings.max_connections
+    most = files_for(settings.max_connections)
+    for limit in _memory(settings):
+        most = memory_for(most, limit)
+    return most
+
+
+def bodies_for(settings: Settings) -> int:
+    """
+    Return how many bytes of bodies this process can keep: as many as *settings* say, or fewer.
+    """
+    return min([settings.kept_bodies, *[bytes_for(limit) for limit in _memory(settings)]])
+
+
+def _memory(settings: Settings) -> Iterator[int]:
+    """
+    Return each limit of this process's memory, in bytes.
+    """
+    if os.name != "posix":
+        return
     import resource
 
     data, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    most = files_for(settings.max_connections)
     if data != resource.RLIM_INFINITY:
-        most = memory_for(most, data)
+        yield data
     if (group := group_limit(_MINE, _GROUPS)) is not None:
         # The workers share it, while a process has the other limits for itself.
-        most = memory_for(most, group // settings.workers)
-    return most
+        yield group // settings.workers
 
 
 def files_for(most: int) -> int:
@@ -75,6 +94,13 @@ def memory_for(most: int, limit: int) -> int:
     Return how many connections *limit* bytes of memory are enough for: *most*, or fewer.
     """
     return min(most, max(_FEWEST, (limit - _OWN_MEMORY) // _STREAM))
+
+
+def bytes_for(limit: int) -> int:
+    """
+    Return how many bytes of bodies *limit* bytes of memory are enough for.
+    """
+    return max(0, (limit - _OWN_MEMORY) // _COPIES)
 
 
 def group_limit(mine: Path, groups: Path) -> int | None:

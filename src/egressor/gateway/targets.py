@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from yarl import URL
 
+from egressor._core.tokens import TOKENS
+from egressor.dialects.paths import plain
 from egressor.errors import ConfigError
+from egressor.governor.money import PRICED
 from egressor.policies.redaction import learn
 
 from .dialling import Place
@@ -44,6 +47,7 @@ class Origin(NamedTuple):
         endpoints: Names of its endpoints, longest first.
         credential: The header that carries its key, and the value; None where the client's own goes through.
         place: The host and port.
+        reads: Whether its requests' bodies have to be read: for money, tokens, a model's rule or a cache.
     """
 
     service: str
@@ -55,6 +59,7 @@ class Origin(NamedTuple):
     endpoints: tuple[str, ...]
     credential: tuple[str, str] | None
     place: Place
+    reads: bool = False
 
     def __repr__(self) -> str:
         return f"Origin({self.service!r}, {self.base_url!r})"
@@ -69,9 +74,15 @@ class Origin(NamedTuple):
 
     def endpoint(self, path: str) -> str | None:
         """
-        Return the endpoint that *path* ends with, if the policy names one.
+        Return the endpoint that *path* ends with, however it is written, if the policy names one.
         """
-        return next((name for name in self.endpoints if path.endswith("/" + name)), None)
+        if not self.endpoints:
+            return None
+        path = plain(path)
+        low = path.lower()
+        found = [name for name in self.endpoints if low.endswith(plain("/" + name).lower())]
+        # Where two differ by their letters' case alone, it counts.
+        return max(found, key=lambda name: (len(name), path.endswith(name)), default=None)
 
 
 def origins(config: Config) -> dict[str, Origin]:
@@ -118,8 +129,32 @@ def _origin(name: str, policy: Policy, base_url: str) -> Origin:
     place = _place(base_url, is_private=policy.private)
     if (fault := place.fault()) is not None:
         raise ConfigError(fault, key=f"services.{name}.base_url")
+    for position, rule in enumerate(policy.rules):
+        if rule.match.get("endpoint") == "*":
+            message = (
+                "the gateway knows the endpoints that rules name, and '*' would match none of its requests: name them"
+            )
+            raise ConfigError(message, key=f"services.{name}.rules[{position}].match.endpoint")
     learns = policy.learn != "off"
-    return Origin(name, base_url, policy.dialect, learns, policy.errors, policy.timeout, endpoints, credential, place)
+    return Origin(
+        name,
+        base_url,
+        policy.dialect,
+        learns,
+        policy.errors,
+        policy.timeout,
+        endpoints,
+        credential,
+        place,
+        _reads(policy),
+    )
+
+
+def _reads(policy: Policy) -> bool:
+    limits = [*policy.limits, *(limit for rule in policy.rules for limit in rule.limits)]
+    is_told_apart = policy.has_budgets or any("model" in rule.match for rule in policy.rules)
+    is_priced = policy.dialect in PRICED and is_told_apart
+    return is_priced or policy.cache is not None or any(limit.unit in TOKENS for limit in limits)
 
 
 def _place(base_url: str, *, is_private: bool) -> Place:

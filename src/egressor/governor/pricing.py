@@ -21,8 +21,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from egressor._core.learned import Costs, learn_most, observe, quantile, tokens
-from egressor.dialects.asking import COUNTS, NO_TEXT, read_request, with_bound
+from egressor.dialects.asking import read_request, with_bound
 from egressor.dialects.longest import bound_name, kept_bounds, longest_answer
+from egressor.dialects.paths import is_count, kind_at, plain
 from egressor.dialects.usage import completed
 from egressor.ledger.plain import clean
 from egressor.prices import PriceBook
@@ -174,15 +175,22 @@ class Pricing:
         if dialect not in PRICED:
             return Quote(None, why=f"requests of the dialect {dialect} have no price")
         method, path, body = request.asked()
-        path = path.partition("?")[0].rstrip("/")
-        if path.endswith(COUNTS):
+        path = plain(path)
+        if is_count(path):
             return Quote(0)
-        asking = _read(request, body, path) if body and not any(part in path for part in NO_TEXT) else None
+        # The path says what is asked for: what goes elsewhere may look like a chat, and cost a thousand times as much.
+        is_known = bool(kind_at(path))
+        asking = _read(request, body, path) if body and is_known else None
         if asking is None or body is None:
             if method in _FREE:
                 return Quote(0)
-            return Quote(None, why="its body can't be read as a request to a language model")
+            if is_known and body is None and (unread := getattr(request, "unread", "")):
+                return Quote(None, why=unread)
+            what = "body can't be read as" if is_known else "path is not known as that of"
+            return Quote(None, why=f"its {what} a request to a language model")
         model = clean(asking.model)
+        if dialect == "azure":
+            asking = self._deployed(asking, now)
         prices = self._prices(asking, dialect, now)
         unknown = next((each.model for each in prices if each.unknown == "refuse"), None)
         if unknown is not None:
@@ -272,6 +280,18 @@ class Pricing:
             return max(_LEAST, quantile(known, _NEARLY_ALL))
         thinks = min(longest) > _PLAIN if longest else (dialect, where[-1]) in self._thinking
         return _USUAL if thinks else _LIKELY
+
+    def _deployed(self, asking: Asking, now: int) -> Asking:
+        """
+        Return a request to Azure with the names that have a price: its deployment's, which alone says what is asked,
+        but may be any word, and its body's. Where both have one, the dearer will hold.
+        """
+        if not asking.said or asking.said == asking.model:
+            return asking
+        found = [self.book.find(each, at=now, provider="azure").unknown for each in (asking.model, asking.said)]
+        if found[0] and not found[1]:
+            return asking._replace(model=asking.said)
+        return asking if found[1] else asking._replace(others=(*asking.others, asking.said))
 
     def _prices(self, asking: Asking, dialect: str, now: int) -> list[Price]:
         """

@@ -11,14 +11,17 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from egressor._core.admission import Denied, Why
 from egressor._core.charge import may_be_billed
 from egressor._core.learned import tokens
 from egressor._core.tokens import Habits, Prompt, amounts, charged, expected, fitted
-from egressor.dialects.asking import COUNTS, NO_TEXT, kind_at, model_of, read_parsed
+from egressor.dialects.asking import model_of, read_parsed
+from egressor.dialects.paths import has_no_text, is_count, kind_at, plain
 from egressor.dialects.prompts import BESIDE, measured
 from egressor.dialects.usage import completed, parse
 from egressor.ledger.plain import clean
 
+from .calls import rejection
 from .money import PRICED
 from .route import Route
 from .tokenizers import measure_of
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from egressor._core.admission import Lease
     from egressor._core.model import Verdict
     from egressor.dialects.usage_stream import Streamed
+    from egressor.policies import Rule
     from egressor.stores.gate import Gate
 
 __all__ = ["Tally", "counted"]
@@ -111,6 +115,9 @@ def counted(route: Route, wish: Any) -> Route:
 
     The model that a request names is its scope's, if it has no other: rules may match it, and what the server says of
     one model holds no other back. A request to something else goes as it is.
+
+    Raises:
+        Rejected: A rule bounds some model, and nobody knows the request's.
     """
     options, gate = route.options, route.gate
     compiled = gate.compiled
@@ -122,6 +129,8 @@ def counted(route: Route, wish: Any) -> Route:
     if callable(stated) or callable(scope) or not options.limited or not hasattr(wish, "asked"):
         return route
     request = _read(wish, is_priced=is_priced, is_counted=bool(compiled.tokens))
+    if is_priced and "model" not in scope and not (request and request.model):
+        _check_model(route, wish, scope)
     if request is None:
         return route
     is_named = bool(request.model) and "model" not in scope
@@ -138,6 +147,37 @@ def counted(route: Route, wish: Any) -> Route:
     return _changed(route, scope, {**stated, **fitted(sent, received, rooms, is_read=request.prompt.is_read)})
 
 
+def _check_model(route: Route, wish: Any, scope: Mapping[str, str]) -> None:
+    """
+    Refuse a request to a model that nobody knows where a rule bounds some model: it may be that one.
+
+    Raises:
+        Rejected: There is such a rule.
+    """
+    policy, endpoint = route.gate.compiled.policy, route.options.endpoint
+    named = scope if endpoint is None else {**scope, "endpoint": endpoint}
+    rule = next((each for each in policy.rules if _bounds_models(each, named)), None)
+    if rule is None:
+        return
+    method, path, _ = wish.asked()
+    path = plain(path)
+    is_asked = method == "UPGRADE" or (method not in _READS and bool(kind_at(path) or has_no_text(path)))
+    if is_asked and not is_count(path):
+        is_money = rule.budget is not None and rule.budget.is_bound
+        why = getattr(wish, "unread", "") or "its body does not tell"
+        text = f"the rule {rule.name} bounds a model, and nobody knows the request's: {why}"
+        denied = Denied(Why.BUDGET if is_money else Why.NEVER_FITS, rule.name, None, text)
+        route.gate.count_denied(denied.why)
+        raise rejection(route, denied)
+
+
+def _bounds_models(rule: Rule, scope: Mapping[str, str]) -> bool:
+    model = rule.match.get("model")
+    is_bound = bool(rule.limits) or rule.max_concurrency is not None
+    is_bound = is_bound or (rule.budget is not None and rule.budget.is_bound)
+    return model is not None and is_bound and rule.matches({**scope, "model": model})
+
+
 def _changed(route: Route, scope: Mapping[str, str], cost: Mapping[str, Any]) -> Route:
     options = copy(route.options)
     options.scope, options.cost = scope, cost
@@ -150,10 +190,10 @@ def _read(wish: Any, *, is_priced: bool, is_counted: bool) -> _Request | None:
     all requests are to language models. That is all that is read unless *is_counted*.
     """
     method, path, body = wish.asked()
-    path = path.partition("?")[0].rstrip("/")
-    if method in _READS or path.endswith(COUNTS):
+    path = plain(path)
+    if method in _READS or is_count(path):
         return None
-    has_text = is_counted and not any(part in path for part in NO_TEXT)
+    has_text = is_counted and not has_no_text(path)
     if body is None and has_text:
         # It is still on its way: all that is known is how long it is, and that not always.
         kind = kind_at(path)

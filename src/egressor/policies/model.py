@@ -229,6 +229,9 @@ class Gateway(Settings):
         grace: Seconds that requests in flight get to finish at the end, up to an hour. Default: 10.
         max_connections: Clients' connections at a time, per worker; one more gets 503. Default: 4,096.
         max_body: Bytes that a request's body may have; a longer one gets 413. Default: 1 GiB.
+        kept_body: Bytes up to which a request's body is read whole before it is sent, where its price, its tokens, its
+            model or a cache need that; at least 65,536. Default: 32 MiB, which providers take at most.
+        kept_bodies: Bytes of all such bodies at a time, per worker; one more gets 503. Default: 256 MiB.
         header_timeout: Seconds in which a request's head must be there once it has begun. Default: 10.
         body_timeout: Seconds that a client may send nothing of a body that is waited for. Default: 30.
         body_rate: Bytes a second that a long body must bring on average while it is waited for; 0 is no bound.
@@ -249,6 +252,8 @@ class Gateway(Settings):
     grace: float = setting(10.0, seconds(at_least=0.0, at_most=3600.0))
     max_connections: int = setting(4096, whole(at_least=1, at_most=1_000_000))
     max_body: int = setting(1 << 30, whole(at_least=1, at_most=1 << 50))
+    kept_body: int = setting(32 << 20, whole(at_least=1 << 16, at_most=1 << 30))
+    kept_bodies: int = setting(256 << 20, whole(at_least=0, at_most=1 << 50))
     header_timeout: float = setting(10.0, seconds(at_least=0.1, at_most=3600.0))
     body_timeout: float = setting(30.0, seconds(at_least=0.1, at_most=3600.0))
     body_rate: int = setting(1024, whole(at_least=0, at_most=1 << 50))

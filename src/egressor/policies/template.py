@@ -48,6 +48,9 @@ TEMPLATE = """\
 # Clients' connections at a time; bytes of a request's body.
 #max_connections = 4096
 #max_body = 1_073_741_824
+# Bytes up to which a body is read before it is sent, where its price, tokens or model depend on it; and of all of them.
+#kept_body = 33_554_432
+#kept_bodies = 268_435_456
 # Seconds: for a request's head; without a piece of its body; without the client taking any of the answer; between two.
 #header_timeout = 10.0
 #body_timeout = 30.0

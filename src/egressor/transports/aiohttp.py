@@ -179,7 +179,7 @@ class _Attempts(Reading):
         body: Any = self._request.body
         if not isinstance(body, bytes):
             body = body.decode().encode() if isinstance(body, BytesPayload) else None
-        return self._request.method, self._request.url.path, body
+        return self._request.method, self._request.url.raw_path, body
 
     async def send(self, lease: Lease, timeout: float | None) -> Outcome:  # noqa: ASYNC109 - the driver bounds it
         """

@@ -93,7 +93,7 @@ class _Reading(Reading):
             body: bytes | None = request.content
         except self._family.library.RequestNotRead:
             body = None
-        return request.method, request.url.path, body
+        return request.method, request.url.raw_path.decode(), body
 
     def is_spent(self) -> bool:
         return self._once is not None and self._once.is_begun
