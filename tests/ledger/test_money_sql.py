@@ -47,7 +47,7 @@ def play(page: Page, steps: list[tuple[str, int, int]]) -> list[Any]:
                 wish = Want(key, "me", ASKS[: 1 + number % 2], amount, Tags("api", f"m{number % 2}"))
                 said.append(isinstance(take(page, wish, now=NOW, lasts=500), Held))
         elif what == "expect":
-            page.expect([key, "call0", "nobody"], [ASKS[0].key, "nothing"])
+            page.expect([key, "call0", "nobody"], [ASKS[0].cell, "nothing"])
         elif what == "extend":
             page.extend("me", NOW + 500 + amount)
         elif what == "lose":

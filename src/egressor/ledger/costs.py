@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from egressor._core.budget import NEVER, Ask, Cell, current, forecast
+from egressor._core.budget import NEVER, Ask, Cell, forecast
 
 from . import LedgerAway
 from .entry import stamp
@@ -107,13 +107,14 @@ def _by(name: str, sums: list[Sum]) -> dict[str, dict[str, Any]]:
 
 
 def _budgets(found: Iterable[Budget], asks: Sequence[Ask], now: int) -> list[dict[str, Any]]:
-    known = {each.key: each for each in found}
+    known = {each.key: each for each in found if each.cell.start <= now < each.cell.end}
     rows = {}
     for ask in asks:
         kept = known.pop(ask.key, None)
-        rows[ask.key] = _row(ask.key, current(None if kept is None else kept.cell, ask), ask.limit, now, ask.soft)
-    # Those of single values, of periods that are not over.
-    rows |= {key: _row(key, each.cell, each.limit, now) for key, each in known.items() if each.cell.end > now}
+        cell = Cell(ask.start, ask.end) if kept is None else kept.cell
+        rows[ask.key] = _row(ask.key, cell, ask.limit, now, ask.soft)
+    # Those of single values.
+    rows |= {key: _row(key, each.cell, each.limit, now) for key, each in known.items()}
     return [rows[key] for key in sorted(rows)]
 
 

@@ -60,6 +60,7 @@ _MONEY = _TURN + 1
 _BEGIN = (b"BEGIN", b"SET LOCAL synchronous_commit = off", f"SELECT pg_advisory_xact_lock({_MONEY})".encode())
 # A transaction of its own that waits for the disk, and for a standby where the server does: for all before it, too.
 _FLUSH = "SELECT pg_logical_emit_message(true, 'egressor', '')"
+_TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
 _KNOWN = 10_000
 _T = TypeVar("_T")
 _SETTINGS = (
@@ -147,6 +148,18 @@ class PostgresLedger:
         """
         self._keep_for = keep_for
         self._keep_most = keep_most
+
+    def proven(self, now: int) -> int:
+        """
+        Return up to when it may forget, as a clock says *now*: until that of the server's clock and this that is behind
+        the other.
+
+        Raises:
+            LedgerAway: The database can't be read now.
+        """
+        with self._turn() as db:
+            row = db.execute(_TIME).fetchone()
+        return min(now, int(row[0]) if row else now)
 
     def prune(self, now: int) -> int:
         """

@@ -68,6 +68,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             " unknown BIGINT NOT NULL, PRIMARY KEY (day, service, model, feature, person))"
         ),
     ),
+    # Each period of a budget has a cell of its own.
+    ("UPDATE egressor_budgets SET name = name || '#' || start_at",),
 )
 """
 The statements of each version of the schema; ``{key}`` is the type of a text that sorts by its bytes.

@@ -75,7 +75,7 @@ _TOGETHER: Final = 0.005
 _IN_A_ROW: Final = 500
 _OWED: Final = 10_000
 _GRACE: Final = 2.0
-_FORGET: Final = 3_600_000_000
+_FORGET: Final = 3_600.0
 _KIND: Final = "money"
 _LOG = logging.getLogger("egressor")
 _EVERY: WeakSet[Till | MemoryTill] = WeakSet()
@@ -122,7 +122,7 @@ class MemoryTill:
         self._lock = RLock()
         self._is_busy = False
         self._ends: deque[End] = deque()
-        self._forget_at = 0
+        self._forget_at = 0.0
         self.owner = secrets.token_hex(8)
         _EVERY.add(self)
 
@@ -187,10 +187,9 @@ class MemoryTill:
     def _do(self, page: Page, work: Callable[[Page], _T]) -> _T:
         while self._ends:
             _tell_over(finish(page, self._ends.popleft()))
-        now = self._wall()
-        if now >= self._forget_at:
-            self._forget_at = now + _FORGET
-            forget(page, now, self._keep_for)
+        if time.monotonic() >= self._forget_at:
+            self._forget_at = time.monotonic() + _FORGET
+            forget(page, self._ledger.proven(self._wall()), self._keep_for)
         return work(page)
 
     def begin_in_child(self) -> None:
@@ -261,7 +260,7 @@ class Till:
         # What it holds, and in which budgets.
         self._open: dict[str, tuple[str, ...]] = {}
         self._renew_at = 0.0
-        self._forget_at = 0
+        self._forget_at = 0.0
         _EVERY.add(self)
 
     def hold(self, want: Want) -> Held | Denied | Away:
@@ -585,10 +584,13 @@ class Till:
         orders[:] = [each for each in orders if each.answer.set_running_or_notify_cancel()]
         ends = [*self._owed, *told]
         now, is_due = self._wall(), time.monotonic() >= self._renew_at
+        forgets = is_due and time.monotonic() >= self._forget_at
         if not (ends or orders or is_due or self._away or self._spool.count):
             return True
         try:
-            work = partial(self._do, batch=[*ends, *(each.want for each in orders)], now=now, is_due=is_due)
+            until = self._ledger.proven(now) if forgets else None
+            batch: list[Want | End] = [*ends, *(each.want for each in orders)]
+            work = partial(self._do, batch=batch, now=now, is_due=is_due, forget_until=until)
             answers = self._ledger.money(work, at_once=is_due or self.is_strict)
             self._turns += 1
             self._in_a_row = 0
@@ -598,6 +600,8 @@ class Till:
                 self._is_answered(order.want, answer)
                 order.answer.set_result(answer)
             self._owed = []
+            if forgets:
+                self._forget_at = time.monotonic() + _FORGET
             self._is_loose = not (is_due or self.is_strict)
             if is_due:
                 self._renew_at = time.monotonic() + _RENEW
@@ -611,15 +615,16 @@ class Till:
         self._away = ""
         return True
 
-    def _do(self, page: Page, batch: Sequence[Want | End], now: int, *, is_due: bool) -> list[Any]:
+    def _do(
+        self, page: Page, batch: Sequence[Want | End], now: int, *, is_due: bool, forget_until: int | None = None
+    ) -> list[Any]:
         if is_due:
             page.extend(self.owner, now + LASTS)
             lose(page, now)
-            if now >= self._forget_at:
-                self._forget_at = now + _FORGET
-                forget(page, now, self._keep_for)
+        if forget_until is not None:
+            forget(page, forget_until, self._keep_for)
         ends = [each.id for each in batch if isinstance(each, End)]
-        wanted = [ask.key for each in batch if isinstance(each, Want) for ask in each.asks]
+        wanted = [ask.cell for each in batch if isinstance(each, Want) for ask in each.asks]
         page.expect(ends, sorted({*wanted, *(key for end in ends for key in self._open.get(end, ()))}))
         return [finish(page, each) if isinstance(each, End) else self._take(page, each, now) for each in batch]
 
@@ -633,7 +638,7 @@ class Till:
 
     def _is_answered(self, want: Want, answer: Held | Denied | Away) -> None:
         if isinstance(answer, Held):
-            self._open[want.id] = tuple(place.key for place in answer.hold.places)
+            self._open[want.id] = tuple(place.cell for place in answer.hold.places)
 
     def _refuse(self, orders: list[_Order], told: list[End], why: str) -> bool:
         """
