@@ -57,7 +57,12 @@ _TURN = 0x6567_7265_7373
 _MONEY = _TURN + 1
 # Whoever has it gives it back before the disk has what he has written: the others needn't wait for that. They write
 # behind him, so nothing of theirs can be on the disk without his.
-_BEGIN = (b"BEGIN", b"SET LOCAL synchronous_commit = off", f"SELECT pg_advisory_xact_lock({_MONEY})".encode())
+# What another has committed while this one waited for its turn must be seen, whatever the database's default is.
+_BEGIN = (
+    b"BEGIN ISOLATION LEVEL READ COMMITTED",
+    b"SET LOCAL synchronous_commit = off",
+    f"SELECT pg_advisory_xact_lock({_MONEY})".encode(),
+)
 # A transaction of its own that waits for the disk, and for a standby where the server does: for all before it, too.
 _FLUSH = "SELECT pg_logical_emit_message(true, 'egressor', '')"
 _TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
@@ -299,7 +304,9 @@ class PostgresLedger:
         while is_behind:
             with db.transaction():
                 db.execute("SELECT pg_advisory_xact_lock(%s)", (_TURN,))
-                is_behind = migrate(db.execute, self._migrations, key='TEXT COLLATE "C"')
+                # Even where nothing is to be made, to ask for it takes the right to make tables.
+                is_begun = db.execute("SELECT to_regclass('egressor_ledger') IS NOT NULL").fetchone()[0]
+                is_behind = migrate(db.execute, self._migrations, key='TEXT COLLATE "C"', is_begun=is_begun)
 
 
 def _said(text: str) -> str:
