@@ -4,18 +4,23 @@ A PostgreSQL as others have set it up: rights, isolation, and what it says on ou
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
 
 import psycopg
 import pytest
 
-from egressor._core.budget import NEVER, Ask
+from egressor._core.budget import NEVER, Ask, Held
 from egressor.ledger import Ledger, LedgerAway, Pick
 from egressor.ledger.money import SPENT, End, Tags, Want, finish, take
-from egressor.ledger.postgres import PostgresLedger
+from egressor.ledger.postgres import _MONEY, PostgresLedger
+from egressor.ledger.spool import Spool
 from egressor.ledger.sql import MIGRATIONS
+from egressor.ledger.till import Till
 from egressor.ledger.wire import Connection
-from tests.ledger.places import NOW, Postgres, entries
+from tests.ledger.places import DAY, NOW, Postgres, entries, until
 
 ASKS = (Ask("a/total@UTC", 10**9, 10**9, 0, NEVER),)
 
@@ -142,3 +147,51 @@ def test_of_what_fails_twice_nothing_is_said_on_standard_error(address: str, cap
     db.close()
 
     assert caplog.records == []
+
+
+@contextmanager
+def busy(address: str) -> Iterator[Callable[[], object]]:
+    """
+    Keep the turn at money for the length of the block, or until what is lent is called.
+    """
+    with psycopg.connect(address) as db:
+        db.execute("SELECT pg_advisory_xact_lock(%s)", (_MONEY,))
+        yield db.commit
+
+
+def test_a_line_at_a_healthy_server_is_waited_in(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Regression: 0.4 s in which others had their turns counted as a ledger that is away, and calls were refused.
+    """
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr("egressor.ledger.postgres._LINE", 60.0)
+    ledger = PostgresLedger(address)
+    ledger.tally()
+    till = Till(ledger, spool=Spool(tmp_path / "owed"), wall=lambda: NOW, keep_for=366 * DAY)
+    answers: list[object] = []
+    with busy(address) as give:
+        caller = Thread(target=lambda: answers.append(till.hold(Want("one", till.owner, ASKS, 100, Tags("a")))))
+        caller.start()
+        for _ in range(3):
+            before = ledger.moved_at()
+            until(lambda before=before: ledger.moved_at() > before)
+        give()
+        caller.join()
+    till.close(20)
+
+    assert [type(answer) for answer in answers] == [Held]
+
+
+def test_a_line_without_an_end_is_not_waited_in(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Whoever has the turn may be stopped.
+    """
+    monkeypatch.setattr("egressor.ledger.postgres._LINE", 0.0)
+    ledger = PostgresLedger(address)
+    with busy(address), pytest.raises(LedgerAway, match="LockNotAvailable"):
+        paid(ledger, "one")
+    paid(ledger, "one")
+    found = ledger.money(lambda page: page.sums(0)[0].micro_usd)
+    ledger.close()
+
+    assert found == 50

@@ -15,6 +15,7 @@ never from the address. What an error of the server says may repeat what was sen
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager, suppress
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -61,8 +62,12 @@ _MONEY = _TURN + 1
 _BEGIN = (
     b"BEGIN ISOLATION LEVEL READ COMMITTED",
     b"SET LOCAL synchronous_commit = off",
+    # A server that says that others are at it is one that answers.
+    b"SET LOCAL lock_timeout = 150",
     f"SELECT pg_advisory_xact_lock({_MONEY})".encode(),
 )
+# For how long money waits for others who are at it, in seconds.
+_LINE = 1.0
 # A transaction of its own that waits for the disk, and for a standby where the server does: for all before it, too.
 _FLUSH = "SELECT pg_logical_emit_message(true, 'egressor', '')"
 _TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
@@ -117,6 +122,7 @@ class PostgresLedger:
         self._keep_errors = keep_errors
         self._migrations = migrations
         self._known: set[tuple[int, Tags]] = set()
+        self._moved_at = 0.0
         self._lock = RLock()
         self._pid = os.getpid()
         self._db: Connection | None = None
@@ -220,11 +226,30 @@ class PostgresLedger:
         """
         if len(self._known) > _KNOWN:
             self._known.clear()
+        end = time.monotonic() + _LINE
         with self._turn() as db:
+            while not (found := self._done(db, work, is_last=time.monotonic() >= end)):
+                self._moved_at = time.monotonic()
+            return found[0]
+
+    def _done(self, db: Connection, work: Callable[[Page], _T], *, is_last: bool) -> tuple[_T] | None:
+        """
+        Do *work*, and return what it returns; None if others are at it, and nothing was done.
+        """
+        from psycopg.errors import LockNotAvailable
+
+        try:
             page = BatchPage(db, self._known, _BEGIN)
             found = work(page)
             page.flush("COMMIT", _FLUSH)
-            return found
+        except LockNotAvailable:
+            if is_last:
+                raise
+            db.execute("ROLLBACK")
+            # Those of a transaction that was undone are not there.
+            self._known.clear()
+            return None
+        return (found,)
 
     def money_nowait(self, work: Callable[[Page], _T]) -> _T:  # noqa: ARG002 - the server is never so near
         """
@@ -238,9 +263,9 @@ class PostgresLedger:
 
     def moved_at(self) -> float:
         """
-        Return 0.0: the server doesn't say.
+        Return when the server last said that others are at it, in seconds of monotonic time; 0 for never.
         """
-        return 0.0
+        return self._moved_at
 
     def close(self) -> None:
         """
