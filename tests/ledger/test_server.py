@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -159,6 +160,10 @@ def busy(address: str) -> Iterator[Callable[[], object]]:
         yield db.commit
 
 
+def _has_moved(ledger: Ledger, since: float) -> bool:
+    return ledger.moved_at() > since
+
+
 def test_a_line_at_a_healthy_server_is_waited_in(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Regression: 0.4 s in which others had their turns counted as a ledger that is away, and calls were refused.
@@ -174,7 +179,7 @@ def test_a_line_at_a_healthy_server_is_waited_in(address: str, tmp_path: Path, m
         caller.start()
         for _ in range(3):
             before = ledger.moved_at()
-            until(lambda before=before: ledger.moved_at() > before)
+            until(partial(_has_moved, ledger, before))
         give()
         caller.join()
     till.close(20)

@@ -584,13 +584,11 @@ class Till:
         orders[:] = [each for each in orders if each.answer.set_running_or_notify_cancel()]
         ends = [*self._owed, *told]
         now, is_due = self._wall(), time.monotonic() >= self._renew_at
-        forgets = is_due and time.monotonic() >= self._forget_at
         if not (ends or orders or is_due or self._away or self._spool.count):
             return True
         try:
-            until = self._ledger.proven(now) if forgets else None
             batch: list[Want | End] = [*ends, *(each.want for each in orders)]
-            work = partial(self._do, batch=batch, now=now, is_due=is_due, forget_until=until)
+            work = partial(self._do, batch=batch, now=now, is_due=is_due)
             answers = self._ledger.money(work, at_once=is_due or self.is_strict)
             self._turns += 1
             self._in_a_row = 0
@@ -600,7 +598,10 @@ class Till:
                 self._is_answered(order.want, answer)
                 order.answer.set_result(answer)
             self._owed = []
-            if forgets:
+            # Nobody waits for that any more.
+            if is_due and time.monotonic() >= self._forget_at:
+                until = self._ledger.proven(now)
+                self._ledger.money(lambda page: forget(page, until, self._keep_for), at_once=False)
                 self._forget_at = time.monotonic() + _FORGET
             self._is_loose = not (is_due or self.is_strict)
             if is_due:
@@ -615,14 +616,10 @@ class Till:
         self._away = ""
         return True
 
-    def _do(
-        self, page: Page, batch: Sequence[Want | End], now: int, *, is_due: bool, forget_until: int | None = None
-    ) -> list[Any]:
+    def _do(self, page: Page, batch: Sequence[Want | End], now: int, *, is_due: bool) -> list[Any]:
         if is_due:
             page.extend(self.owner, now + LASTS)
             lose(page, now)
-        if forget_until is not None:
-            forget(page, forget_until, self._keep_for)
         ends = [each.id for each in batch if isinstance(each, End)]
         wanted = [ask.cell for each in batch if isinstance(each, Want) for ask in each.asks]
         page.expect(ends, sorted({*wanted, *(key for end in ends for key in self._open.get(end, ()))}))
