@@ -35,7 +35,9 @@ from egressor.ledger.money import (
     lose,
     take,
 )
+from egressor.ledger.money_sql import SqlPage
 from egressor.ledger.postgres import PostgresLedger
+from egressor.ledger.sql import MIGRATIONS
 from egressor.ledger.sqlite import SqliteLedger
 from tests.ledger.places import DAY, NOW, SECOND, Postgres
 
@@ -43,7 +45,7 @@ LASTS = 60 * SECOND
 HOUR = 3_600 * SECOND
 TODAY = NOW // DAY * DAY
 TAGS = Tags("openai", "m", "chat", "O'Brien; DROP TABLE egressor_holds --")
-Open = Callable[[], Ledger]
+Open = Callable[..., Ledger]
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
@@ -53,18 +55,18 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """
     if request.param == "memory":
         only = MemoryLedger()
-        yield lambda: only
+        yield lambda **_: only
         return
     if request.param == "sqlite":
-        kind: Callable[[], Ledger] = partial(SqliteLedger, tmp_path / "history.db")
+        kind: Callable[..., Ledger] = partial(SqliteLedger, tmp_path / "history.db")
     else:
         server = request.getfixturevalue("postgres")
         assert isinstance(server, Postgres)
         kind = partial(PostgresLedger, server.new_database())
     opened: list[Ledger] = []
 
-    def open_one() -> Ledger:
-        opened.append(kind())
+    def open_one(**options: Any) -> Ledger:
+        opened.append(kind(**options))
         return opened[-1]
 
     yield open_one
@@ -112,6 +114,7 @@ def cells(ledger: Ledger) -> dict[str, tuple[int, int, int]]:
     What each budget has spent, holds, and doesn't know.
     """
     found = ledger.money(lambda page: page.budgets())
+    # By key and period: the newest is the last.
     return {each.key: (each.cell.spent, each.cell.held, each.cell.unknown) for each in found}
 
 
@@ -281,7 +284,8 @@ def test_a_truth_above_its_hold_is_charged_and_said(opener: Open) -> None:
 
 def test_what_is_of_no_more_use_is_forgotten(opener: Open) -> None:
     """
-    Cells go two days after their period, lost holds after a month, sums when their retention is over.
+    Cells go two days and eight times their length after their period, lost holds after a month, sums when their
+    retention is over.
     """
     ledger = opener()
     for key in "ab":
@@ -289,12 +293,14 @@ def test_what_is_of_no_more_use_is_forgotten(opener: Open) -> None:
     end(ledger, "a", SPENT, 10)
     ledger.money(lambda page: lose(page, NOW + LASTS))
     found = []
-    for days in (2, 4, 29, 31, 400):
+    for days in (2, 4, 11, 12, 29, 31, 400):
         ledger.money(partial(_forget, now=TODAY + days * DAY))
         found.append((sorted(cells(ledger)), ledger.money(lambda page: page.kept("b")) is None, len(sums(ledger))))
 
     assert found == [
         (["day", "hour", "total"], False, 1),
+        (["day", "total"], False, 1),
+        (["day", "total"], False, 1),
         (["total"], False, 1),
         (["total"], False, 1),
         (["total"], True, 1),
@@ -304,6 +310,50 @@ def test_what_is_of_no_more_use_is_forgotten(opener: Open) -> None:
 
 def _forget(page: Page, now: int) -> None:
     forget(page, now, 366 * DAY)
+
+
+def test_a_clock_that_is_ahead_spends_what_it_names_and_nothing_else(opener: Open) -> None:
+    """
+    Regression: one call by a clock that was days ahead took the place of what today had spent, and it was spent again.
+    """
+    ledger, ahead = opener(), NOW + 3 * DAY
+    hold(ledger, want("a", 990, 1000, 1000))
+    end(ledger, "a", SPENT, 990)
+    hold(ledger, want("b", 600, 1000, 1000, now=ahead), ahead)
+    end(ledger, "b", SPENT, 600)
+    answers = [
+        hold(ledger, want("c", 20, 1000, 1000)),
+        hold(ledger, want("d", 500, 1000, 1000, now=ahead), ahead),
+        hold(ledger, want("e", 10, 1000, 1000)),
+    ]
+
+    assert answers[0] == Denied("day", 10, TODAY + DAY, "spent")
+    assert answers[1] == Denied("day", 400, TODAY + 4 * DAY, "spent")
+    assert isinstance(answers[2], Held)
+
+
+def test_what_was_spent_before_each_period_had_a_cell_stays_spent(opener: Open) -> None:
+    """
+    A ledger of the schema before goes on where it was, also with what is held.
+    """
+    old = opener(migrations=MIGRATIONS[:2])
+    if old.name == "memory":
+        return  # It lasts no longer than its program.
+    hold(old, want("a", 750, 1000, 5000))
+
+    def unname(page: Page) -> None:
+        assert isinstance(page, SqlPage)
+        page.flush()
+        for each in asks(1000, 5000):
+            page._run("UPDATE egressor_budgets SET name = ? WHERE name = ?", (each.key, each.cell))
+
+    old.money(unname)
+    old.close()
+    ledger = opener()
+    end(ledger, "a", SPENT, 600)
+
+    assert cells(ledger) == {"day": (600, 0, 0), "hour": (600, 0, 0)}
+    assert hold(ledger, want("b", 401, 1000, 5000)) == Denied("hour", 400, NOW // HOUR * HOUR + HOUR, "spent")
 
 
 def test_what_fails_in_the_middle_has_not_happened(opener: Open) -> None:
@@ -347,10 +397,11 @@ def _crowd(page: Page) -> list[object]:
     Holds, ends, ends that come twice, a loss and a look, in one transaction.
     """
     wishes = [want(f"h{n}", 10 + n, 1_000, 5_000)._replace(tags=Tags("openai", f"m{n % 3}")) for n in range(20)]
-    page.expect(["h0", "none"], ["hour"])
+    names = [each.cell for each in wishes[0].asks]
+    page.expect(["h0", "none"], names[:1])
     said: list[object] = [take(page, each, now=NOW, lasts=LASTS) for each in wishes]
     # Regression: what had changed since the page was read was forgotten, so what dead processes had held stayed held.
-    page.expect(["h1", "h2"], ["hour", "day"])
+    page.expect(["h1", "h2"], names)
     said += [finish(page, End(f"h{n % 7}", (SPENT, FREE, UNKNOWN)[n % 3], n)) for n in range(10)]
     said += [page.kept("h8"), page.kept("h0"), page.budgets(), page.sums(0)]
     page.extend("me", NOW + 2 * LASTS)
@@ -380,7 +431,7 @@ class Judge:
 
     def cells(self, now: int) -> dict[str, tuple[int, int]]:
         """
-        What is spent and what is held in the newest period of each budget.
+        What is spent and what is held in the newest period of each budget that was used.
         """
         found = {}
         for key in ("hour", "day", "total"):
@@ -465,7 +516,9 @@ def test_every_ledger_does_what_the_pure_functions_do(postgres: Postgres, tmp_pa
 
 
 def _empty(page: Page) -> None:
-    page.forget(cells=NEVER + 1, lost=0, sums=10**9)
+    assert isinstance(page, SqlPage)
+    page._run("DELETE FROM egressor_budgets", ())
+    page.forget(cells=0, lost=0, sums=10**9)
     for number in range(10):
         page.drop(f"call{number}")
 
@@ -479,12 +532,13 @@ def test_a_cell_and_a_sum_come_back_as_they_were(opener: Open) -> None:
     each = Sum(20_000, TAGS._replace(model="ünïcode-日本"), 2**40, 10**15, 7)
 
     def put(page: Page) -> None:
-        page.put({"a'b/day@UTC": cell}, {"a'b/day@UTC": 10**15})
+        page.put({"a'b/day@UTC#5": cell}, {"a'b/day@UTC#5": 10**15})
         page.add(each, 1)
 
     ledger.money(put)
 
-    assert ledger.money(lambda page: page.cells(["a'b/day@UTC", "other"])) == {"a'b/day@UTC": cell}
+    assert ledger.money(lambda page: page.cells(["a'b/day@UTC#5", "other"])) == {"a'b/day@UTC#5": cell}
+    assert ledger.money(lambda page: page.budgets()) == [Budget("a'b/day@UTC", cell, 10**15)]
     assert ledger.money(lambda page: (page.sums(20_000), page.sums(20_001))) == ([each], [])
 
 

@@ -15,7 +15,6 @@ from egressor._core.budget import (
     Hold,
     Place,
     Settled,
-    current,
     expire,
     forecast,
     hold,
@@ -56,8 +55,8 @@ def test_a_firm_call_is_held_for_in_full_in_all_of_its_budgets() -> None:
     places = (Place("day", 0, 1000), Place("month", 0, 5000))
 
     assert Held(Hold(300, places, 65), cells, capped=False, warned=()) == found
-    assert {"day": Cell(0, 86_400, held=300), "month": Cell(0, 30 * 86_400, held=300)} == cells
-    assert Settled({"day": Cell(0, 86_400, 120), "month": Cell(0, 30 * 86_400, 120)}, ()) == settle(
+    assert {"day#0": Cell(0, 86_400, held=300), "month#0": Cell(0, 30 * 86_400, held=300)} == cells
+    assert Settled({"day#0": Cell(0, 86_400, 120), "month#0": Cell(0, 30 * 86_400, 120)}, ()) == settle(
         cells, held(found), 120
     )
 
@@ -91,32 +90,32 @@ def test_a_budget_for_a_hundred_calls_serves_a_hundred_of_a_thousand() -> None:
         if len(live) == 10 or number > 990:
             cells |= settle(cells, live.pop(number * 7 % len(live)), 10).cells if live else {}
 
-    assert (served, cells["day"].spent, cells["day"].held) == (100, 1000, 0)
+    assert (served, cells["day#0"].spent, cells["day#0"].held) == (100, 1000, 0)
 
 
 @pytest.mark.parametrize(
     ("asks", "cells", "worst", "expected"),
     [
         ((DAY,), {}, 1001, Denied("day", 1000, 86_400, "never")),
-        ((DAY,), {"day": Cell(0, 86_400, spent=900)}, 101, Denied("day", 100, 86_400, "spent")),
-        ((DAY,), {"day": Cell(0, 86_400, spent=900, held=50)}, 60, Denied("day", 50, 86_400, "in_flight")),
-        ((DAY,), {"day": Cell(0, 86_400, spent=1200)}, 0, Denied("day", 0, 86_400, "spent")),
-        ((TOTAL,), {"total": Cell(0, NEVER, spent=9000)}, 1, Denied("total", 0, None, "spent")),
+        ((DAY,), {"day#0": Cell(0, 86_400, spent=900)}, 101, Denied("day", 100, 86_400, "spent")),
+        ((DAY,), {"day#0": Cell(0, 86_400, spent=900, held=50)}, 60, Denied("day", 50, 86_400, "in_flight")),
+        ((DAY,), {"day#0": Cell(0, 86_400, spent=1200)}, 0, Denied("day", 0, 86_400, "spent")),
+        ((TOTAL,), {"total#0": Cell(0, NEVER, spent=9000)}, 1, Denied("total", 0, None, "spent")),
         (
             (DAY, MONTH),
-            {"day": Cell(0, 86_400, spent=990), "month": Cell(0, 2_592_000, spent=4990)},
+            {"day#0": Cell(0, 86_400, spent=990), "month#0": Cell(0, 2_592_000, spent=4990)},
             20,
             Denied("month", 10, 2_592_000, "spent"),
         ),
         (
             (MONTH, DAY),
-            {"day": Cell(0, 86_400, spent=990), "month": Cell(0, 2_592_000, held=4990)},
+            {"day#0": Cell(0, 86_400, spent=990), "month#0": Cell(0, 2_592_000, held=4990)},
             20,
             Denied("day", 10, 86_400, "spent"),
         ),
         (
             (MONTH, DAY),
-            {"month": Cell(0, 2_592_000, spent=4990)},
+            {"month#0": Cell(0, 2_592_000, spent=4990)},
             1001,
             Denied("day", 1000, 86_400, "never"),
         ),
@@ -164,7 +163,7 @@ def test_near_the_end_a_likely_call_gets_all_that_is_left() -> None:
     """
     What is likely to be needed is held as long as it fits, and refused when it doesn't.
     """
-    cells = {"day": Cell(0, 86_400, spent=970)}
+    cells = {"day#0": Cell(0, 86_400, spent=970)}
     first, cells = take(cells, DAY, worst=1280, likely=20)
     second, cells = take(cells, DAY, worst=1280, likely=20)
 
@@ -196,14 +195,14 @@ def test_the_soft_share_warns_once_in_a_period() -> None:
         (),
         ("day",),
     ]
-    assert (is_soft(cells["day"], DAY), is_soft(current(later["day"], DAY)._replace(held=9), DAY)) == (True, False)
+    assert (is_soft(cells["day#0"], DAY), is_soft(later["day#86400"]._replace(held=9), tomorrow)) == (True, False)
 
 
 def test_what_was_not_sent_costs_nothing() -> None:
     """
     A released hold leaves the cell as it was.
     """
-    before = {"day": Cell(0, 86_400, spent=7)}
+    before = {"day#0": Cell(0, 86_400, spent=7)}
     found, cells = take(before, DAY, worst=300)
 
     assert Settled(before, ()) == release(cells, held(found))
@@ -216,10 +215,10 @@ def test_a_lost_call_is_charged_whole_and_can_be_put_right() -> None:
     found, cells = take({}, DAY, worst=300)
     lost = expire(cells, held(found)).cells
 
-    assert {"day": Cell(0, 86_400, spent=300, unknown=300)} == lost
-    assert {"day": Cell(0, 86_400, spent=100, unknown=100)} == expire(cells, held(found), less=200).cells
-    assert {"day": Cell(0, 86_400)} == expire(cells, held(found), less=301).cells
-    assert Settled({"day": Cell(0, 86_400, spent=120)}, ()) == resolve(lost, held(found), 120)
+    assert {"day#0": Cell(0, 86_400, spent=300, unknown=300)} == lost
+    assert {"day#0": Cell(0, 86_400, spent=100, unknown=100)} == expire(cells, held(found), less=200).cells
+    assert {"day#0": Cell(0, 86_400)} == expire(cells, held(found), less=301).cells
+    assert Settled({"day#0": Cell(0, 86_400, spent=120)}, ()) == resolve(lost, held(found), 120)
 
 
 def test_a_truth_above_its_hold_is_charged_and_said() -> None:
@@ -251,21 +250,48 @@ def test_a_spend_belongs_to_the_period_in_which_it_was_held_for() -> None:
     tomorrow = DAY._replace(start=86_400, end=172_800)
     _, cells = take(cells, tomorrow, MONTH, worst=40)
 
-    assert Settled({"month": Cell(0, 2_592_000, spent=300, held=40)}, ()) == settle(cells, held(found), 300)
+    after = {"day#0": Cell(0, 86_400, spent=300), "month#0": Cell(0, 2_592_000, spent=300, held=40)}
+
+    assert Settled(after, ()) == settle(cells, held(found), 300)
+    del cells["day#0"]
+    assert list(settle(cells, held(found), 300).cells) == ["month#0"]
 
 
 def test_a_clock_set_back_over_midnight_resets_nothing() -> None:
     """
-    B10: after midnight, back before it, and over it again: one new day, and all that came after it began is in it.
+    B10: after midnight, back before it, and over it again: each day has what was held in it, and no more than its own.
     """
     tomorrow = DAY._replace(start=86_400, end=172_800)
     cells: dict[str, Cell] = {}
-    for ask, worst in ((DAY, 900), (tomorrow, 400), (DAY, 300), (tomorrow, 200)):
+    for ask, worst in ((DAY, 600), (tomorrow, 400), (DAY, 300), (tomorrow, 500)):
         found, cells = take(cells, ask, worst=worst)
         cells |= settle(cells, held(found), worst).cells
 
-    assert {"day": Cell(86_400, 172_800, spent=900, warned=True)} == cells
-    assert Denied("day", 100, 172_800, "spent") == take(cells, DAY, worst=101)[0]
+    assert {
+        "day#0": Cell(0, 86_400, spent=900, warned=True),
+        "day#86400": Cell(86_400, 172_800, spent=900, warned=True),
+    } == cells
+    assert Denied("day", 100, 86_400, "spent") == take(cells, DAY, worst=101)[0]
+    assert Denied("day", 100, 172_800, "spent") == take(cells, tomorrow, worst=101)[0]
+
+
+def test_a_clock_that_was_years_ahead_gives_nothing_and_locks_nobody_out() -> None:
+    """
+    Regression: after one call of 2031 the month's money could be spent again, and then none until 2031.
+    """
+    ahead = MONTH._replace(start=10**9, end=10**9 + 30 * 86_400)
+    cells: dict[str, Cell] = {}
+    for ask, worst in ((MONTH, 4900), (ahead, 1000)):
+        found, cells = take(cells, ask, worst=worst)
+        cells |= settle(cells, held(found), worst).cells
+    again, _ = take(cells, MONTH, worst=4900)
+    rest, _ = take(cells, MONTH, worst=100)
+    next_month, _ = take(cells, MONTH._replace(start=30 * 86_400, end=60 * 86_400), worst=5000)
+    then, _ = take(cells, ahead, worst=4001)
+
+    assert Denied("month", 100, 30 * 86_400, "spent") == again
+    assert (held(rest).amount, held(next_month).amount) == (100, 5000)
+    assert Denied("month", 4000, 10**9 + 30 * 86_400, "spent") == then
 
 
 @pytest.mark.parametrize(

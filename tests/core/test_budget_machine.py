@@ -22,17 +22,14 @@ class Judge:
     """
 
     def __init__(self) -> None:
-        self.newest: dict[str, int] = {}
         self.calls: list[dict[str, Any]] = []
 
-    def periods(self, now: int) -> dict[str, int]:
+    @staticmethod
+    def periods(now: int) -> dict[str, int]:
         """
-        Say in which period of each budget a call is: in the newest that was ever used, if the clock is behind.
+        Say in which period of each budget a call is: in the one that the clock says.
         """
-        return {
-            key: max(self.newest.get(key, 0), 0 if key == "total" else now // length * length)
-            for key, length in PERIODS.items()
-        }
+        return {key: 0 if key == "total" else now // length * length for key, length in PERIODS.items()}
 
     def sums(self, key: str, period: int) -> tuple[int, int]:
         """
@@ -101,7 +98,6 @@ class Budgets(RuleBasedStateMachine):
             "over": False,
         }
         self.judge.calls.append(call)
-        self.judge.newest |= call["periods"]
         self.live.append((found.hold, call))
 
     @staticmethod
@@ -151,11 +147,13 @@ class Budgets(RuleBasedStateMachine):
     @invariant()
     def cells_are_what_happened(self) -> None:
         """
-        Each cell holds the sums of its own period, and nothing of another.
+        Each period has a cell, which holds the sums of that one, and nothing of another.
         """
-        for key, cell in self.cells.items():
+        assert {f"{key}#{start}" for key, start in self.judge.all_periods()} == self.cells.keys()
+        for name, cell in self.cells.items():
+            key = name.partition("#")[0]
+            assert name == f"{key}#{cell.start}"
             assert self.judge.sums(key, cell.start) == (cell.spent, cell.held)
-            assert self.judge.newest[key] == cell.start
             lost = [kept.amount for kept, call in self.lost if call["periods"].get(key) == cell.start]
             assert sum(lost) == cell.unknown
 

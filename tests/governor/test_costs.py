@@ -77,10 +77,12 @@ def test_budgets_are_those_of_the_configuration_and_of_single_values() -> None:
     begin = NOW // DAY * DAY
     asks = [Ask("a/day@UTC", 1_000_000, 800_000, begin, begin + DAY), Ask("a/total@UTC", 9, 8, 0, NEVER)]
     cells = {
-        "a/day@UTC": (Cell(begin - DAY, begin, 999, 0), 1_000_000),
-        "a/total@UTC": (Cell(0, NEVER, 5, 3, 2), 9),
-        "a[user=*:u1]/day@UTC": (Cell(begin, begin + DAY, 300, 900, 100, warned=True), 1_000),
-        "a[user=*:u2]/day@UTC": (Cell(begin - DAY, begin, 300, 0), 1_000),
+        f"a/day@UTC#{begin - DAY}": (Cell(begin - DAY, begin, 999, 0), 1_000_000),
+        "a/total@UTC#0": (Cell(0, NEVER, 5, 3, 2), 9),
+        f"a[user=*:u1]/day@UTC#{begin}": (Cell(begin, begin + DAY, 300, 900, 100, warned=True), 1_000),
+        f"a[user=*:u2]/day@UTC#{begin - DAY}": (Cell(begin - DAY, begin, 300, 0), 1_000),
+        # Of a clock that was ahead.
+        f"a[user=*:u1]/day@UTC#{begin + DAY}": (Cell(begin + DAY, begin + 2 * DAY, 700, 0), 1_000),
     }
     found = read_costs(ledger(**cells).money, asks, now=NOW, since=0, state=QUIET)["budgets"]
 

@@ -364,7 +364,7 @@ def held(page: Page) -> int:
     """
     Return what is held.
     """
-    return page.cells(["k"])["k"].held
+    return page.cells(["k#0"])["k#0"].held
 
 
 def is_away(ledger: SqliteLedger) -> bool:

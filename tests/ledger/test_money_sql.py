@@ -47,7 +47,7 @@ def play(page: Page, steps: list[tuple[str, int, int]]) -> list[Any]:
                 wish = Want(key, "me", ASKS[: 1 + number % 2], amount, Tags("api", f"m{number % 2}"))
                 said.append(isinstance(take(page, wish, now=NOW, lasts=500), Held))
         elif what == "expect":
-            page.expect([key, "call0", "nobody"], [ASKS[0].key, "nothing"])
+            page.expect([key, "call0", "nobody"], [ASKS[0].cell, "nothing"])
         elif what == "extend":
             page.extend("me", NOW + 500 + amount)
         elif what == "lose":
@@ -150,7 +150,8 @@ def test_where_there_is_nothing_to_ask_nothing_is_asked(
     ledger.close()
 
     assert [text for text in texts if "ANY" in text] == []
-    assert (texts[0], texts.count("BEGIN"), texts.count("COMMIT")) == ("BEGIN", 1, 1)
+    begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+    assert (texts[0], texts.count(begin), texts.count("COMMIT")) == (begin, 1, 1)
 
 
 def test_a_period_is_written_only_where_it_is_another(tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_a_period_is_written_only_where_it_is_another(tmp_path: Path) -> None:
         is_moved = any("end_at = excluded.end_at" in text for text in texts)
         texts.clear()
         ledger._read = None
-        return is_moved, ledger.money(lambda page: page.cells(["a"])["a"][1])
+        return is_moved, ledger.money(lambda page: page.cells([asks[0].cell])[asks[0].cell][1])
 
     held("one", 5)
     found = [held(f"call{number}", day) for number, day in enumerate((5, 5, 6, 6, 7))]

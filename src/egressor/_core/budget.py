@@ -20,9 +20,9 @@ Should a truth be above its hold all the same (a provider that doesn't keep to i
 is gone is gone. The sum may then pass the limit by that much, `Settled.over` says so, and nothing more is held until
 the period ends.
 
-*Periods.* A spend belongs to the period in which it was held for, and to no other. A cell moves on to a later period
-and never back: when a clock is set back over midnight, what comes is charged to the day that had begun, and when
-midnight comes again nothing is reset a second time.
+*Periods.* A spend belongs to the period in which it was held for, and to no other; each period has a cell of its own.
+So a clock that jumps ends no period and resets nothing, whichever way: what a wrong clock spends is missing in the
+period that it names, and once it is right again the cell of the real one is as it was.
 
 *A hold whose call is never heard of again* is charged whole when it expires, and counted as unknown besides, until
 somebody finds out the truth. So even then the sum doesn't grow.
@@ -44,7 +44,7 @@ __all__ = [
     "Hold",
     "Place",
     "Settled",
-    "current",
+    "cell_name",
     "expire",
     "forecast",
     "hold",
@@ -77,6 +77,7 @@ class Ask(NamedTuple):
         soft: Micro-dollars from which on it warns.
         start: When the period that the call falls in began.
         end: When it ends; `NEVER` for a budget in all.
+        cell: The name of its cell.
     """
 
     key: str
@@ -85,13 +86,17 @@ class Ask(NamedTuple):
     start: int
     end: int
 
+    @property
+    def cell(self) -> str:
+        return cell_name(self.key, self.start)
+
 
 class Cell(NamedTuple):
     """
-    What a budget keeps.
+    What a budget keeps of one period.
 
     Attributes:
-        start: When the cell's period began.
+        start: When the period began.
         end: When it ends.
         spent: Micro-dollars spent, those of unknown calls included.
         held: Micro-dollars held for calls under way.
@@ -109,12 +114,17 @@ class Cell(NamedTuple):
 
 class Place(NamedTuple):
     """
-    A budget that a hold stands in: its key, the beginning of the period, and its limit at that time.
+    A budget that a hold stands in: its key, the beginning of the period, and its limit at that time; and the name of
+    its cell.
     """
 
     key: str
     start: int
     limit: int
+
+    @property
+    def cell(self) -> str:
+        return cell_name(self.key, self.start)
 
 
 class Hold(NamedTuple):
@@ -138,7 +148,7 @@ class Held(NamedTuple):
 
     Attributes:
         hold: What is held.
-        cells: The cells that changed, by key.
+        cells: The cells that changed, by name.
         capped: Whether the call could cost more than is held for it, unless it is bounded to that.
         warned: Keys of the budgets whose soft share was reached by this hold, once in a period.
     """
@@ -172,7 +182,7 @@ class Settled(NamedTuple):
     The end of a hold.
 
     Attributes:
-        cells: The cells that changed, by key. A cell that has moved on to another period doesn't.
+        cells: The cells that changed, by name. One that is not there any more doesn't.
         over: Keys of the budgets in which more is spent and held than their limit, because a call has cost more than
             was held for it.
     """
@@ -181,11 +191,11 @@ class Settled(NamedTuple):
     over: tuple[str, ...]
 
 
-def current(cell: Cell | None, ask: Ask) -> Cell:
+def cell_name(key: str, start: int) -> str:
     """
-    Return the cell as it stands in the period of *ask*: a new one if that is later than the cell's.
+    Return the name of the cell that the budget *key* has in the period that began at *start*.
     """
-    return Cell(ask.start, ask.end) if cell is None or cell.start < ask.start else cell
+    return f"{key}#{start}"
 
 
 def hold(
@@ -201,7 +211,7 @@ def hold(
     Hold money for a call in all of its budgets, or in none.
 
     Args:
-        cells: The cells, by key; a budget that was never used has none.
+        cells: The cells, by name; a budget that was not used yet in its period has none.
         asks: The budgets that apply, each once.
         worst: Micro-dollars that the call can cost at most.
         likely: Micro-dollars that it is likely to cost at most; given only for a call that can be bounded to what is
@@ -209,7 +219,7 @@ def hold(
         now: The time.
         lasts: Microseconds after which the hold counts as lost.
     """
-    found = [(ask, current(cells.get(ask.key), ask)) for ask in asks]
+    found = [(ask, cells.get(ask.cell) or Cell(ask.start, ask.end)) for ask in asks]
     need = worst if likely is None else min(worst, likely)
     free = min((ask.limit - cell.spent - cell.held for ask, cell in found), default=worst)
     if need > free:
@@ -220,8 +230,8 @@ def hold(
         warns = not cell.warned and cell.spent + cell.held + amount >= ask.soft
         if warns:
             warned.append(ask.key)
-        changed[ask.key] = cell._replace(held=cell.held + amount, warned=cell.warned or warns)
-    places = tuple(Place(ask.key, cell.start, ask.limit) for ask, cell in found)
+        changed[ask.cell] = cell._replace(held=cell.held + amount, warned=cell.warned or warns)
+    places = tuple(Place(ask.key, ask.start, ask.limit) for ask in asks)
     return Held(Hold(amount, places, now + lasts), changed, amount < worst, tuple(warned))
 
 
@@ -279,19 +289,19 @@ def resolve(cells: Mapping[str, Cell], hold: Hold, truth: int) -> Settled:
 
 def _changed(cells: Mapping[str, Cell], hold: Hold, changes: dict[str, int]) -> Settled:
     changed, over = {}, []
-    for key, start, limit in hold.places:
-        cell = cells.get(key)
-        if cell is None or cell.start != start:
-            # The period is over, and its spend is history's.
+    for place in hold.places:
+        cell = cells.get(place.cell)
+        if cell is None:
+            # The period is long over, and its spend is history's.
             continue
         cell = cell._replace(
             spent=cell.spent + changes["spent"],
             held=cell.held + changes["held"],
             unknown=cell.unknown + changes["unknown"],
         )
-        changed[key] = cell
-        if cell.spent + cell.held > limit:
-            over.append(key)
+        changed[place.cell] = cell
+        if cell.spent + cell.held > place.limit:
+            over.append(place.key)
     return Settled(changed, tuple(over))
 
 

@@ -137,6 +137,15 @@ class Ledger(Protocol):
         From now on keep entries for *keep_for* microseconds, and *keep_most* of them.
         """
 
+    def proven(self, now: int) -> int:
+        """
+        Return up to when it may forget, as a clock says *now*: no later than that, and earlier where that is not to be
+        believed at once.
+
+        Raises:
+            LedgerAway: It was not possible.
+        """
+
     def prune(self, now: int) -> int:
         """
         Drop the oldest of what is beyond the retention at *now*, a thousand entries or so, as others wait meanwhile.

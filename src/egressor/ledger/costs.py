@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from egressor._core.budget import NEVER, Ask, Cell, current, forecast
+from egressor._core.budget import NEVER, Ask, Cell, forecast
 from egressor.policies.keys import KEY
 
 from . import LedgerAway
@@ -66,7 +66,7 @@ def read_costs(
 
     def look(page: Page) -> tuple[dict[str, Cell], tuple[list[Budget], int], list[Sum]]:
         nearest = page.nearest(service, now=now, most=_MOST + len(asks))
-        return page.cells(sorted(keys)), nearest, page.sums(since // _DAY)
+        return page.cells(sorted(ask.cell for ask in asks)), nearest, page.sums(since // _DAY)
 
     try:
         cells, (nearest, count), sums = read(look)
@@ -74,13 +74,12 @@ def read_costs(
         state["away"] = state["away"] or str(error)
     sums = [each for each in sums if service in ("", each.tags.service)]
     single = [each for each in nearest if each.key not in keys][:_MOST]
-    known = sum(cell.end > now for cell in cells.values())
     return {
         "since": stamp(since // _DAY * _DAY),
         "total": _amount(sums),
         **{f"by_{name}": _by(name, sums) for name in BY},
         "budgets": [*_standing(asks, cells, now), *(_row(each.key, each.cell, each.limit, now) for each in single)],
-        "budgets_left_out": count - known - len(single),
+        "budgets_left_out": count - len(cells) - len(single),
         "ledger": state,
     }
 
@@ -121,7 +120,9 @@ def _by(name: str, sums: list[Sum]) -> dict[str, dict[str, Any]]:
 
 
 def _standing(asks: Iterable[Ask], cells: Mapping[str, Cell], now: int) -> list[dict[str, Any]]:
-    return [_row(ask.key, current(cells.get(ask.key), ask), ask.limit, now, ask.soft) for ask in sorted(asks)]
+    return [
+        _row(ask.key, cells.get(ask.cell) or Cell(ask.start, ask.end), ask.limit, now, ask.soft) for ask in sorted(asks)
+    ]
 
 
 def _service_of(key: str) -> str:

@@ -312,7 +312,7 @@ class History:
             _LOG.warning("the ledger is back: %s", self._ledger.name)
             self._away = ""
         if self._unpruned >= _PRUNE_EACH:
-            if self._ledger.prune(self._wall()):
+            if self._ledger.prune(self._ledger.proven(self._wall())):
                 # Piece by piece: what is noted meanwhile goes first.
                 self._bell.put(None)
             else:
@@ -364,7 +364,7 @@ class History:
             self._take(len(self._notes))
             entries, self._pending = self._pending, []
             self._ledger.append(entries)
-            self._ledger.prune(self._wall())
+            self._ledger.prune(self._ledger.proven(self._wall()))
 
     def _next_note(self) -> _Note | Entry | None:
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from egressor._host.fork import heed
 
 from . import KEEP_FOR, Pick, Tally
+from .aging import aged, monotonic
 from .folding import KEEP_ERRORS, fewer
 from .grouping import ERROR
 from .money_memory import MemoryPage
@@ -34,13 +35,21 @@ class MemoryLedger:
         keep_for: How long an entry is kept, in microseconds. Default: a year.
         keep_most: How many are kept, failures apart. Default: 10,000, a few megabytes.
         keep_errors: How many failures are kept of each service. Default: 2,000.
+        mono: Monotonic time, in microseconds.
     """
 
     name = "memory"
     is_durable = False
     is_at_hand = False
 
-    def __init__(self, *, keep_for: int = KEEP_FOR, keep_most: int = _RING, keep_errors: int = KEEP_ERRORS) -> None:
+    def __init__(
+        self,
+        *,
+        keep_for: int = KEEP_FOR,
+        keep_most: int = _RING,
+        keep_errors: int = KEEP_ERRORS,
+        mono: Callable[[], int] = monotonic,
+    ) -> None:
         self._keep_for = keep_for
         self._keep_most = keep_most
         self._keep_errors = keep_errors
@@ -49,6 +58,9 @@ class MemoryLedger:
         self._errors: dict[str, dict[str, Entry]] = {}
         self._pruned = 0
         self._page = MemoryPage()
+        self._mono = mono
+        self._age: int | None = None
+        self._seen_at = 0
         heed(self)
 
     def append(self, entries: Sequence[Entry]) -> int:
@@ -81,6 +93,15 @@ class MemoryLedger:
         """
         self._keep_for = keep_for
         self._keep_most = min(keep_most, _RING)
+
+    def proven(self, now: int) -> int:
+        """
+        Return up to when it may forget, as a clock says *now*.
+        """
+        with self._lock:
+            before, self._seen_at = self._seen_at, self._mono()
+            self._age = now if self._age is None else aged(self._age, self._seen_at - before, now)
+            return min(now, self._age)
 
     def prune(self, now: int) -> int:
         """

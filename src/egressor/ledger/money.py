@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from egressor._core.budget import Ask, Cell, Denied, Held, Hold, expire, hold, release, resolve, settle
 
+from .aging import PACE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -31,6 +33,7 @@ __all__ = [
     "FREE",
     "MOST_SUMS",
     "OTHER",
+    "PERIODS_KEPT",
     "SPENT",
     "UNKNOWN",
     "Away",
@@ -63,6 +66,12 @@ The name that stands for names that are not kept.
 """
 
 _MORE_SUMS: Final = 500
+PERIODS_KEPT: Final = PACE
+"""
+How many periods long the cell of one that is over is kept. As a ledger ages no faster than that, the cell of a period
+that is not over stays, whatever a wrong clock says.
+"""
+
 _DAY: Final = 86_400_000_000
 # A clock may be set back by hours; a cell that is gone would begin at nothing.
 _CELLS_AFTER: Final = 2 * _DAY
@@ -148,7 +157,7 @@ class Kept(NamedTuple):
 
 class Budget(NamedTuple):
     """
-    A budget as a page keeps it: its key, its cell, and its limit at the time of the last call.
+    A period of a budget as a page keeps it: the budget's key, the cell, and the limit at the time of the last call.
     """
 
     key: str
@@ -187,12 +196,12 @@ class Page(Protocol):
 
     def cells(self, keys: Sequence[str]) -> dict[str, Cell]:
         """
-        Return those of the cells that there are.
+        Return those of the cells that there are, by name.
         """
 
     def put(self, cells: Mapping[str, Cell], limits: Mapping[str, int]) -> None:
         """
-        Keep *cells*, with the limits of their budgets.
+        Keep *cells*, which come by name, with the limits of their budgets.
         """
 
     def kept(self, key: str) -> Kept | None:
@@ -228,13 +237,13 @@ class Page(Protocol):
 
     def budgets(self) -> list[Budget]:
         """
-        Return all budgets, by key.
+        Return all cells, by key and period.
         """
 
     def nearest(self, service: str, *, now: int, most: int) -> tuple[list[Budget], int]:
         """
-        Return the budgets of *service*, or of all if it is empty, whose period is not over at *now*: those nearest to
-        their limit first, *most* at most; and how many there are.
+        Return the budgets of *service*, or of all if it is empty, in their periods at *now*: those nearest to their
+        limit first, *most* at most; and how many there are.
         """
 
     def sums(self, since: int) -> list[Sum]:
@@ -244,7 +253,8 @@ class Page(Protocol):
 
     def forget(self, *, cells: int, lost: int, sums: int) -> None:
         """
-        Drop cells that ended before the time *cells*, lost holds from before *lost*, sums of days before *sums*.
+        Drop cells that ended before the time *cells*, by more than `PERIODS_KEPT` times as long as they lasted; lost
+        holds from before *lost*; sums of days before *sums*.
         """
 
 
@@ -252,10 +262,10 @@ def take(page: Page, want: Want, *, now: int, lasts: int) -> Held | Denied:
     """
     Hold what is wanted in all of its budgets, or in none, for *lasts* microseconds from *now* on.
     """
-    cells = page.cells([ask.key for ask in want.asks])
+    cells = page.cells([ask.cell for ask in want.asks])
     answer = hold(cells, want.asks, worst=want.worst, likely=want.likely, now=now, lasts=lasts)
     if isinstance(answer, Held):
-        page.put(answer.cells, {ask.key: ask.limit for ask in want.asks})
+        page.put(answer.cells, {ask.cell: ask.limit for ask in want.asks})
         page.keep(Kept(want.id, want.owner, now, answer.hold, want.tags))
     return answer
 
@@ -275,7 +285,7 @@ def finish(page: Page, end: End) -> tuple[str, ...]:
         return ()
     amount = kept.hold.amount
     unsaid = max(0, amount - end.micro_usd)
-    cells = page.cells([place.key for place in kept.hold.places])
+    cells = page.cells([place.cell for place in kept.hold.places])
     truth = {SPENT: end.micro_usd, FREE: 0, UNKNOWN: unsaid}[end.how]
     calls = 0 if end.how == FREE else 1
     if kept.is_lost:
@@ -285,7 +295,7 @@ def finish(page: Page, end: End) -> tuple[str, ...]:
         settled, unknown = expire(cells, kept.hold, less=end.micro_usd), unsaid
     else:
         settled, unknown = settle(cells, kept.hold, truth) if truth else release(cells, kept.hold), 0
-    page.put(settled.cells, {place.key: place.limit for place in kept.hold.places})
+    page.put(settled.cells, {place.cell: place.limit for place in kept.hold.places})
     page.drop(end.id)
     if truth or calls or unknown:
         _add_up(page, Sum(kept.at // _DAY, kept.tags, calls, truth, unknown))

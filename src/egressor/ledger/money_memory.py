@@ -8,7 +8,7 @@ from collections import Counter
 from heapq import nsmallest
 from typing import TYPE_CHECKING
 
-from .money import Budget, Sum
+from .money import PERIODS_KEPT, Budget, Sum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,15 +39,17 @@ class MemoryPage:
 
     def cells(self, keys: Sequence[str]) -> dict[str, Cell]:
         """
-        Return those of the cells that there are.
+        Return those of the cells that there are, by name.
         """
         return {key: self._budgets[key].cell for key in keys if key in self._budgets}
 
     def put(self, cells: Mapping[str, Cell], limits: Mapping[str, int]) -> None:
         """
-        Keep *cells*, with the limits of their budgets.
+        Keep *cells*, which come by name, with the limits of their budgets.
         """
-        self._budgets.update({key: Budget(key, cell, limits[key]) for key, cell in cells.items()})
+        self._budgets.update(
+            {name: Budget(name.rpartition("#")[0], cell, limits[name]) for name, cell in cells.items()}
+        )
 
     def kept(self, key: str) -> Kept | None:
         """
@@ -98,17 +100,21 @@ class MemoryPage:
 
     def budgets(self) -> list[Budget]:
         """
-        Return all budgets, by key.
+        Return all cells, by key and period.
         """
         return sorted(self._budgets.values())
 
     def nearest(self, service: str, *, now: int, most: int) -> tuple[list[Budget], int]:
         """
-        Return the budgets of *service*, or of all if it is empty, whose period is not over at *now*: those nearest to
-        their limit first, *most* at most; and how many there are.
+        Return the budgets of *service*, or of all if it is empty, in their periods at *now*: those nearest to their
+        limit first, *most* at most; and how many there are.
         """
         of = (f"{service}/", f"{service}[") if service else ""
-        found = [each for each in self._budgets.values() if each.cell.end > now and each.key.startswith(of)]
+        found = [
+            each
+            for each in self._budgets.values()
+            if each.cell.start <= now < each.cell.end and each.key.startswith(of)
+        ]
         return nsmallest(most, found, key=lambda each: (-_share(each), each.key)), len(found)
 
     def sums(self, since: int) -> list[Sum]:
@@ -119,9 +125,14 @@ class MemoryPage:
 
     def forget(self, *, cells: int, lost: int, sums: int) -> None:
         """
-        Drop cells that ended before the time *cells*, lost holds from before *lost*, sums of days before *sums*.
+        Drop cells that ended before the time *cells*, by more than `PERIODS_KEPT` times as long as they lasted; lost
+        holds from before *lost*; sums of days before *sums*.
         """
-        self._budgets = {key: each for key, each in self._budgets.items() if each.cell.end >= cells}
+        self._budgets = {
+            name: each
+            for name, each in self._budgets.items()
+            if each.cell.end >= cells or each.cell.end - each.cell.start >= (cells - each.cell.end) // PERIODS_KEPT
+        }
         self._holds = {
             key: kept for key, kept in self._holds.items() if not kept.is_lost or kept.hold.expires_at >= lost
         }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from egressor._core.budget import Cell, Hold, Place
 
 from . import LedgerAway
-from .money import Budget, Kept, Sum, Tags
+from .money import PERIODS_KEPT, Budget, Kept, Sum, Tags
 from .sql import dumped
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ _BEGIN: Final = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _FORGET: Final = (
-    "DELETE FROM egressor_budgets WHERE end_at < ?",
+    # Divided, as the end of a budget that never renews is too large to be multiplied.
+    f"DELETE FROM egressor_budgets WHERE end_at < ? AND end_at - start_at < (? - end_at) / {PERIODS_KEPT}",  # noqa: S608 - a number of ours
     "DELETE FROM egressor_holds WHERE lost = 1 AND expires_at < ?",
     "DELETE FROM egressor_spend WHERE day < ?",
 )
@@ -135,7 +136,7 @@ class SqlPage:
 
     def cells(self, keys: Sequence[str]) -> dict[str, Cell]:
         """
-        Return those of the cells that there are.
+        Return those of the cells that there are, by name.
         """
         if any(key not in self._cells for key in keys):
             self.expect((), keys)
@@ -143,7 +144,7 @@ class SqlPage:
 
     def put(self, cells: Mapping[str, Cell], limits: Mapping[str, int]) -> None:
         """
-        Keep *cells*, with the limits of their budgets.
+        Keep *cells*, which come by name, with the limits of their budgets.
         """
         for key, cell in cells.items():
             before = self._cells.get(key)
@@ -197,7 +198,7 @@ class SqlPage:
         text = f"SELECT {KEPT} FROM egressor_holds WHERE lost = 0 AND expires_at <= ? ORDER BY id LIMIT 1000"  # noqa: S608
         found = [kept_of(row) for row in self._run(text, (now,)).fetchall()]
         self._holds |= {kept.id: kept for kept in found}
-        self.expect((), sorted({place.key for kept in found for place in kept.hold.places}))
+        self.expect((), sorted({place.cell for kept in found for place in kept.hold.places}))
         return found
 
     def extend(self, owner: str, until: int) -> None:
@@ -226,27 +227,28 @@ class SqlPage:
 
     def budgets(self) -> list[Budget]:
         """
-        Return all budgets, by key.
+        Return all cells, by key and period.
         """
         self.flush()
-        rows = self._run(f"SELECT name, most, {CELL} FROM egressor_budgets ORDER BY name", ())  # noqa: S608
-        return [Budget(name, cell_of(cell), most) for name, most, *cell in rows.fetchall()]
+        rows = self._run(f"SELECT name, most, {CELL} FROM egressor_budgets", ())  # noqa: S608 - words of ours
+        # A cell's name is its budget's and its beginning.
+        return sorted(Budget(name.rpartition("#")[0], cell_of(cell), most) for name, most, *cell in rows.fetchall())
 
     def nearest(self, service: str, *, now: int, most: int) -> tuple[list[Budget], int]:
         """
-        Return the budgets of *service*, or of all if it is empty, whose period is not over at *now*: those nearest to
-        their limit first, *most* at most; and how many there are.
+        Return the budgets of *service*, or of all if it is empty, in their periods at *now*: those nearest to their
+        limit first, *most* at most; and how many there are.
         """
         self.flush()
-        where = "end_at > ?"
-        values: list[object] = [now]
+        where = "start_at <= ? AND end_at > ?"
+        values: list[object] = [now, now]
         if service:
             where += " AND substr(name, 1, ?) IN (?, ?)"
             values += [len(service) + 1, f"{service}/", f"{service}["]
         text = f"SELECT name, most, {CELL} FROM egressor_budgets WHERE {where}"  # noqa: S608
         rows = self._run(f"{text} ORDER BY (spent + held) * 1.0 / most DESC, name LIMIT ?", (*values, most)).fetchall()
         count = self._run(f"SELECT COUNT(*) FROM egressor_budgets WHERE {where}", values).fetchone()[0]  # noqa: S608
-        return [Budget(name, cell_of(cell), limit) for name, limit, *cell in rows], count
+        return [Budget(name.rpartition("#")[0], cell_of(cell), limit) for name, limit, *cell in rows], count
 
     def sums(self, since: int) -> list[Sum]:
         """
@@ -261,11 +263,12 @@ class SqlPage:
 
     def forget(self, *, cells: int, lost: int, sums: int) -> None:
         """
-        Drop cells that ended before the time *cells*, lost holds from before *lost*, sums of days before *sums*.
+        Drop cells that ended before the time *cells*, by more than `PERIODS_KEPT` times as long as they lasted; lost
+        holds from before *lost*; sums of days before *sums*.
         """
         self._forget_read()
-        for text, value in zip(_FORGET, (cells, lost, sums), strict=True):
-            self._run(text, (value,))
+        for text, values in zip(_FORGET, ((cells, cells), (lost,), (sums,)), strict=True):
+            self._run(text, values)
 
 
 @cache

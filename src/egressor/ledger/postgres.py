@@ -15,6 +15,7 @@ never from the address. What an error of the server says may repeat what was sen
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager, suppress
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,9 +58,19 @@ _TURN = 0x6567_7265_7373
 _MONEY = _TURN + 1
 # Whoever has it gives it back before the disk has what he has written: the others needn't wait for that. They write
 # behind him, so nothing of theirs can be on the disk without his.
-_BEGIN = (b"BEGIN", b"SET LOCAL synchronous_commit = off", f"SELECT pg_advisory_xact_lock({_MONEY})".encode())
+# What another has committed while this one waited for its turn must be seen, whatever the database's default is.
+_BEGIN = (
+    b"BEGIN ISOLATION LEVEL READ COMMITTED",
+    b"SET LOCAL synchronous_commit = off",
+    # A server that says that others are at it is one that answers.
+    b"SET LOCAL lock_timeout = 150",
+    f"SELECT pg_advisory_xact_lock({_MONEY})".encode(),
+)
+# For how long money waits for others who are at it, in seconds.
+_LINE = 1.0
 # A transaction of its own that waits for the disk, and for a standby where the server does: for all before it, too.
 _FLUSH = "SELECT pg_logical_emit_message(true, 'egressor', '')"
+_TIME = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
 _KNOWN = 10_000
 _T = TypeVar("_T")
 _SETTINGS = (
@@ -111,6 +122,7 @@ class PostgresLedger:
         self._keep_errors = keep_errors
         self._migrations = migrations
         self._known: set[tuple[int, Tags]] = set()
+        self._moved_at = 0.0
         self._lock = RLock()
         self._pid = os.getpid()
         self._db: Connection | None = None
@@ -147,6 +159,18 @@ class PostgresLedger:
         """
         self._keep_for = keep_for
         self._keep_most = keep_most
+
+    def proven(self, now: int) -> int:
+        """
+        Return up to when it may forget, as a clock says *now*: until that of the server's clock and this that is behind
+        the other.
+
+        Raises:
+            LedgerAway: The database can't be read now.
+        """
+        with self._turn() as db:
+            row = db.execute(_TIME).fetchone()
+        return min(now, int(row[0]) if row else now)
 
     def prune(self, now: int) -> int:
         """
@@ -209,11 +233,30 @@ class PostgresLedger:
         """
         if len(self._known) > _KNOWN:
             self._known.clear()
+        end = time.monotonic() + _LINE
         with self._turn(patience=patience) as db:
+            while not (found := self._done(db, work, is_last=time.monotonic() >= end)):
+                self._moved_at = time.monotonic()
+            return found[0]
+
+    def _done(self, db: Connection, work: Callable[[Page], _T], *, is_last: bool) -> tuple[_T] | None:
+        """
+        Do *work*, and return what it returns; None if others are at it, and nothing was done.
+        """
+        from psycopg.errors import LockNotAvailable
+
+        try:
             page = BatchPage(db, self._known, _BEGIN)
             found = work(page)
             page.flush("COMMIT", _FLUSH)
-            return found
+        except LockNotAvailable:
+            if is_last:
+                raise
+            db.execute("ROLLBACK")
+            # Those of a transaction that was undone are not there.
+            self._known.clear()
+            return None
+        return (found,)
 
     def money_nowait(self, work: Callable[[Page], _T]) -> _T:  # noqa: ARG002 - the server is never so near
         """
@@ -227,9 +270,9 @@ class PostgresLedger:
 
     def moved_at(self) -> float:
         """
-        Return 0.0: the server doesn't say.
+        Return when the server last said that others are at it, in seconds of monotonic time; 0 for never.
         """
-        return 0.0
+        return self._moved_at
 
     def close(self) -> None:
         """
@@ -293,7 +336,9 @@ class PostgresLedger:
         while is_behind:
             with db.transaction():
                 db.execute("SELECT pg_advisory_xact_lock(%s)", (_TURN,))
-                is_behind = migrate(db.execute, self._migrations, key='TEXT COLLATE "C"')
+                # Even where nothing is to be made, to ask for it takes the right to make tables.
+                is_begun = db.execute("SELECT to_regclass('egressor_ledger') IS NOT NULL").fetchone()[0]
+                is_behind = migrate(db.execute, self._migrations, key='TEXT COLLATE "C"', is_begun=is_begun)
 
 
 def _said(text: str) -> str:

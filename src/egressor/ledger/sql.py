@@ -68,6 +68,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             " unknown BIGINT NOT NULL, PRIMARY KEY (day, service, model, feature, person))"
         ),
     ),
+    # Each period of a budget has a cell of its own.
+    ("UPDATE egressor_budgets SET name = name || '#' || start_at",),
 )
 """
 The statements of each version of the schema; ``{key}`` is the type of a text that sorts by its bytes.
@@ -111,7 +113,9 @@ _BEGIN = (
 _COLUMNS = "id, at, kind, service, what, who, data"
 
 
-def migrate(run: Callable[[str], Any], migrations: Sequence[Sequence[str]], *, key: str) -> bool:
+def migrate(
+    run: Callable[[str], Any], migrations: Sequence[Sequence[str]], *, key: str, is_begun: bool = False
+) -> bool:
     """
     Take the schema one version further inside of the caller's transaction; False if it is there already.
 
@@ -119,11 +123,12 @@ def migrate(run: Callable[[str], Any], migrations: Sequence[Sequence[str]], *, k
         run: Executes a statement and returns its cursor.
         migrations: The statements of each version.
         key: The type of a text that sorts by its bytes.
+        is_begun: Whether the table that knows the version is there. Default: it is made if it is not.
 
     Raises:
         LedgerAway: A newer version of Egressor has been here.
     """
-    for statement in _BEGIN:
+    for statement in () if is_begun else _BEGIN:
         run(statement)
     version = int(run(_VERSION).fetchone()[0])
     if version > len(migrations):

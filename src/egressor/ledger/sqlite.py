@@ -21,15 +21,18 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from contextlib import contextmanager, suppress
 from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
+from egressor._host.boot import boot_id
 from egressor._host.fork import heed, leak
 from egressor._host.lock import Latch, LockAway
 from egressor._host.place import is_remote
 
 from . import KEEP_FOR, KEEP_MOST, LedgerAway, Pick, Tally
+from .aging import WRITTEN, aged, monotonic
 from .folding import KEEP_ERRORS
 from .money_sql import Read, SqlPage
 from .sql import (
@@ -70,6 +73,14 @@ _PRAGMAS = (
     "journal_size_limit = 16777216",
 )
 _TOUCH = "UPDATE egressor_ledger SET value = value WHERE name = 'schema'"
+_AGE = "SELECT name, value FROM egressor_ledger WHERE name IN ('age', 'age_at', 'age_boot')"
+_PUT_AGE = (
+    "INSERT INTO egressor_ledger (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+_OLDEST = (
+    "SELECT MIN(at) FROM (SELECT MIN(at) AS at FROM egressor_entries"
+    " UNION SELECT MIN(day) * 86400000000 FROM egressor_spend)"
+)
 _PIECE = 1_000
 # Cells and holds that are known at most.
 _REMEMBERED = 10_000
@@ -86,6 +97,8 @@ class SqliteLedger:
         keep_most: How many are kept. Default: 1,000,000.
         keep_errors: How many failures are kept of each service, about. Default: 2,000.
         migrations: The schema, version by version.
+        mono: Monotonic time, in microseconds, which all processes of a boot share.
+        boot: Which boot this is. Default: as the system says.
     """
 
     name = "sqlite"
@@ -100,8 +113,12 @@ class SqliteLedger:
         keep_most: int = KEEP_MOST,
         keep_errors: int = KEEP_ERRORS,
         migrations: Sequence[Sequence[str]] = MIGRATIONS,
+        mono: Callable[[], int] = monotonic,
+        boot: str | None = None,
     ) -> None:
         self.path = path
+        self._mono = mono
+        self._boot = boot_id() if boot is None else boot
         self._name = str(path)
         self._keep_for = keep_for
         self._keep_most = keep_most
@@ -162,6 +179,28 @@ class SqliteLedger:
         self._keep_for = keep_for
         self._keep_most = keep_most
         self._excess = (0, 0)
+
+    def proven(self, now: int) -> int:
+        """
+        Return up to when it may forget, as a clock says *now*.
+
+        Raises:
+            LedgerAway: The file can't be written now.
+        """
+        with self._turn() as db, _transaction(db):
+            at, boot = self._mono(), zlib.crc32(self._boot.encode())
+            known = dict(db.execute(_AGE).fetchall())
+            before = known.get("age_at", 0) if known.get("age_boot") == boot else 0
+            # Of another boot nobody knows how long ago it was: as long at least as this one lasts.
+            lived = at - before if at >= before else at
+            age = known.get("age")
+            if age is None:
+                # What is there since before it had an age may be forgotten in due time.
+                oldest = db.execute(_OLDEST).fetchone()[0]
+                age, lived = max(WRITTEN, now if oldest is None else min(now, oldest)), 0
+            age = aged(age, lived, now)
+            db.executemany(_PUT_AGE, [("age", age), ("age_at", at), ("age_boot", boot)])
+            return min(now, age)
 
     def prune(self, now: int) -> int:
         """

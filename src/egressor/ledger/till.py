@@ -77,7 +77,7 @@ _SELDOM: Final = 0.02
 _IN_A_ROW: Final = 500
 _OWED: Final = 10_000
 _GRACE: Final = 2.0
-_FORGET: Final = 3_600_000_000
+_FORGET: Final = 3_600.0
 _KIND: Final = "money"
 _LOG = logging.getLogger("egressor")
 _EVERY: WeakSet[Till | MemoryTill] = WeakSet()
@@ -124,7 +124,7 @@ class MemoryTill:
         self._lock = RLock()
         self._is_busy = False
         self._ends: deque[End] = deque()
-        self._forget_at = 0
+        self._forget_at = 0.0
         self.owner = secrets.token_hex(8)
         _EVERY.add(self)
 
@@ -189,10 +189,9 @@ class MemoryTill:
     def _do(self, page: Page, work: Callable[[Page], _T]) -> _T:
         while self._ends:
             _tell_over(finish(page, self._ends.popleft()))
-        now = self._wall()
-        if now >= self._forget_at:
-            self._forget_at = now + _FORGET
-            forget(page, now, self._keep_for)
+        if time.monotonic() >= self._forget_at:
+            self._forget_at = time.monotonic() + _FORGET
+            forget(page, self._ledger.proven(self._wall()), self._keep_for)
         return work(page)
 
     def begin_in_child(self) -> None:
@@ -263,7 +262,7 @@ class Till:
         # What it holds, and in which budgets.
         self._open: dict[str, tuple[str, ...]] = {}
         self._renew_at = 0.0
-        self._forget_at = 0
+        self._forget_at = 0.0
         _EVERY.add(self)
 
     def hold(self, want: Want) -> Held | Denied | Away:
@@ -595,7 +594,8 @@ class Till:
         if not (ends or orders or is_due or self._away or self._spool.count):
             return True
         try:
-            work = partial(self._do, batch=[*ends, *(each.want for each in orders)], now=now, is_due=is_due)
+            batch: list[Want | End] = [*ends, *(each.want for each in orders)]
+            work = partial(self._do, batch=batch, now=now, is_due=is_due)
             answers = self._ledger.money(work, at_once=is_due or self.is_strict)
             self._turns += 1
             self._in_a_row = 0
@@ -605,6 +605,11 @@ class Till:
                 self._is_answered(order.want, answer)
                 order.answer.set_result(answer)
             self._owed = []
+            # Nobody waits for that any more.
+            if is_due and time.monotonic() >= self._forget_at:
+                until = self._ledger.proven(now)
+                self._ledger.money(lambda page: forget(page, until, self._keep_for), at_once=False)
+                self._forget_at = time.monotonic() + _FORGET
             self._is_loose = not (is_due or self.is_strict)
             if is_due:
                 self._renew_at = time.monotonic() + _RENEW
@@ -622,11 +627,8 @@ class Till:
         if is_due:
             page.extend(self.owner, now + LASTS)
             lose(page, now)
-            if now >= self._forget_at:
-                self._forget_at = now + _FORGET
-                forget(page, now, self._keep_for)
         ends = [each.id for each in batch if isinstance(each, End)]
-        wanted = [ask.key for each in batch if isinstance(each, Want) for ask in each.asks]
+        wanted = [ask.cell for each in batch if isinstance(each, Want) for ask in each.asks]
         page.expect(ends, sorted({*wanted, *(key for end in ends for key in self._open.get(end, ()))}))
         return [finish(page, each) if isinstance(each, End) else self._take(page, each, now) for each in batch]
 
@@ -640,7 +642,7 @@ class Till:
 
     def _is_answered(self, want: Want, answer: Held | Denied | Away) -> None:
         if isinstance(answer, Held):
-            self._open[want.id] = tuple(place.key for place in answer.hold.places)
+            self._open[want.id] = tuple(place.cell for place in answer.hold.places)
 
     def _refuse(self, orders: list[_Order], told: list[End], why: str) -> bool:
         """

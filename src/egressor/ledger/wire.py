@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import selectors
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 from psycopg.waiting import Ready, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 __all__ = ["Connection"]
 
@@ -37,13 +37,34 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         Raises:
             psycopg.Error: It can't be reached, or refuses us.
         """
-        return cls.connect(
+        found = cls.connect(
             address,
             autocommit=True,
             connect_timeout=max(2, int(patience)),
             application_name="egressor",
             prepare_threshold=None,  # A pooler in between may hand each transaction to another server process.
         )
+        # For the transactions that psycopg begins.
+        found.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        return found
+
+    @contextmanager
+    def pipeline(self) -> Iterator[psycopg.Pipeline]:
+        """
+        As psycopg's, which logs what fails at its end after something has failed in its midst: here the first is told.
+        """
+        first: BaseException | None = None
+        try:
+            with super().pipeline() as pipeline:
+                try:
+                    yield pipeline
+                except BaseException as error:  # noqa: BLE001 - it is raised below
+                    first = error
+        except psycopg.Error:
+            if first is None:
+                raise
+        if first is not None:
+            raise first
 
     def wait(self, gen: Generator[Wait, Ready, Any], *_: object, **__: object) -> Any:
         """
