@@ -89,7 +89,7 @@ def test_of_too_many_budgets_the_rest_is_counted(capsys: pytest.CaptureFixture[s
     A thousand and those of the configuration are shown; a line says how many there are besides.
     """
     ledger = SqliteLedger(here / "history.db")
-    cells = {f"api[user=*:u{number}]/total@UTC": Cell(0, NEVER, 1) for number in range(1_002)}
+    cells = {f"api[user=*:u{number}]/total@UTC#0": Cell(0, NEVER, 1) for number in range(1_002)}
     ledger.money(lambda page: page.put(cells, dict.fromkeys(cells, 10)))
     ledger.close()
     main(["costs"])

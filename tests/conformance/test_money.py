@@ -140,7 +140,7 @@ def test_a_hold_stands_in_all_of_its_budgets_or_in_none(opener: Open) -> None:
 
 def test_the_budgets_nearest_to_their_limits_are_found(opener: Open) -> None:
     """
-    So many at most, and how many there are; of one service, and none whose period is over.
+    So many at most, and how many there are; of one service, and none whose period is over, or has not begun.
     """
     ledger = opener()
     rows = {
@@ -150,10 +150,12 @@ def test_the_budgets_nearest_to_their_limits_are_found(opener: Open) -> None:
         "a[user=*:w]/day@UTC": (Cell(0, NOW + 1, 750_000_000, 0), 10**9),
         "ab/total@UTC": (Cell(0, NEVER, 5, 4), 9),
         "b/total@UTC": (Cell(0, NEVER, 0), 1),
+        "a/week@UTC": (Cell(NOW + 1, NOW + 9, 1), 1),
     }
 
     def put(page: Page) -> None:
-        page.put({key: cell for key, (cell, _) in rows.items()}, {key: most for key, (_, most) in rows.items()})
+        named = {f"{key}#{cell.start}": (cell, most) for key, (cell, most) in rows.items()}
+        page.put({name: cell for name, (cell, _) in named.items()}, {name: most for name, (_, most) in named.items()})
 
     ledger.money(put)
     every, total = ledger.money(lambda page: page.nearest("", now=NOW, most=4))

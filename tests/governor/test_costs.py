@@ -113,8 +113,8 @@ def test_of_too_many_budgets_the_nearest_to_their_limits_are_shown() -> None:
     After those of the configuration, of which none is left out: a thousand, and how many more there are.
     """
     asks = [Ask("a/total@UTC", 9, 8, 0, NEVER), Ask("b/total@UTC", 9, 8, 0, NEVER)]
-    cells = {f"a[user=*:u{n:04}]/total@UTC": (Cell(0, NEVER, n, 1), 2_000) for n in range(1_003)}
-    place = ledger(**cells, **{"a/total@UTC": (Cell(0, NEVER, 0), 9), "b/total@UTC": (Cell(0, NEVER, 9), 9)})
+    cells = {f"a[user=*:u{n:04}]/total@UTC#0": (Cell(0, NEVER, n, 1), 2_000) for n in range(1_003)}
+    place = ledger(**cells, **{"a/total@UTC#0": (Cell(0, NEVER, 0), 9), "b/total@UTC#0": (Cell(0, NEVER, 9), 9)})
     found = read_costs(place.money, asks, now=NOW, since=0, state=QUIET)
     names = [each["budget"] for each in found["budgets"]]
     other = read_costs(place.money, asks, now=NOW, since=0, state=QUIET, service="b")
