@@ -60,6 +60,7 @@ def test_no_spelling_gets_by(path: str, ways: list[str]) -> None:
         ("/v1/messages", "messages"),
         ("/v1/embeddings", "embeddings"),
         ("/v1/completions", "completions"),
+        ("/v1/responses/compact", "responses"),
         ("/v1beta/models/g:generateContent", "gemini"),
         ("/v1beta/Models/g:STREAMgenerateContent", "gemini"),
         ("/v1beta/tunedModels/g:generateContent", "gemini"),
@@ -111,6 +112,7 @@ def test_a_path_of_azures_names_the_deployment() -> None:
     ("path", "counts", "sounds"),
     [
         ("/v1/messages/count_tokens", True, False),
+        ("/v1/responses/input_tokens", True, False),
         ("/v1beta/models/g:countTokens", True, False),
         # What is free is known by its very letters.
         ("/v1/messages/COUNT_TOKENS", False, False),

@@ -171,6 +171,7 @@ async def test_a_request_that_is_too_long_to_be_priced_says_so(is_chunked: bool)
 async def test_all_bodies_together_have_a_bound() -> None:
     """
     One more than there is room for gets 503, and what was taken for it is given back; so is that of one that was sent.
+    One for which there never would be room is not read.
     """
     server = Server()
     short, long = (
@@ -179,10 +180,44 @@ async def test_all_bodies_together_have_a_bound() -> None:
     )
     async with upstream(server) as url, gateway_of(services(url, 10), bounds={"kept_bodies": 100_000}) as rig:
         priced(rig)
-        found = [(await sent(rig, data))[0] for data in (short, long, short, long, short)]
-        taken = rig.gateway._shelf.taken
+        shelf = rig.gateway._shelf
+        found = [(await sent(rig, data))[0] for data in (short, short)]
+        status, detail = await sent(rig, long)
+        shelf.taken += 20_000
+        found.append((await sent(rig, short))[0])
+        shelf.taken -= 20_000
+        found.append((await sent(rig, short))[0])
 
-    assert (found, taken) == ([200, 503, 200, 503, 200], 0)
+    assert (found, shelf.taken) == ([200, 200, 503, 200], 0)
+    assert (status, "longer than the 165536 bytes up to which it is read (there is no room" in detail) == (402, True)
+
+
+@pytest.mark.parametrize("values", [b"[" + b"[]," * 100_001 + b"0]", b"[" + b"0," * 1_000_001 + b"0]"])
+async def test_a_body_that_is_all_brackets_is_not_read(values: bytes) -> None:
+    """
+    It would take seconds of the event loop, and twenty times its size.
+    """
+    data = json.dumps(ASKED).encode()[:-1] + b', "x": ' + values + b"}"
+    async with gateway_of(services("http://127.0.0.1:9", 10)) as rig:
+        priced(rig)
+        status, detail = await sent(rig, data)
+
+    assert (status, "its body holds more than 1,000,000 values, or 100,000 lists" in detail) == (402, True)
+
+
+async def test_a_body_that_is_all_brackets_goes_by_where_nobody_pays() -> None:
+    """
+    Whole, as it came.
+    """
+    server = Server()
+    data = json.dumps(ASKED).encode()[:-1] + b', "x": [' + b"[]," * 100_001 + b"0]}"
+    table = {"t": {"base_url": "", "dialect": "openai", "limits": ["1000000000 tokens/minute"]}}
+    async with upstream(server) as url:
+        table["t"]["base_url"] = f"{url}/v1"
+        async with gateway_of(table) as rig:
+            status, _ = await sent(rig, data)
+
+    assert (status, [len(each["x"]) for each in server.asked]) == (200, [100_002])
 
 
 @pytest.mark.parametrize(
@@ -192,6 +227,7 @@ async def test_all_bodies_together_have_a_bound() -> None:
         ({"rules": [{"match": {"model": "m"}, "limits": ["1/day"]}]}, True),
         ({"limits": ["1000 tokens/minute"]}, True),
         ({"cache": {}, "dialect": "generic"}, True),
+        ({"cache": {}, "dialect": "github"}, False),
         ({"budget": {"day": 1}, "dialect": "generic"}, False),
         ({"rules": [{"match": {"user": "*"}, "limits": ["1/day"]}]}, False),
     ],
@@ -323,7 +359,7 @@ async def test_of_fifty_requests_at_once_as_many_are_served_as_are_paid_for() ->
         ("chat/completions", b'{"model":', 400, "t: the body is no JSON, so nobody knows what the request may cost"),
         ("chat/completions", b"[]", 402, "can't be read as a request to a language model"),
         ("chat/completions", b'{"model": "who", "messages": []}', 402, "the model who has no price"),
-        ("files", b"no JSON", 402, "can't be read as a request to a language model"),
+        ("files", b"no JSON", 402, "its path is not known as that of a request to a language model"),
     ],
 )
 async def test_what_nobody_can_price_is_said_so_that_its_client_can_mend_it(

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from egressor._core.learned import tokens
 from egressor.dialects.prompts import measured
+from egressor.governor.tokens import _model_beside
 from tests.gateway.rig import Rig, gateway, until, upstream
 
 pytestmark = pytest.mark.anyio
@@ -286,6 +287,58 @@ async def test_padding_gets_by_no_rule_of_a_model() -> None:
         found = [(await ask(rig, stop=" " * 70_000))[0] for _ in range(2)]
 
     assert (found, len(server.asked)) == ([200, 429], 1)
+
+
+FORM = (
+    b'--b\r\nContent-Disposition: form-data; name="model"\r\nContent-Type: text/plain\r\n\r\n%s\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nsound\r\n%s--b--\r\n'
+)
+TWICE = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nother\r\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [
+        # Another model, and the rule's: once a day.
+        ("/v1/audio/transcriptions", FORM % (b"other", b""), [200, 200]),
+        ("/v1/audio/transcriptions", FORM % (b"m", b""), [200, 429]),
+        # Nobody knows which of them counts.
+        ("/v1/images/edits", FORM % (b"m", TWICE), [413, 413]),
+        ("/v1/images/edits", b"--b--", [413, 413]),
+        ("/v1/videos/v1/remix", b"{}", [413, 413]),
+        # A thread's message asks no model.
+        ("/v1/threads/t1/messages", b"{}", [200, 200]),
+    ],
+)
+async def test_a_form_tells_its_model_too(path: str, body: bytes, expected: list[int]) -> None:
+    """
+    As SDKs send sounds and pictures: a rule for one model refused those that ask another.
+    """
+    rule = {"match": {"model": "m"}, "limits": ["1/day"]}
+    found = []
+    async with upstream(answered) as url, gateway(url, **policy("99/second", rules=[rule])) as rig:
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        for _ in expected:
+            async with rig.session.post(f"{rig.url}/t{path}", data=body, headers=headers) as answer:
+                found.append(answer.status)
+
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("?model=other", "other"), ("?v=1&model=m", "m"), ("?model=m&model=other", ""), ("", "")],
+)
+def test_a_websocket_tells_its_model_in_its_url(path: str, expected: str) -> None:
+    """
+    Where it says one.
+    """
+
+    class Socket:
+        def asked(self) -> tuple[str, str, None]:
+            return "UPGRADE", f"https://api.openai.com/v1/realtime{path}", None
+
+    assert _model_beside(Socket()) == expected
 
 
 async def answered(request: web.BaseRequest) -> web.Response:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Awaitable, Iterator
 from functools import partial, wraps
 from types import SimpleNamespace, coroutine
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
@@ -468,6 +468,24 @@ def either() -> Awaitable[object] | None:
     return asyncio.Lock().acquire()
 
 
+def told() -> Annotated[Awaitable[object], "soon"]:
+    """
+    With a word besides.
+    """
+    return asyncio.Lock().acquire()
+
+
+def evaluated() -> object:
+    """
+    As `either`, in a module whose annotations are no texts.
+    """
+    return asyncio.Lock().acquire()
+
+
+told.__annotations__["return"] = Annotated[Awaitable[object], "soon"]
+evaluated.__annotations__["return"] = Awaitable[object] | None
+
+
 async def coroutine_function(number: int) -> int:
     """
     The usual kind.
@@ -510,6 +528,8 @@ class Client:
         anything,
         awaitable,
         either,
+        told,
+        evaluated,
         partial(wrapped, 0),
         old,
         Client(),
@@ -517,7 +537,7 @@ class Client:
         Request,
         lambda: asyncio.Lock().acquire(),
     ],
-    ids=[str(number) for number in range(10)],
+    ids=[str(number) for number in range(12)],
 )
 def test_a_plain_function_may_give_something_to_await(gov: Governor, function: Any) -> None:
     """

@@ -103,7 +103,7 @@ def _versions(ask: Callable[[str], list], names: str, columns: str) -> tuple[int
     else:
         have = set(ask("SELECT column_name FROM information_schema.columns WHERE table_name = 'egressor_entries'"))
     first = {"egressor_entries", "egressor_entries_at", "egressor_entries_service"}
-    money = {"egressor_budgets", "egressor_budgets_end_at", "egressor_holds", "egressor_holds_expires_at"}
+    money = {"egressor_periods", "egressor_budgets_end_at", "egressor_holds", "egressor_holds_expires_at"}
     money.add("egressor_spend")
     later = {"egressor_entries_kind" in found, "more" in have}
     if "more" in have:

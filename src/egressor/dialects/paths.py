@@ -16,15 +16,17 @@ __all__ = ["deployment_at", "has_no_text", "is_count", "kind_at", "model_at", "p
 _PATHS: Final = (
     ("/chat/completions", "chat"),
     ("/responses", "responses"),
+    ("/responses/compact", "responses"),
     ("/messages", "messages"),
     ("/embeddings", "embeddings"),
     ("/completions", "completions"),
 )
 # Parts of paths whose answers are no text, and whose tokens no bound says: their bodies look like a completion's.
 _NO_TEXT: Final = ("/images/", "/audio/", "/videos")
-# What only counts: https://docs.claude.com/en/api/messages-count-tokens, https://ai.google.dev/api/tokens. As it costs
-# nothing, it is known by its very letters.
-_COUNT: Final = re.compile(r"/messages/count_tokens\Z|/models/[^/:]{1,200}:countTokens\Z")
+# What only counts: https://docs.claude.com/en/api/messages-count-tokens, https://ai.google.dev/api/tokens,
+# https://platform.openai.com/docs/api-reference/responses/input-tokens. As it costs nothing, it is known by its very
+# letters.
+_COUNT: Final = re.compile(r"/messages/count_tokens\Z|/responses/input_tokens\Z|/models/[^/:]{1,200}:countTokens\Z")
 # Gemini's: the model, and what it is to do.
 _VERB: Final = re.compile(r"(?i)/(tunedModels/|models/)([^/:]{1,200}):([a-z]{1,100})\Z")
 _DEPLOYED: Final = re.compile(r"(?i)/openai/deployments/([^/]{1,200})/")

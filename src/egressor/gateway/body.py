@@ -28,6 +28,11 @@ SMALL = 65_536
 Bytes up to which any body is kept.
 """
 
+# A body that is kept must come at so many bytes a second on the whole, as it takes others' room.
+_KEEPING = 1 << 18
+# What a body may hold to be read: lists and tables, and values. Each takes many times its bytes, and the loop's time.
+_BRACKETS = 100_000
+_COMMAS = 1_000_000
 # Seconds that a body may be waited for, all in all, before its rate matters.
 _FREE = 5.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -72,7 +77,19 @@ class Body:
         fault: What the client did wrong while it was read.
     """
 
-    __slots__ = ("_expects", "_head", "_request", "_settings", "_shelf", "fault", "is_done", "is_spent", "length")
+    __slots__ = (
+        "_expects",
+        "_head",
+        "_most",
+        "_request",
+        "_settings",
+        "_shelf",
+        "fault",
+        "is_done",
+        "is_spent",
+        "is_tangled",
+        "length",
+    )
 
     def __init__(
         self,
@@ -83,6 +100,7 @@ class Body:
         is_done: bool = True,
         length: int | None = None,
         expects: bool = False,
+        most: int = SMALL,
     ) -> None:
         self._request = request
         self._settings = settings
@@ -91,9 +109,12 @@ class Body:
         self.length = length
         self.is_done = is_done
         self.is_spent = False
+        # Whether it holds more values than anybody should read.
+        self.is_tangled = False
         self.fault: Problem | None = None
-        # Where more than the first 64 KiB of it have a place.
+        # Where more than the first 64 KiB of it have a place, and how long it might have been to be kept.
         self._shelf: Shelf | None = None
+        self._most = most
 
     def close(self) -> None:
         """
@@ -110,7 +131,10 @@ class Body:
         """
         if self.is_kept:
             return ""
-        return f"its body is longer than the {self._settings.kept_body} bytes up to which it is read (kept_body)"
+        if self.is_tangled:
+            return f"its body holds more than {_COMMAS:,} values, or {_BRACKETS:,} lists and tables"
+        which = "kept_body" if self._most >= self._settings.kept_body else "there is no room for more, see kept_bodies"
+        return f"its body is longer than the {self._most} bytes up to which it is read ({which})"
 
     @property
     def size(self) -> int:
@@ -188,11 +212,11 @@ async def open_body(request: BaseRequest, settings: Settings, *, expects: bool, 
     if not request.body_exists:
         return Body(request, settings, length=length)
     _check(settings.max_body - (length or 0), settings)
-    most = SMALL if shelf is None else max(SMALL, settings.kept_body)
-    if length is not None and length > most:
-        if expects:
-            return Body(request, settings, is_done=False, length=length, expects=expects)
-        most = SMALL
+    # One for which there would never be room goes on as any other.
+    most = SMALL if shelf is None else max(SMALL, min(settings.kept_body, SMALL + shelf.most))
+    is_long = length is not None and length > most
+    if is_long and expects:
+        return Body(request, settings, is_done=False, length=length, expects=expects, most=most)
     head = bytearray()
     try:
         # What has come whole is not waited for.
@@ -206,10 +230,14 @@ async def open_body(request: BaseRequest, settings: Settings, *, expects: bool, 
                 _check(settings.max_body - len(head), settings)
     except TimeoutError:
         raise RefusedError(_slow(settings.body_timeout)) from None
-    if shelf is None or most == SMALL:
-        return Body(request, settings, head=bytes(head), is_done=False, length=length)
-    is_done = await _kept(request, settings, head, shelf, most=most)
-    body = Body(request, settings, head=bytes(head), is_done=is_done, length=len(head) if is_done else length)
+    if shelf is None or is_long or most == SMALL:
+        return Body(request, settings, head=bytes(head), is_done=False, length=length, most=most)
+    is_whole = await _kept(request, settings, head, shelf, most=most)
+    is_tangled = head.count(b"[") + head.count(b"{") > _BRACKETS or head.count(b",") > _COMMAS
+    is_done = is_whole and not is_tangled
+    length = len(head) if is_whole else length
+    body = Body(request, settings, head=bytes(head), is_done=is_done, length=length, most=most)
+    body.is_tangled = is_tangled
     body._shelf = shelf  # noqa: SLF001 - it is made here
     return body
 
@@ -223,21 +251,25 @@ async def _kept(request: BaseRequest, settings: Settings, head: bytearray, shelf
     """
     loop = asyncio.get_running_loop()
     taken = came = 0
-    waited = 0.0
+    waited, whole = 0.0, settings.body_timeout + most / _KEEPING
     try:
         shelf.take(len(head) - SMALL)
         taken = len(head) - SMALL
-        while len(head) <= most:
-            began = loop.time()
-            chunk = await _read(request, _patience(settings, came, waited), expects=False)
-            if not chunk:
-                return True
-            waited += loop.time() - began
-            came += len(chunk)
-            _check(settings.max_body - len(head) - len(chunk), settings)
-            shelf.take(len(chunk))
-            taken += len(chunk)
-            head += chunk
+        async with asyncio.timeout(whole):
+            while len(head) <= most:
+                began = loop.time()
+                chunk = await _read(request, _patience(settings, came, waited), expects=False)
+                if not chunk:
+                    return True
+                waited += loop.time() - began
+                came += len(chunk)
+                _check(settings.max_body - len(head) - len(chunk), settings)
+                shelf.take(len(chunk))
+                taken += len(chunk)
+                head += chunk
+    except TimeoutError:
+        shelf.taken -= taken
+        raise RefusedError(_slow(whole)) from None
     except BaseException:
         shelf.taken -= taken
         raise

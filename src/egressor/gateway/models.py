@@ -12,7 +12,9 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
+
+from egressor.dialects.paths import deployment_at, model_at, plain
 
 from .problems import Problem, RefusedError
 
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_models", "models_of"]
 
-_GEMINI = re.compile(r"/models/([^/:]+):[A-Za-z]+$")
-_DEPLOYED = re.compile(r"/openai/deployments/([^/]+)/")
 _UPLOADS = re.compile(r"/(files|uploads|uploads/[^/]+/(parts|complete|cancel))$")
 # Where further models stand in a body: of realtime sessions, of the requests of a batch, of tools.
 _INSIDE = ("session", "params")
@@ -59,10 +59,9 @@ def models_of(url: str, body: bytes) -> list[str] | None:
         url: Where to.
         body: What it sends, whole.
     """
-    raw, _, query = url.partition("?")
-    path = unquote(raw).rstrip("/")
-    told = [found[1] for pattern in (_GEMINI, _DEPLOYED) if (found := pattern.search(path))]
-    told += parse_qs(query).get("model", [])
+    path = plain(url)
+    told = [each for each in (model_at(path)[0], deployment_at(path)) if each]
+    told += parse_qs(url.partition("?")[2]).get("model", [])
     if not body or _UPLOADS.search(path):
         return told
     try:

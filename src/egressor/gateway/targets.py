@@ -14,7 +14,7 @@ from yarl import URL
 from egressor._core.tokens import TOKENS
 from egressor.dialects.paths import plain
 from egressor.errors import ConfigError
-from egressor.governor.money import PRICED
+from egressor.governor.money import PRICED, may_ask_models
 from egressor.policies.redaction import learn
 
 from .dialling import Place
@@ -154,7 +154,8 @@ def _reads(policy: Policy) -> bool:
     limits = [*policy.limits, *(limit for rule in policy.rules for limit in rule.limits)]
     is_told_apart = policy.has_budgets or any("model" in rule.match for rule in policy.rules)
     is_priced = policy.dialect in PRICED and is_told_apart
-    return is_priced or policy.cache is not None or any(limit.unit in TOKENS for limit in limits)
+    is_kept = policy.cache is not None and may_ask_models(policy)
+    return is_priced or is_kept or any(limit.unit in TOKENS for limit in limits)
 
 
 def _place(base_url: str, *, is_private: bool) -> Place:

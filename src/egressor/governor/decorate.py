@@ -11,8 +11,8 @@ from __future__ import annotations
 import builtins
 from functools import partial, update_wrapper
 from inspect import CO_ITERABLE_COROUTINE, isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, unwrap
-from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, get_origin
+from types import FunctionType, MethodType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_origin
 
 from egressor._core.admission import shown
 from egressor._drivers.job import chain
@@ -159,6 +159,8 @@ def _may_await(function: Any) -> bool:
         name = said.partition("[")[0]
         said = function.__globals__.get(name, vars(builtins).get(name, None if name == "None" else Any))
     kind = get_origin(said) or said
+    if kind in (Annotated, Union, UnionType):
+        return True
     return kind is not None and (not isinstance(kind, type) or kind in (Any, object) or hasattr(kind, "__await__"))
 
 

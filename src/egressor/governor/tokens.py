@@ -8,8 +8,10 @@ that it used. A cost in tokens that a program does state stays as it is.
 
 from __future__ import annotations
 
+import re
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import parse_qs
 
 from egressor._core.admission import Denied, Why
 from egressor._core.charge import may_be_billed
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Tally", "counted"]
 
+# A field of a form with files (RFC 7578).
+_FIELD: Final = re.compile(rb'; name="?model"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,200})\r\n--')
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "UPGRADE"})
 
 
@@ -130,7 +134,11 @@ def counted(route: Route, wish: Any) -> Route:
         return route
     request = _read(wish, is_priced=is_priced, is_counted=bool(compiled.tokens))
     if is_priced and "model" not in scope and not (request and request.model):
-        _check_model(route, wish, scope)
+        model = _model_beside(wish)
+        if not model:
+            _check_model(route, wish, scope)
+        elif request is None:
+            return _changed(route, {**scope, "model": model}, stated)
     if request is None:
         return route
     is_named = bool(request.model) and "model" not in scope
@@ -147,6 +155,19 @@ def counted(route: Route, wish: Any) -> Route:
     return _changed(route, scope, {**stated, **fitted(sent, received, rooms, is_read=request.prompt.is_read)})
 
 
+def _model_beside(wish: Any) -> str:
+    """
+    Return the model that a request names elsewhere than in JSON: in a form with files (sounds, pictures), or in the URL
+    of a WebSocket; an empty text where it names none, or two.
+    """
+    method, path, body = wish.asked()
+    if method == "UPGRADE":
+        found = parse_qs(path.partition("?")[2]).get("model", [])
+    else:
+        found = [each.decode(errors="replace") for each in _FIELD.findall(body)] if body and body[:2] == b"--" else []
+    return clean(found[0]) if len(found) == 1 else ""
+
+
 def _check_model(route: Route, wish: Any, scope: Mapping[str, str]) -> None:
     """
     Refuse a request to a model that nobody knows where a rule bounds some model: it may be that one.
@@ -161,7 +182,9 @@ def _check_model(route: Route, wish: Any, scope: Mapping[str, str]) -> None:
         return
     method, path, _ = wish.asked()
     path = plain(path)
-    is_asked = method == "UPGRADE" or (method not in _READS and bool(kind_at(path) or has_no_text(path)))
+    # A message that is put into a thread of OpenAI's asks no model; a run of it does.
+    is_text = bool(kind_at(path)) and "/threads/" not in path
+    is_asked = method == "UPGRADE" or (method not in _READS and (is_text or has_no_text(path)))
     if is_asked and not is_count(path):
         is_money = rule.budget is not None and rule.budget.is_bound
         why = getattr(wish, "unread", "") or "its body does not tell"

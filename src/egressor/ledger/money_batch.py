@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchPage"]
 
 _HOLDS: Final = f"SELECT {KEPT} FROM egressor_holds WHERE id = ANY(%s::text[])"  # noqa: S608 - words of ours
-_CELLS: Final = f"SELECT name, {CELL} FROM egressor_budgets WHERE name = ANY(%s::text[])"  # noqa: S608 - likewise
+_CELLS: Final = f"SELECT name, {CELL} FROM egressor_periods WHERE name = ANY(%s::text[])"  # noqa: S608 - likewise
 _DROP: Final = "DELETE FROM egressor_holds WHERE id = ANY(%s::text[])"
 _KEEP: Final = (
     f"INSERT INTO egressor_holds ({KEPT}) SELECT * FROM"  # noqa: S608 - likewise
@@ -29,7 +29,7 @@ _KEEP: Final = (
     " places = excluded.places, expires_at = excluded.expires_at, tags = excluded.tags, lost = excluded.lost"
 )
 _PUT: Final = (
-    f"INSERT INTO egressor_budgets (name, {CELL}, most) SELECT * FROM"  # noqa: S608 - likewise
+    f"INSERT INTO egressor_periods (name, {CELL}, most) SELECT * FROM"  # noqa: S608 - likewise
     " unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],"
     " %s::bigint[])"
     " ON CONFLICT (name) DO UPDATE SET start_at = excluded.start_at, end_at = excluded.end_at, spent = excluded.spent,"

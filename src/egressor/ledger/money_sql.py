@@ -34,13 +34,13 @@ The columns of a hold.
 """
 
 _PUT: Final = (
-    f"INSERT INTO egressor_budgets (name, {CELL}, most) VALUES"  # noqa: S608 - words of ours
+    f"INSERT INTO egressor_periods (name, {CELL}, most) VALUES"  # noqa: S608 - words of ours
     " {rows} ON CONFLICT (name) DO UPDATE SET spent = excluded.spent, held = excluded.held,"
     " unknown = excluded.unknown, warned = excluded.warned, most = excluded.most"
 )
 # Apart, as it writes to the index of their ends, too, changed or not.
 _MOVE: Final = f"{_PUT}, start_at = excluded.start_at, end_at = excluded.end_at"
-_CELLS: Final = f"SELECT name, {CELL} FROM egressor_budgets WHERE name IN {{rows}}"  # noqa: S608 - likewise
+_CELLS: Final = f"SELECT name, {CELL} FROM egressor_periods WHERE name IN {{rows}}"  # noqa: S608 - likewise
 _KEEP: Final = (
     f"INSERT INTO egressor_holds ({KEPT}) VALUES"  # noqa: S608 - likewise
     " {rows} ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, at = excluded.at, amount = excluded.amount,"
@@ -61,7 +61,7 @@ _BEGIN: Final = (
 )
 _FORGET: Final = (
     # Divided, as the end of a budget that never renews is too large to be multiplied.
-    f"DELETE FROM egressor_budgets WHERE end_at < ? AND end_at - start_at < (? - end_at) / {PERIODS_KEPT}",  # noqa: S608 - a number of ours
+    f"DELETE FROM egressor_periods WHERE end_at < ? AND end_at - start_at < (? - end_at) / {PERIODS_KEPT}",  # noqa: S608 - a number of ours
     "DELETE FROM egressor_holds WHERE lost = 1 AND expires_at < ?",
     "DELETE FROM egressor_spend WHERE day < ?",
 )
@@ -230,7 +230,7 @@ class SqlPage:
         Return all cells, by key and period.
         """
         self.flush()
-        rows = self._run(f"SELECT name, most, {CELL} FROM egressor_budgets", ())  # noqa: S608 - words of ours
+        rows = self._run(f"SELECT name, most, {CELL} FROM egressor_periods", ())  # noqa: S608 - words of ours
         # A cell's name is its budget's and its beginning.
         return sorted(Budget(name.rpartition("#")[0], cell_of(cell), most) for name, most, *cell in rows.fetchall())
 
@@ -245,9 +245,9 @@ class SqlPage:
         if service:
             where += " AND substr(name, 1, ?) IN (?, ?)"
             values += [len(service) + 1, f"{service}/", f"{service}["]
-        text = f"SELECT name, most, {CELL} FROM egressor_budgets WHERE {where}"  # noqa: S608
+        text = f"SELECT name, most, {CELL} FROM egressor_periods WHERE {where}"  # noqa: S608
         rows = self._run(f"{text} ORDER BY (spent + held) * 1.0 / most DESC, name LIMIT ?", (*values, most)).fetchall()
-        count = self._run(f"SELECT COUNT(*) FROM egressor_budgets WHERE {where}", values).fetchone()[0]  # noqa: S608
+        count = self._run(f"SELECT COUNT(*) FROM egressor_periods WHERE {where}", values).fetchone()[0]  # noqa: S608
         return [Budget(name.rpartition("#")[0], cell_of(cell), limit) for name, limit, *cell in rows], count
 
     def sums(self, since: int) -> list[Sum]:

@@ -68,8 +68,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             " unknown BIGINT NOT NULL, PRIMARY KEY (day, service, model, feature, person))"
         ),
     ),
-    # Each period of a budget has a cell of its own.
-    ("UPDATE egressor_budgets SET name = name || '#' || start_at",),
+    # Each period of a budget has a cell of its own. A process of an older version that goes on would count beside them,
+    # in cells without a period: so the table has another name, and for that process the ledger is away.
+    (
+        "UPDATE egressor_budgets SET name = name || '#' || start_at",
+        "ALTER TABLE egressor_budgets RENAME TO egressor_periods",
+    ),
 )
 """
 The statements of each version of the schema; ``{key}`` is the type of a text that sorts by its bytes.
