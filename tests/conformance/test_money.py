@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from egressor._core.budget import NEVER, Ask, Cell, Denied, Held
-from egressor.ledger import Ledger
+from egressor.ledger import Ledger, LedgerAway
 from egressor.ledger.memory import MemoryLedger
 from egressor.ledger.money import (
     FREE,
@@ -357,6 +357,23 @@ def test_what_was_spent_before_each_period_had_a_cell_stays_spent(opener: Open) 
 
     assert cells(ledger) == {"day": (600, 0, 0), "hour": (600, 0, 0)}
     assert hold(ledger, want("b", 401, 1000, 5000)) == Denied("hour", 400, NOW // HOUR * HOUR + HOUR, "spent")
+
+
+def test_a_process_of_the_version_before_finds_no_money(opener: Open) -> None:
+    """
+    It has the ledger open, and goes on: what it counted beside the new cells passed their budgets.
+    """
+    ledger = opener()
+    if ledger.name == "memory":
+        return  # It is one process's.
+    hold(ledger, want("a", 10, 1000))
+
+    def asked_as_before(page: Page) -> None:
+        assert isinstance(page, SqlPage)
+        page._run("SELECT name FROM egressor_budgets", ())
+
+    with pytest.raises(LedgerAway):
+        ledger.money(asked_as_before)
 
 
 def test_what_fails_in_the_middle_has_not_happened(opener: Open) -> None:

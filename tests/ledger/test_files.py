@@ -103,14 +103,17 @@ def _versions(ask: Callable[[str], list], names: str, columns: str) -> tuple[int
     else:
         have = set(ask("SELECT column_name FROM information_schema.columns WHERE table_name = 'egressor_entries'"))
     first = {"egressor_entries", "egressor_entries_at", "egressor_entries_service"}
-    money = {"egressor_periods", "egressor_budgets_end_at", "egressor_holds", "egressor_holds_expires_at"}
-    money.add("egressor_spend")
+    money = {"egressor_budgets_end_at", "egressor_holds", "egressor_holds_expires_at", "egressor_spend"}
+    # The third version gives it another name.
+    budgets = {"egressor_budgets", "egressor_periods"}
+    named = {1: set(), 2: {"egressor_budgets"}}.get(number[0] or 1, {"egressor_periods"})
     later = {"egressor_entries_kind" in found, "more" in have}
     if "more" in have:
         later.add(not ask("SELECT id FROM egressor_entries WHERE more <> 'moved' AND what <> 'late'"))
     assert len(later) == 1, "a half of the version after ours"
     assert found & first in (first, set()), "a half of the first version"
     assert found & money == (money if number[0] > 1 else set()), "a half of the second version"
+    assert found & budgets == named, "a half of the third version"
     return number[0], first <= found, later.pop()
 
 
