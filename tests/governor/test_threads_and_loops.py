@@ -34,11 +34,12 @@ def run_all(threads: list[threading.Thread]) -> None:
     """
     Start and join *threads*.
     """
-    begun = threading.Semaphore(0)
+    begun, go = threading.Semaphore(0), threading.Event()
 
     def started(run: Callable[[], None]) -> Callable[[], None]:
         def first() -> None:
             begun.release()
+            go.wait()
             run()
 
         return first
@@ -46,8 +47,10 @@ def run_all(threads: list[threading.Thread]) -> None:
     for thread in threads:
         thread.run = started(thread.run)  # type: ignore[method-assign]
         thread.start()
-        # One by one: Python 3.11 can't install coverage's trace function in two threads at once.
+        # One by one, and before any of them starts a thread of the library's: Python 3.11 can't install coverage's
+        # trace function in two threads at once, and the second one dies of it.
         begun.acquire()
+    go.set()
     for thread in threads:
         thread.join(60)
     assert not any(thread.is_alive() for thread in threads)

@@ -152,6 +152,8 @@ def test_a_process_that_slept_in_the_middle_of_a_request_asks_again(
         store = Failing(gov, *errors)
         gov.call("s", str, cost={"requests": 3})
         eventually(lambda: not store.errors, "it has failed")
+        if is_away:
+            eventually(lambda: any("is away" in each for each in caplog.messages), "it is said")
 
     assert any("is away" in each for each in caplog.messages) is is_away
     gov.close()

@@ -168,7 +168,9 @@ class Gateway:
                 return await admin.handle(self, request, target.path)
             if (problem := page(request.headers)) is not None:
                 return respond(problem)
-            if not target.service and not target.path.strip("/"):
+            # A key that is none is told so here as well.
+            is_said = bool(self.keys) and any(name in request.headers for name in (headers.KEY, *headers.CREDENTIALS))
+            if not target.service and not target.path.strip("/") and not is_said:
                 return respond(self._at_the_door())
             known = self._origins.get(target.service)
             service, dialect = (known.service, known.dialect) if known is not None else (service, dialect)
