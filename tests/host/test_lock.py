@@ -106,20 +106,45 @@ def test_who_is_first_in_line_and_does_not_come_holds_nobody_off(tmp_path: Path)
     assert lock._line(latch._read_board(), time.monotonic()) == []
 
 
-def test_whoever_waits_ends_a_run(tmp_path: Path) -> None:
+class Napping:
+    """
+    A time in which naps take as long as they should, or one of them *longer*.
+    """
+
+    def __init__(self, longer: float) -> None:
+        self._now = 1000.0
+        self._longer = longer
+
+    def monotonic(self) -> float:
+        """
+        The time, in seconds.
+        """
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """
+        Let it go on.
+        """
+        self._now += seconds + self._longer
+        self._longer = 0.0
+
+
+def test_whoever_waits_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A run goes on for as long as nobody waits; else it is over after some milliseconds, of which the last are left to
     whoever is next.
     """
+    clock = Napping(0.0)
+    monkeypatch.setattr(lock, "time", clock)
     latch = Latch(tmp_path / "lock")
     latch.take(patience=1)
     found = []
     for late, waits in [(0.003, True), (0.004_5, True), (0.004_5, False), (0.1, False)]:
         latch.give()
-        latch._post(2, struct.pack("<d", time.monotonic() if waits else 0.0))
+        latch._post(2, struct.pack("<d", clock.monotonic() if waits else 0.0))
         runs = latch.runs
         # Its run is that old.
-        latch._began = time.monotonic() - late
+        latch._began = clock.monotonic() - late
         latch._stamp = struct.pack("<d", latch._began)
         latch._post(0, latch._stamp)
         latch.take(patience=1)
@@ -273,29 +298,6 @@ def test_a_line_that_moves_is_worth_waiting_in(tmp_path: Path) -> None:
     # To wait for somebody who stands still is to see nobody pass.
     assert latch.passed == seen > 0
     latch.close()
-
-
-class Napping:
-    """
-    A time in which naps take as long as they should, or one of them *longer*.
-    """
-
-    def __init__(self, longer: float) -> None:
-        self._now = 1000.0
-        self._longer = longer
-
-    def monotonic(self) -> float:
-        """
-        The time, in seconds.
-        """
-        return self._now
-
-    def sleep(self, seconds: float) -> None:
-        """
-        Let it go on.
-        """
-        self._now += seconds + self._longer
-        self._longer = 0.0
 
 
 @pytest.mark.parametrize(("longer", "slept"), [(0.0, False), (0.05, False), (0.3, True), (30.0, True)])
