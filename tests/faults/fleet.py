@@ -69,6 +69,9 @@ class Member:
             text=True,
             env=surroundings,
         )
+        # What it has logged, once it has ended.
+        self.said = ""
+        self.is_ended = False
 
     def tell(self, line: str) -> None:
         """
@@ -117,7 +120,9 @@ class Member:
         with suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGCONT)
         self.process.kill()
-        self.process.communicate()
+        if not self.is_ended:
+            self.is_ended = True
+            self.said = self.process.communicate()[1]
 
 
 def now() -> int:
@@ -187,6 +192,13 @@ class Fleet:
         """
         for each in self._all:
             each.end()
+
+    def has_lost(self) -> bool:
+        """
+        End all of them, and tell whether one has ever taken the store for away.
+        """
+        self.end()
+        return any("the store is away" in each.said for each in self._all)
 
     def lines(self, *words: str) -> list[Line]:
         """

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.fleet import (
+    ON_TOP,
     SECOND,
     SLIP,
     Fleet,
@@ -75,6 +76,8 @@ def test_a_process_that_was_stopped_goes_on_without_a_burst(start: Start, readin
     stop = suspended(fleet.members[:1], STOPPED)
     run_for(1.5)
 
+    # Whoever is stopped while it has the file's lock takes the store from all others, which use their shares.
+    allowed *= ON_TOP if fleet.has_lost() else 1
     assert least(judge, fleet.lines(), SECOND if judge is most_aligned else SECOND - SLIP, [stop]) <= allowed
 
 
